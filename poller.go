@@ -29,7 +29,8 @@ type poller interface {
 	//
 	// Level-triggered: a condition is reported by every wait as long as it
 	// lasts. Edge-triggered: it is reported when it begins, which includes what
-	// is there at the time of add, and when it is renewed. A method without
+	// is there at the time of add, and when it is renewed; others that last may
+	// be reported along with it. A method without
 	// FeatureEdge reports an edge-triggered condition once and then no more
 	// until arm asks for it, so a user calls arm when an operation has
 	// returned EAGAIN.
