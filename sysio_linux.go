@@ -1,0 +1,93 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"os"
+	"syscall"
+	"unsafe"
+)
+
+// The calls in this file that read from or write to a descriptor never block,
+// so they need not tell the scheduler: a raw call keeps the monitor thread from
+// taking the processor away.
+
+// sysRead reads once from fd to p, and to q behind it, which may be empty.
+func sysRead(fd sysFD, p, q []byte) (int, error) {
+	v := [2]syscall.Iovec{{Base: &p[0]}}
+	v[0].SetLen(len(p))
+	count := uintptr(1)
+	if len(q) > 0 {
+		v[1].Base = &q[0]
+		v[1].SetLen(len(q))
+		count = 2
+	}
+	for {
+		n, _, e := syscall.RawSyscall(syscall.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(&v)), count)
+		if e == 0 {
+			return int(n), nil
+		}
+		if e != syscall.EINTR {
+			return 0, e
+		}
+	}
+}
+
+// sysWrite writes p, which is not empty, to fd once.
+func sysWrite(fd sysFD, p []byte) (int, error) {
+	for {
+		n, _, e := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+		if e == 0 {
+			return int(n), nil
+		}
+		if e != syscall.EINTR {
+			return 0, e
+		}
+	}
+}
+
+// sysWriteChain writes c and those that follow, up to the first file, to fd once.
+func sysWriteChain(fd sysFD, c *chunk) (int, error) {
+	var v [maxVector]syscall.Iovec
+	count := 0
+	for ; c != nil && count < maxVector && !c.isFile(); c = c.next {
+		v[count].Base = &c.buf[c.r]
+		v[count].SetLen(c.size())
+		count++
+	}
+	for {
+		n, _, e := syscall.RawSyscall(syscall.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&v)), uintptr(count))
+		if e == 0 {
+			return int(n), nil
+		}
+		if e != syscall.EINTR {
+			return 0, e
+		}
+	}
+}
+
+// maxSendFile is the most that one call sends: arbitrary, but safely below what
+// the kernel takes.
+const maxSendFile = 1 << 30
+
+// sysSendFile sends up to n bytes of f that begin at off to fd once. It may wait
+// for the disk, so it is no raw call.
+func sysSendFile(fd sysFD, f *os.File, off int64, n int) (sent int, err error) {
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	n = min(n, maxSendFile)
+	if e := rc.Control(func(in uintptr) {
+		for {
+			sent, err = syscall.Sendfile(fd, int(in), &off, n)
+			if err != syscall.EINTR {
+				return
+			}
+		}
+	}); e != nil {
+		return 0, e
+	}
+	return max(sent, 0), err
+}

@@ -1,0 +1,13 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix && !linux && !darwin && !freebsd && !dragonfly
+
+package evchan
+
+import "os"
+
+// sysSendFile is not to be had.
+func sysSendFile(sysFD, *os.File, int64, int) (int, error) {
+	return 0, ErrUnsupported
+}

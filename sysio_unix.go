@@ -1,0 +1,18 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix && !linux
+
+package evchan
+
+import "golang.org/x/sys/unix"
+
+// sysWrite writes p, which is not empty, to fd once.
+func sysWrite(fd sysFD, p []byte) (int, error) {
+	for {
+		n, err := unix.Write(fd, p)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}

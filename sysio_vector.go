@@ -1,0 +1,42 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build darwin || openbsd
+
+package evchan
+
+import "golang.org/x/sys/unix"
+
+// sysRead reads once from fd to p, and to q behind it, which may be empty.
+func sysRead(fd sysFD, p, q []byte) (int, error) {
+	v := [][]byte{p, q}
+	if len(q) == 0 {
+		v = v[:1]
+	}
+	for {
+		n, err := unix.Readv(fd, v)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
+// sysWriteChain writes c and those that follow, up to the first file, to fd once.
+func sysWriteChain(fd sysFD, c *chunk) (int, error) {
+	x := vectorPool.Get().(*vector)
+	count := 0
+	for ; c != nil && count < maxVector && !c.isFile(); c = c.next {
+		x.array[count] = c.buf[c.r:c.w]
+		count++
+	}
+	defer func() {
+		clear(x.array[:count])
+		vectorPool.Put(x)
+	}()
+	for {
+		n, err := unix.Writev(fd, x.array[:count])
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
