@@ -24,10 +24,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	startLimit = 10 * time.Second // for a server to accept, and for a load to connect
-	stallLimit = 5 * time.Second  // without any reply
-)
+// startLimit is how long a server may take to accept, and a load to connect.
+const startLimit = 10 * time.Second
 
 // A harness starts processes and measures them. All of them are gone when
 // close returns, and even if the harness is killed.
@@ -237,7 +235,7 @@ func waitAccept(ctx context.Context, p *process, addr string) error {
 // drive puts a server, which is the process pid and listens on addr, under
 // load, and measures it in the window that the load generator announces.
 func (h *harness) drive(ctx context.Context, o *options, cpu int, l load, addr string, pid int) (measurement, error) {
-	limit := startLimit + o.warmup + o.measured + stallLimit
+	limit := startLimit + o.warmup + o.measured + o.stall
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no result after %v", limit))
 	defer cancel()
 
@@ -259,7 +257,7 @@ func (h *harness) drive(ctx context.Context, o *options, cpu int, l load, addr s
 		"-p", strconv.Itoa(l.Pipeline),
 		"-w", strconv.FormatInt(o.warmup.Milliseconds(), 10),
 		"-t", strconv.FormatInt(o.measured.Milliseconds(), 10),
-		"-l", strconv.FormatInt(stallLimit.Milliseconds(), 10))
+		"-l", strconv.FormatInt(o.stall.Milliseconds(), 10))
 	stdin.Close()
 	stdout.Close() // the child has the other copy, and its end ends lines
 	if err != nil {

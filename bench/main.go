@@ -51,7 +51,7 @@ type setting struct {
 }
 
 func (s setting) String() string {
-	return fmt.Sprintf("%s, %d connections, %d B, pipeline %d", s.Mode, s.Conns, s.Size, s.Pipeline)
+	return fmt.Sprintf("%s, conns %d, size %d, pipeline %d", s.Mode, s.Conns, s.Size, s.Pipeline)
 }
 
 // modes are the ways to place server and load generator on CPUs. In each the
@@ -68,15 +68,16 @@ type options struct {
 	rounds   int
 	warmup   time.Duration
 	measured time.Duration
-	cpu      int    // the CPU for both in mode shared; negative: the last one
-	bin      string // directory of the built programs
-	out      string // directory for the results, or ""
+	stall    time.Duration // without any reply, after which a run has failed
+	cpu      int           // the CPU for both in mode shared; negative: the last one
+	bin      string        // directory of the built programs
+	out      string        // directory for the results, or ""
 }
 
 // parse returns the options that args ask for. Messages of the flag package
 // go to stderr.
 func parse(args []string, stderr io.Writer) (*options, error) {
-	o := &options{servers: slices.Clone(servers)}
+	o := &options{servers: slices.Clone(servers), stall: 5 * time.Second}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	mode := f.String("mode", "shared", "comma-separated `list` of "+strings.Join(modes, ", "))
@@ -86,7 +87,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f.IntVar(&o.rounds, "rounds", 5, "`rounds` in which each server runs once")
 	f.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "`time` under load before the measured window")
 	f.DurationVar(&o.measured, "time", 2*time.Second, "length of the measured window")
-	f.IntVar(&o.cpu, "cpu", -1, "the `CPU` that mode shared uses (default the last one)")
+	f.IntVar(&o.cpu, "cpu", -1, "the `CPU` that mode shared uses; -1 is the last one")
 	f.StringVar(&o.bin, "bin", "bin", "`directory` for the built programs")
 	f.StringVar(&o.out, "out", "", "`directory` to write the results to, as Markdown and JSON")
 	only := f.String("only", "", "comma-separated `list` of servers to run (default all)")
@@ -203,8 +204,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 				m, err := h.measure(ctx, o, s, o.servers[k])
 				if ctx.Err() != nil {
 					fmt.Fprintln(stderr, " interrupted")
-					failed = errors.New("interrupted")
-					return errors.Join(failed, rep.write(stdout, o.out))
+					return errors.Join(errors.New("interrupted"), rep.write(stdout, o.out))
 				}
 				if err != nil {
 					fmt.Fprintf(stderr, " failed: %v\n", err)
