@@ -252,6 +252,7 @@ func (h *harness) drive(ctx context.Context, o *options, cpu int, l load, addr s
 	defer lines.Close()
 	p, err := h.start(cpu, stdin, stdout, filepath.Join(o.bin, loadProgram.name),
 		"-a", addr,
+		"-P", strconv.Itoa(pid),
 		"-c", strconv.Itoa(l.Conns),
 		"-s", strconv.Itoa(l.Size),
 		"-p", strconv.Itoa(l.Pipeline),
@@ -293,6 +294,7 @@ func window(lines io.Reader, take func() (sample, error)) (measurement, error) {
 			Phase    string  `json:"phase"`
 			Requests uint64  `json:"requests"`
 			Seconds  float64 `json:"seconds"`
+			CPU      float64 `json:"cpu_ns"`
 			P50      float64 `json:"p50_ns"`
 			P99      float64 `json:"p99_ns"`
 			P999     float64 `json:"p999_ns"`
@@ -304,14 +306,13 @@ func window(lines io.Reader, take func() (sample, error)) (measurement, error) {
 			before = now
 			continue
 		}
-		elapsed := now.at.Sub(before.at).Seconds()
 		return measurement{
 			Requests: line.Requests,
 			Seconds:  line.Seconds,
-			CPU:      float64((now.cpu - before.cpu).Nanoseconds()) / 1e3 / float64(line.Requests),
+			CPU:      line.CPU / 1e3 / float64(line.Requests),
 			Rate:     float64(line.Requests) / line.Seconds,
-			Switches: switches(before, now) / elapsed,
-			Busy:     (now.cpu - before.cpu).Seconds() / elapsed * 100,
+			Switches: float64(now.since(before)) / line.Seconds,
+			Busy:     line.CPU / 1e9 / line.Seconds * 100,
 			P50:      line.P50 / 1e3,
 			P99:      line.P99 / 1e3,
 			P999:     line.P999 / 1e3,
@@ -320,33 +321,32 @@ func window(lines io.Reader, take func() (sample, error)) (measurement, error) {
 	return measurement{}, io.ErrUnexpectedEOF
 }
 
-// A sample is the state of a process at one moment.
-type sample struct {
-	at       time.Time
-	cpu      time.Duration  // user and system, of all threads that ever were
-	switches map[int]uint64 // context switches, voluntary and not, by thread
+// A sample counts the context switches of a process at one moment, voluntary
+// and not, by thread.
+type sample map[int]uint64
+
+// since returns how many context switches there were between two samples.
+// Those of threads that ended in between are not counted.
+func (s sample) since(before sample) uint64 {
+	var n uint64
+	for tid, k := range s {
+		n += k - before[tid]
+	}
+	return n
 }
 
 // take samples the process pid.
 func take(pid int) (sample, error) {
-	s := sample{at: time.Now(), switches: make(map[int]uint64)}
-	// The CPU-time clock of another process, as clock_getcpuclockid(3) makes
-	// it: exact to the nanosecond even for threads that are running, where
-	// /proc has ticks or what the scheduler noted last.
-	var ts unix.Timespec
-	if err := unix.ClockGettime(int32(^pid)<<3|2, &ts); err != nil {
-		return s, fmt.Errorf("the server's CPU time: %w", os.NewSyscallError("clock_gettime", err))
-	}
-	s.cpu = time.Duration(ts.Nano())
 	dir := fmt.Sprintf("/proc/%d/task", pid)
 	tasks, err := os.ReadDir(dir)
 	if err != nil {
-		return s, err
+		return nil, err
 	}
+	s := make(sample)
 	for _, t := range tasks {
 		tid, err := strconv.Atoi(t.Name())
 		if err != nil {
-			return s, err
+			return nil, err
 		}
 		b, err := os.ReadFile(filepath.Join(dir, t.Name(), "status"))
 		if err != nil {
@@ -356,21 +356,11 @@ func take(pid int) (sample, error) {
 			if name, value, _ := strings.Cut(line, ":"); strings.HasSuffix(name, "voluntary_ctxt_switches") {
 				n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
 				if err != nil {
-					return s, err
+					return nil, err
 				}
-				s.switches[tid] += n
+				s[tid] += n
 			}
 		}
 	}
 	return s, nil
-}
-
-// switches returns how many context switches there were between two samples.
-// Those of threads that ended in between are not counted.
-func switches(before, after sample) float64 {
-	var n uint64
-	for tid, k := range after.switches {
-		n += k - before.switches[tid]
-	}
-	return float64(n)
 }

@@ -18,10 +18,10 @@ import (
 
 // A measurement is what one run of one server gave.
 type measurement struct {
-	Requests uint64  `json:"requests"`            // in the measured window
-	Seconds  float64 `json:"seconds"`             // length of the window
-	CPU      float64 `json:"cpu_us_per_request"`  // the server's, user and system
-	Rate     float64 `json:"requests_per_second"` //
+	Requests uint64  `json:"requests"`           // in the measured window
+	Seconds  float64 `json:"seconds"`            // length of the window
+	CPU      float64 `json:"cpu_us_per_request"` // the server's, user and system
+	Rate     float64 `json:"requests_per_second"`
 	Switches float64 `json:"switches_per_second"` // of the server's threads, voluntary and not
 	Busy     float64 `json:"busy_percent"`        // the server's CPU time by the window's length; above 100 with several CPUs
 	P50      float64 `json:"p50_us"`              // latency of a request at the load generator

@@ -4,7 +4,7 @@
 // Load is the load generator: a closed loop of echo requests over many
 // connections, on one thread.
 //
-//	load -a ADDR:PORT -c CONNS -s SIZE -p PIPELINE -w WARMUP -t TIME -l LIMIT
+//	load -a ADDR:PORT -P PID -c CONNS -s SIZE -p PIPELINE -w WARMUP -t TIME -l LIMIT
 //
 // Times are milliseconds. Every connection keeps PIPELINE messages of SIZE
 // bytes in flight, sends the next one when a reply is complete, and compares
@@ -13,9 +13,10 @@
 // stderr and status 1; so does a connection that had no reply in the window.
 //
 // Two lines of JSON on stdout mark the measured window the moment it begins
-// and ends; the second has the result. The load goes on until stdin ends, so
-// that whoever samples the server at these lines finds it in the same state at
-// both. Where stdin cannot be waited for, the program ends with the window.
+// and ends; the second has the result, with the CPU time that process PID used
+// in the window. The load goes on until stdin ends, so that whoever samples
+// more of the server at these lines finds it in the same state at both. Where
+// stdin cannot be waited for, the program ends with the window.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -55,6 +56,8 @@ struct conn {
 };
 
 static int nconns = 1, size = 64, pipeline = 1;
+static clockid_t server_clock; // the CPU time of PID, user and system, all threads
+static int has_clock;          // PID was given
 static uint64_t warmup = 500000000, measured = 2000000000, limit = 5000000000; // ns
 
 static unsigned char table[2 * PERIOD]; // random, and the same again, so that PERIOD bytes from any start are contiguous
@@ -66,6 +69,7 @@ static int has_stdin; // stdin is watched, and its end ends the program
 static enum { CONNECTING, WARMING, MEASURING, MEASURED } phase;
 static uint64_t phase_end; // when WARMING or MEASURING is over, in ns
 static uint64_t began;     // when MEASURING began
+static uint64_t cpu_began; // the server's CPU time then, in ns
 static uint64_t last;      // when the last reply came
 static int answered;       // connections that have had their first reply
 static uint64_t requests;  // replies completed in the window
@@ -80,11 +84,20 @@ static void die(const char *format, ...) {
 	exit(1);
 }
 
-static uint64_t now(void) {
+static uint64_t read_clock(clockid_t clock) {
 	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	if (clock_gettime(clock, &t) < 0)
+		die("clock_gettime: %s", strerror(errno));
 	return (uint64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
+
+static uint64_t now(void) { return read_clock(CLOCK_MONOTONIC); }
+
+// server_cpu returns the CPU time the server has used, in ns. The clock is
+// exact even for threads that are running, where /proc has ticks or what the
+// scheduler noted last; and read here, no delay of another process blurs the
+// window.
+static uint64_t server_cpu(void) { return has_clock ? read_clock(server_clock) : 0; }
 
 // bucket returns the histogram's bucket for ns. Buckets are exact below MINOR
 // and at most 1/MINOR of their value wide above.
@@ -117,13 +130,15 @@ static double quantile(double q) {
 }
 
 static void report(uint64_t t) {
+	uint64_t cpu = server_cpu() - cpu_began;
 	int starved = 0;
 	for (int i = 0; i < nconns; i++)
 		starved += conns[i].window == 0;
 	if (starved > 0)
 		die("%d of %d connections had no reply in the window", starved, nconns);
-	printf("{\"phase\":\"end\",\"requests\":%llu,\"seconds\":%.9f,\"p50_ns\":%.0f,\"p99_ns\":%.0f,\"p999_ns\":%.0f}\n",
-		(unsigned long long)requests, (t - began) / 1e9, quantile(0.5), quantile(0.99), quantile(0.999));
+	printf("{\"phase\":\"end\",\"requests\":%llu,\"seconds\":%.9f,\"cpu_ns\":%llu,\"p50_ns\":%.0f,\"p99_ns\":%.0f,\"p999_ns\":%.0f}\n",
+		(unsigned long long)requests, (t - began) / 1e9, (unsigned long long)cpu,
+		quantile(0.5), quantile(0.99), quantile(0.999));
 	fflush(stdout);
 }
 
@@ -134,6 +149,7 @@ static void advance(uint64_t t) {
 		fflush(stdout);
 		phase = MEASURING;
 		began = t;
+		cpu_began = server_cpu();
 		phase_end = t + measured;
 	} else if (phase == MEASURING && t >= phase_end) {
 		report(t);
@@ -274,7 +290,7 @@ static long long number(int opt, const char *s, long long low, long long high) {
 int main(int argc, char **argv) {
 	struct sockaddr_in addr = {.sin_family = AF_INET};
 	int opt;
-	while ((opt = getopt(argc, argv, "a:c:s:p:w:t:l:")) != -1) {
+	while ((opt = getopt(argc, argv, "a:P:c:s:p:w:t:l:")) != -1) {
 		switch (opt) {
 		case 'a': {
 			char *colon = strrchr(optarg, ':');
@@ -284,6 +300,13 @@ int main(int argc, char **argv) {
 			*colon = '\0';
 			if (inet_pton(AF_INET, optarg, &addr.sin_addr) != 1)
 				die("-a %s: not an IPv4 address", optarg);
+			break;
+		}
+		case 'P': {
+			int err = clock_getcpuclockid(number(opt, optarg, 1, INT32_MAX), &server_clock);
+			if (err != 0)
+				die("-P %s: %s", optarg, strerror(err));
+			has_clock = 1;
 			break;
 		}
 		case 'c': nconns = number(opt, optarg, 1, 1000000); break;
@@ -296,7 +319,7 @@ int main(int argc, char **argv) {
 		}
 	}
 	if (addr.sin_port == 0 || optind != argc)
-		die("usage: load -a ADDR:PORT [-c CONNS] [-s SIZE] [-p PIPELINE] [-w WARMUP] [-t TIME] [-l LIMIT]");
+		die("usage: load -a ADDR:PORT [-P PID] [-c CONNS] [-s SIZE] [-p PIPELINE] [-w WARMUP] [-t TIME] [-l LIMIT]");
 
 	srandom(1);
 	for (int i = 0; i < PERIOD; i++)
