@@ -78,8 +78,8 @@ func (l *Loop) Stats() Stats {
 	return st
 }
 
-// state returns the words of Dump that all sources have. The loop's mu is held.
-func (s *source) state() string {
+// words returns the words of Dump that all sources have. The loop's mu is held.
+func (s *source) words() string {
 	names := ""
 	for bit := accepted; bit <= message; bit <<= 1 {
 		if s.pend&bit != 0 {

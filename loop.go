@@ -157,6 +157,7 @@ type Loop struct {
 	conf   Config        // as completed; never changes
 	poller poller        // never changes
 	edge   bool          // the poller tells new readiness from lasting one; never changes
+	limits limits        // of its streams, if nothing else is said; never changes
 	epoch  time.Time     // zero of the loop's clock; never changes
 	done   chan struct{} // closed by Close
 	fedc   chan struct{} // closed when the feeder of Events or Batches has ended
@@ -177,18 +178,18 @@ type Loop struct {
 	mu        sync.Mutex
 	withdrawn *sync.Cond // on mu: an offer was withdrawn, or those who wanted that have changed what they wanted
 
-	own     route                    // to All, Poll, Events or Batches
-	routes  map[chan<- Event]*route  // to Notify's channels, those with live sources
-	live    []*source                // in no order
-	watched map[sysFD]*descriptor    // those with a Watch
-	regs    []registered             // by slot
-	freed   []uint32                 // slots to be used again
-	timers  timerQueue
-	work    []pollable // wants its turn's task called
-	seq     uint64     // of the last entry into a lane
-	streams int        // that are not released yet
-	quiet   chan struct{}            // closed when streams falls to 0; nil: nobody waits for it
-	draining bool                    // Shutdown was called
+	own      route                   // to All, Poll, Events or Batches
+	routes   map[chan<- Event]*route // to Notify's channels, those with live sources
+	live     []*source               // in no order
+	watched  map[sysFD]*descriptor   // those with a Watch
+	regs     []registered            // by slot
+	freed    []uint32                // slots to be used again
+	timers   timerQueue
+	work     []pollable    // wants its turn's task called
+	seq      uint64        // of the last entry into a lane
+	streams  int           // that are not released yet
+	quiet    chan struct{} // closed when streams falls to 0; nil: nobody waits for it
+	draining bool          // Shutdown was called
 
 	starts    []*route // feeders to wake when the lock is let go
 	overtaken []*route // offers to withdraw when the lock is let go
@@ -207,7 +208,7 @@ type Loop struct {
 	err      error     // why the loop ended
 
 	exit     exitTimer
-	exitDue  bool   // the range ends after what entered the queue up to exitMark
+	exitDue  bool // the range ends after what entered the queue up to exitMark
 	exitMark uint64
 	brk      bool // the range ends before the next message
 	exited   bool // how the last range ended
@@ -241,6 +242,7 @@ func newLoop(c Config, p poller) *Loop {
 		conf:    c,
 		poller:  p,
 		edge:    p.features()&FeatureEdge != 0,
+		limits:  limits{readLow: 1, readHigh: c.MaxInput, writeHigh: c.MaxOutput},
 		epoch:   time.Now(),
 		done:    make(chan struct{}),
 		fedc:    make(chan struct{}),

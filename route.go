@@ -126,7 +126,7 @@ func (l *Loop) next(r *route) (*source, pending) {
 			if s.loop.Load() != l {
 				continue
 			}
-			if s.pend |= bits; s.pend == 0 || l.closed {
+			if s.pend |= s.owner.confirm(bits); s.pend == 0 || l.closed {
 				l.refresh(s)
 				continue
 			}
@@ -365,7 +365,7 @@ func (l *Loop) reroute(s *source, r *route) {
 		s.route.remove(s)
 	}
 	if s.index != 0 {
-		l.left(s)
+		l.parted(s)
 	}
 	s.route = r
 	if s.index != 0 {
@@ -395,8 +395,8 @@ func (l *Loop) joined(s *source) {
 	}
 }
 
-// left undoes joined. l.mu is held.
-func (l *Loop) left(s *source) {
+// parted undoes joined. l.mu is held.
+func (l *Loop) parted(s *source) {
 	r := s.route
 	if r == &l.own {
 		return

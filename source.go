@@ -52,6 +52,10 @@ type owner interface {
 	// the loop's lock; never twice at once.
 	prepare(work pending) pending
 
+	// confirm returns those of bits, which came of prepare, that are true. The
+	// loop's lock is held.
+	confirm(bits pending) pending
+
 	// received is told that the message of bit has been received. The loop's
 	// lock is held.
 	received(bit pending)
@@ -249,7 +253,7 @@ func (l *Loop) refresh(s *source) {
 		if len(l.live) < cap(l.live)/4 && cap(l.live) > 1024 {
 			l.live = append(make([]*source, 0, cap(l.live)/2), l.live...)
 		}
-		l.left(s)
+		l.parted(s)
 		if len(l.live) == 0 {
 			l.nudge = true // the loop may have to end
 		}

@@ -152,10 +152,11 @@ func (t *Timer) expired(now int64) {
 	l.refresh(&t.source)
 }
 
-func (t *Timer) event(pending) Event     { return Tick{t} }
-func (t *Timer) prepare(pending) pending { return 0 }
-func (t *Timer) received(pending)        {}
-func (t *Timer) alive() bool             { return t.node.running() }
+func (t *Timer) event(pending) Event          { return Tick{t} }
+func (t *Timer) prepare(pending) pending      { return 0 }
+func (t *Timer) confirm(bits pending) pending { return bits }
+func (t *Timer) received(pending)             {}
+func (t *Timer) alive() bool                  { return t.node.running() }
 
 func (t *Timer) abandon() {
 	l := t.lock()
@@ -173,7 +174,7 @@ func (t *Timer) label() string {
 func (t *Timer) dump() string {
 	l := t.lock()
 	defer l.mu.Unlock()
-	s := "timer " + t.state() + " count=" + itoa(t.count)
+	s := "timer " + t.words() + " count=" + itoa(t.count)
 	if t.node.running() {
 		s += " due=" + time.Duration(t.node.when-l.clock()).String()
 	}

@@ -59,15 +59,16 @@ func (t *Trigger) Close() error {
 	return nil
 }
 
-func (t *Trigger) event(pending) Event     { return Fired{t} }
-func (t *Trigger) prepare(pending) pending { return 0 }
-func (t *Trigger) received(pending)        {}
-func (t *Trigger) alive() bool             { return false }
-func (t *Trigger) abandon()                {}
-func (t *Trigger) label() string           { return "trigger" }
+func (t *Trigger) event(pending) Event          { return Fired{t} }
+func (t *Trigger) prepare(pending) pending      { return 0 }
+func (t *Trigger) confirm(bits pending) pending { return bits }
+func (t *Trigger) received(pending)             {}
+func (t *Trigger) alive() bool                  { return false }
+func (t *Trigger) abandon()                     {}
+func (t *Trigger) label() string                { return "trigger" }
 
 func (t *Trigger) dump() string {
 	l := t.lock()
 	defer l.mu.Unlock()
-	return "trigger " + t.state() + " count=" + itoa(t.count)
+	return "trigger " + t.words() + " count=" + itoa(t.count)
 }

@@ -54,7 +54,7 @@ type Watch struct {
 // one) only when it reports something that nobody wants: most often the watch
 // is armed again before that happens, and two system calls are saved.
 type descriptor struct {
-	registration
+	reg registration
 
 	loop *Loop
 	fd   sysFD
@@ -148,7 +148,7 @@ func (w *Watch) Interest() What { return w.interest }
 // it differ in Edge, or if timeout is negative, and ErrClosed after Close.
 func (w *Watch) Arm(timeout time.Duration) error {
 	if timeout < 0 {
-		return errNegative(timeout)
+		return errTimeLimit(timeout)
 	}
 	l := w.Loop()
 	now := l.clock()
@@ -178,7 +178,7 @@ func (w *Watch) Arm(timeout time.Duration) error {
 	return nil
 }
 
-func errNegative(d time.Duration) error {
+func errTimeLimit(d time.Duration) error {
 	return fmt.Errorf("evchan: negative time limit %v", d)
 }
 
@@ -301,7 +301,7 @@ func (w *Watch) end(ended bool) error {
 // 0 removes it. It is an error if timeout is negative or the watch is not armed.
 func (w *Watch) SetTimeout(timeout time.Duration) error {
 	if timeout < 0 {
-		return errNegative(timeout)
+		return errTimeLimit(timeout)
 	}
 	now := w.Loop().clock()
 	l := w.lock()
@@ -414,6 +414,8 @@ func (d *descriptor) ready(what What) {
 	}
 }
 
+func (d *descriptor) registration() *registration { return &d.reg }
+
 // task brings what the poller is asked for into line with what is wanted.
 func (d *descriptor) task() {
 	l := d.loop
@@ -430,10 +432,11 @@ func (d *descriptor) task() {
 	}
 }
 
-func (w *Watch) event(pending) Event     { return Ready{w} }
-func (w *Watch) prepare(pending) pending { return 0 }
-func (w *Watch) alive() bool             { return w.armed }
-func (w *Watch) label() string           { return "watch fd=" + itoa(int(w.fd)) + " " + w.interest.String() }
+func (w *Watch) event(pending) Event          { return Ready{w} }
+func (w *Watch) prepare(pending) pending      { return 0 }
+func (w *Watch) confirm(bits pending) pending { return bits }
+func (w *Watch) alive() bool                  { return w.armed }
+func (w *Watch) label() string                { return "watch fd=" + itoa(int(w.fd)) + " " + w.interest.String() }
 
 // received makes sure that a condition that lasts is reported again.
 func (w *Watch) received(pending) {
@@ -453,7 +456,7 @@ func (w *Watch) abandon() {
 func (w *Watch) dump() string {
 	l := w.lock()
 	defer l.mu.Unlock()
-	s := "watch " + w.state() + " fd=" + itoa(int(w.fd)) + " interest=" + w.interest.String() + " result=" + w.result.String()
+	s := "watch " + w.words() + " fd=" + itoa(int(w.fd)) + " interest=" + w.interest.String() + " result=" + w.result.String()
 	if w.armed {
 		s += " state=armed"
 	} else {
