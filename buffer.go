@@ -56,7 +56,8 @@ var (
 // Read, ReadByte, WriteTo and Peek return the error behind the bytes that
 // precede the failure; Next, CopyTo and Segments end there, and Index and its
 // like find nothing beyond it. The bytes stay in the Buffer: Discard and Reset
-// get rid of them.
+// get rid of them. WriteTo needs little memory for a large file; what Peek, Next,
+// Segments and a search have passed over stays in memory until it is removed.
 //
 // # Counts
 //
@@ -165,9 +166,12 @@ func (b *Buffer) Read(p []byte) (int, error) {
 	if b.n == 0 {
 		return 0, io.EOF
 	}
-	c, err := b.first()
-	if err != nil {
-		return 0, err
+	c := b.head
+	if c.isFile() {
+		var err error
+		if c, err = b.load(nil, c); err != nil {
+			return 0, err
+		}
 	}
 	n := copy(p, c.buf[c.r:c.w])
 	if n < len(p) && c.next != nil {
@@ -353,8 +357,13 @@ func (b *Buffer) CopyTo(p []byte, off int) int {
 	if off < 0 {
 		return 0
 	}
+	return copyFrom(b.head, p, off)
+}
+
+// copyFrom copies the bytes that begin off bytes behind the first of c to p.
+func copyFrom(c *chunk, p []byte, off int) int {
 	n := 0
-	for c := b.head; c != nil && n < len(p); c = c.next {
+	for ; c != nil && n < len(p); c = c.next {
 		size := c.size()
 		if off >= size {
 			off -= size
@@ -403,7 +412,9 @@ func (b *Buffer) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	b.add(p)
-	b.added(len(p))
+	if b.flags&held != 0 || b.extra != nil {
+		b.added(len(p))
+	}
 	return len(p), nil
 }
 
@@ -779,12 +790,13 @@ func (b *Buffer) Commit(n int) error {
 
 // front is what calls that take from the front begin with.
 func (b *Buffer) front() error {
-	if b.flags == 0 {
-		return nil
+	if b.flags != 0 {
+		return b.frontSlow()
 	}
-	return b.frontSlow()
+	return nil
 }
 
+//go:noinline
 func (b *Buffer) frontSlow() error {
 	b.settle()
 	if b.flags&frozenFront != 0 {
@@ -795,11 +807,13 @@ func (b *Buffer) frontSlow() error {
 
 // back is what calls that append n bytes begin with. They end with added.
 func (b *Buffer) back(n int) error {
-	if b.flags&(frozenBack|reserved) == 0 && n <= math.MaxInt-b.n {
-		return nil
+	if b.flags&(frozenBack|reserved) != 0 || n > math.MaxInt-b.n {
+		return b.backSlow(n)
 	}
-	return b.backSlow(n)
+	return nil
 }
+
+//go:noinline
 
 func (b *Buffer) backSlow(n int) error {
 	if b.flags&frozenBack != 0 {
@@ -874,11 +888,18 @@ func (b *Buffer) dropReserved() {
 
 // take removes the first n > 0 bytes, and frees their chunks.
 func (b *Buffer) take(n int) {
+	c := b.cut(n)
 	if b.extra == nil && b.stream == nil {
-		freeChain(b.cut(n))
+		if c != nil {
+			freeChain(c)
+		}
 		return
 	}
-	c := b.cut(n)
+	b.tell(c, n)
+}
+
+// tell tells that n bytes have been removed, and frees the chunks that held them.
+func (b *Buffer) tell(c *chunk, n int) {
 	defer freeChain(c)
 	b.removed(n)
 }
@@ -888,12 +909,18 @@ func (b *Buffer) take(n int) {
 func (b *Buffer) cut(n int) *chunk {
 	b.n -= n
 	c := b.head
-	if c == nil || c.size() > n {
-		if c != nil {
-			c.r += n
-		}
+	if k := c.size(); k > n {
+		c.r += n
 		return nil
+	} else if k == n && c.next == nil {
+		b.head, b.tail = nil, nil
+		return c
 	}
+	return b.cutChain(n)
+}
+
+func (b *Buffer) cutChain(n int) *chunk {
+	c := b.head
 	first, last := c, c
 	for {
 		n -= c.size()
@@ -960,6 +987,11 @@ func (b *Buffer) growth(n int) int8 {
 
 // add copies p to the end. It tells nobody and minds no freezing.
 func (b *Buffer) add(p []byte) {
+	if c := b.tail; c != nil && len(c.buf)-c.w >= len(p) {
+		c.w += copy(c.buf[c.w:], p)
+		b.n += len(p)
+		return
+	}
 	for len(p) > 0 {
 		c := b.roomFor(len(p))
 		k := copy(c.buf[c.w:], p)

@@ -67,6 +67,10 @@ func newChunk(k int8) *chunk {
 	if c, ok := chunkPools[k].Get().(*chunk); ok {
 		return c
 	}
+	return makeChunk(k)
+}
+
+func makeChunk(k int8) *chunk {
 	c := &chunk{class: k}
 	if k != 0 {
 		c.buf = make([]byte, classSize(k))
@@ -135,11 +139,15 @@ func (c *chunk) readAt(p []byte, off int) (int, error) {
 // free recycles c, which no Buffer may hold any more, and calls the release
 // function of its memory if c was the last to use it.
 func (c *chunk) free() {
-	m := c.mem
-	if m == nil {
+	if c.mem == nil {
 		c.put()
-		return
+	} else {
+		c.freeShared()
 	}
+}
+
+func (c *chunk) freeShared() {
+	m := c.mem
 	c.mem = nil
 	if m.refs.Add(-1) != 0 {
 		c.put()
@@ -171,10 +179,17 @@ func (c *chunk) put() {
 // freeChain frees c and all that follow it. If release functions panic, it
 // frees the rest before the panic goes on.
 func freeChain(c *chunk) {
-	if c != nil && c.next == nil {
-		c.free()
+	if c == nil {
 		return
 	}
+	if c.next == nil {
+		c.free()
+	} else {
+		freeChainSlow(c)
+	}
+}
+
+func freeChainSlow(c *chunk) {
 	defer func() {
 		if c != nil {
 			freeChain(c)

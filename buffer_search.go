@@ -1,0 +1,282 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"bytes"
+	"iter"
+)
+
+// Positions count from the front of the Buffer, beginning with 0. Searches begin at
+// from, which may be anything from 0 to Len; they return -1 if it is not, or if
+// they find nothing. They remove nothing.
+
+// Index returns the position of the first occurrence of pat that begins at from or
+// behind it. An empty pat is found at from.
+func (b *Buffer) Index(pat []byte, from int) int {
+	return b.IndexRange(pat, from, b.n)
+}
+
+// IndexRange is Index for an occurrence that lies between from and to.
+func (b *Buffer) IndexRange(pat []byte, from, to int) int {
+	to = min(to, b.n)
+	if from < 0 || from > to || len(pat) > to-from {
+		return -1
+	}
+	if len(pat) == 0 {
+		return from
+	}
+	last := to - len(pat) // where an occurrence must begin at the latest
+	prev, c, base := b.seek(from)
+	for c != nil && base <= last {
+		if c.isFile() {
+			var err error
+			if c, err = b.load(prev, c); err != nil {
+				return -1
+			}
+		}
+		s := c.buf[c.r:c.w]
+		start := max(from-base, 0)
+		if i := bytes.Index(s[start:min(len(s), to-base)], pat); i >= 0 {
+			return base + start + i
+		}
+		// It may begin here and end in a later chunk.
+		start = max(start, len(s)-len(pat)+1)
+		if end := min(len(s), last-base+1); start < end {
+			if i := bytes.IndexByte(s[start:end], pat[0]); i >= 0 {
+				start += i
+				if i := indexAcross(c, start, end, pat); i >= 0 {
+					return base + i
+				}
+			}
+		}
+		base += len(s)
+		prev, c = c, c.next
+	}
+	return -1
+}
+
+// indexAcross returns where in c, from start to before end, an occurrence of pat
+// begins that ends in a later chunk.
+func indexAcross(c *chunk, start, end int, pat []byte) int {
+	var array [64]byte
+	window := array[:]
+	if n := end - start + len(pat) - 1; n <= len(array) {
+		window = window[:n]
+	} else {
+		d := newChunkSize(n)
+		defer d.put()
+		window = d.buf[:n]
+	}
+	n := copyFrom(c, window, start)
+	if i := bytes.Index(window[:n], pat); i >= 0 {
+		return start + i
+	}
+	return -1
+}
+
+// IndexByte returns the position of the first x at from or behind it.
+func (b *Buffer) IndexByte(x byte, from int) int {
+	if from < 0 || from >= b.n {
+		return -1
+	}
+	prev, c, base := b.seek(from)
+	for c != nil {
+		if c.isFile() {
+			var err error
+			if c, err = b.load(prev, c); err != nil {
+				return -1
+			}
+		}
+		s := c.buf[c.r:c.w]
+		start := max(from-base, 0)
+		if i := bytes.IndexByte(s[start:], x); i >= 0 {
+			return base + start + i
+		}
+		base += len(s)
+		prev, c = c, c.next
+	}
+	return -1
+}
+
+// seek returns the chunk that holds the byte at pos <= b.n, nil if it is the end,
+// the one before that, and the position of its first byte.
+func (b *Buffer) seek(pos int) (prev, c *chunk, base int) {
+	for c = b.head; c != nil && pos-base >= c.size(); prev, c = c, c.next {
+		base += c.size()
+	}
+	return prev, c, base
+}
+
+// An EOL is a style of line ends.
+type EOL uint8
+
+const (
+	AnyEOL   EOL = iota // a run of CR and LF, however long, is one end
+	LFOrCRLF            // LF, or CR LF; a CR elsewhere is part of the line
+	CRLF                // CR LF only
+	LF                  // LF only; a CR is part of the line
+	NUL                 // a zero byte
+)
+
+// IndexEOL returns the position and the size of the first line end at from or
+// behind it, and -1, 0 if there is none. Of a line end that begins before from,
+// only what follows counts.
+func (b *Buffer) IndexEOL(from int, style EOL) (at, size int) {
+	switch style {
+	case AnyEOL:
+		if at = b.indexCROrLF(from); at >= 0 {
+			size = b.runEOL(at)
+		}
+	case LFOrCRLF:
+		if at = b.IndexByte('\n', from); at >= 0 {
+			size = 1
+			var before [1]byte
+			if at > from && b.CopyTo(before[:], at-1) == 1 && before[0] == '\r' {
+				at, size = at-1, 2
+			}
+		}
+	case CRLF:
+		if at = b.Index([]byte("\r\n"), from); at >= 0 {
+			size = 2
+		}
+	case LF:
+		if at = b.IndexByte('\n', from); at >= 0 {
+			size = 1
+		}
+	case NUL:
+		if at = b.IndexByte(0, from); at >= 0 {
+			size = 1
+		}
+	default:
+		panic("evchan: unknown EOL")
+	}
+	return at, size
+}
+
+// searchBlock bounds how far a search for two bytes looks for the one before it
+// looks for the other.
+const searchBlock = 256
+
+// indexCROrLF returns the position of the first CR or LF at from or behind it.
+func (b *Buffer) indexCROrLF(from int) int {
+	if from < 0 || from >= b.n {
+		return -1
+	}
+	prev, c, base := b.seek(from)
+	for c != nil {
+		if c.isFile() {
+			var err error
+			if c, err = b.load(prev, c); err != nil {
+				return -1
+			}
+		}
+		s := c.buf[c.r:c.w]
+		for start := max(from-base, 0); start < len(s); start += searchBlock {
+			block := s[start:min(start+searchBlock, len(s))]
+			at := bytes.IndexByte(block, '\n')
+			if at >= 0 {
+				block = block[:at]
+			}
+			if i := bytes.IndexByte(block, '\r'); i >= 0 {
+				at = i
+			}
+			if at >= 0 {
+				return base + start + at
+			}
+		}
+		base += len(s)
+		prev, c = c, c.next
+	}
+	return -1
+}
+
+// runEOL returns the number of CRs and LFs from at on.
+func (b *Buffer) runEOL(at int) int {
+	n := 0
+	prev, c, base := b.seek(at)
+	for c != nil {
+		if c.isFile() {
+			var err error
+			if c, err = b.load(prev, c); err != nil {
+				return n
+			}
+		}
+		s := c.buf[c.r:c.w]
+		for _, x := range s[max(at-base, 0):] {
+			if x != '\r' && x != '\n' {
+				return n
+			}
+			n++
+		}
+		base += len(s)
+		prev, c = c, c.next
+	}
+	return n
+}
+
+// ReadLine removes the first line and its end, and returns the line without the
+// end, valid until the next call. If there is no end, ok is false and nothing is removed. A
+// line is copied only if it lies in several chunks.
+func (b *Buffer) ReadLine(style EOL) (line []byte, ok bool) {
+	if b.front() != nil || b.n == 0 {
+		return nil, false
+	}
+	at, size := b.headEOL(style)
+	if size == 0 {
+		if at, size = b.IndexEOL(at, style); size == 0 {
+			return nil, false
+		}
+		if b.pullup(at+size) != nil {
+			return nil, false
+		}
+	}
+	return b.pass(at, at+size), true
+}
+
+// headEOL returns the first line end if it lies in the first chunk. Else size is 0,
+// and at is where to go on searching.
+func (b *Buffer) headEOL(style EOL) (at, size int) {
+	c := b.head
+	if c.isFile() {
+		return 0, 0
+	}
+	s := c.buf[c.r:c.w]
+	x := byte('\n')
+	switch style {
+	case AnyEOL:
+		return 0, 0
+	case NUL:
+		x = 0
+	}
+	at = bytes.IndexByte(s, x)
+	if at < 0 {
+		return len(s) - 1, 0
+	}
+	switch style {
+	case LFOrCRLF:
+		if at > 0 && s[at-1] == '\r' {
+			return at - 1, 2
+		}
+	case CRLF:
+		if at == 0 || s[at-1] != '\r' {
+			return at, 0
+		}
+		return at - 1, 2
+	}
+	return at, 1
+}
+
+// Lines returns an iterator over the full lines, which removes each as ReadLine does.
+// It ends where there is no line end; a break leaves the lines that follow.
+func (b *Buffer) Lines(style EOL) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for {
+			line, ok := b.ReadLine(style)
+			if !ok || !yield(line) {
+				return
+			}
+		}
+	}
+}
