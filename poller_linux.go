@@ -202,19 +202,28 @@ func (e *epoll) wake() error {
 }
 
 func (e *epoll) close() error {
+	if !e.disown() {
+		return nil
+	}
+	// The runtime ends the park of a wait in progress, and Close waits until
+	// that has left the file. It may need mu on its way, so mu is not held here.
+	return e.file.Close()
+}
+
+// disown takes the descriptors away from everybody but a wait in progress. It
+// reports whether that was still to do.
+func (e *epoll) disown() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.epfd == noFD {
-		return nil
+		return false
 	}
 	e.epfd = noFD
 	if e.tfd != noFD {
 		unix.Close(e.tfd)
 		e.tfd = noFD
 	}
-	// The runtime ends the park of a wait in progress. The descriptor is
-	// closed when that is no longer inside file.
-	return e.file.Close()
+	return true
 }
 
 // poll takes what is ready now into events.
