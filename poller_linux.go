@@ -62,7 +62,7 @@ type epoll struct {
 	n       int           // what the last epoll_wait left in events
 	err     error         // or its failure
 	limit   time.Duration // of this wait; 0 when the timer has been seen to
-	alarm   time.Time     // when tfd goes off, zero if it does not
+	alarm   time.Time     // when tfd goes off or has gone off
 	spare   *time.Timer   // stands in for tfd when descriptors are short
 }
 
@@ -262,8 +262,7 @@ func (e *epoll) collect(dst []ready) ([]ready, error) {
 		ev := &e.events[i]
 		tok := token{uint32(ev.Fd), uint32(ev.Pad)}
 		if tok == timerToken {
-			e.alarm = time.Time{}
-			continue
+			continue // It has ended the wait, that is all.
 		}
 		var w What
 		if ev.Events&unix.EPOLLIN != 0 {

@@ -276,3 +276,38 @@ func TestPollerWaitsAllocateNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestPollSetDropsStaleResults replaces registrations while the system call
+// has a copy of the old ones.
+func TestPollSetDropsStaleResults(t *testing.T) {
+	pp, err := openPollSet()
+	must(t, err)
+	defer pp.close()
+	p := pp.(*pollSet)
+	a, _ := newTestNet().pair(t)
+	must(t, p.add(a, token{1, 1}, Write))
+	_, err = p.wait(nil, 0) // Makes the copy and its results.
+	must(t, err)
+	result := p.fds[0]
+	report := func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		_, ok := p.reportLocked(&result, token{1, 1})
+		return ok
+	}
+	if !report() {
+		t.Error("a result was dropped")
+	}
+	must(t, p.arm(a, token{1, 1}, Read))
+	if report() {
+		t.Error("a condition not asked for was reported")
+	}
+	must(t, p.remove(a))
+	if report() {
+		t.Error("a result was reported after remove")
+	}
+	must(t, p.add(a, token{1, 2}, Write))
+	if report() {
+		t.Error("a result was reported to the next registration")
+	}
+}
