@@ -61,12 +61,13 @@ type poller interface {
 	// all if d == 0. It may return early with nothing. It is called by one
 	// goroutine at a time.
 	//
-	// A wake that it has not consumed may be left for the next wait, so the
-	// caller looks after every wait for whatever others may have wanted of it.
+	// A wait that returns with something may leave a wake to the next one, or
+	// consume it: the caller looks after every wait that blocked for whatever
+	// others may have wanted of it.
 	wait(dst []ready, d time.Duration) ([]ready, error)
 
-	// wake makes a blocking wait return, the one in progress or else a later
-	// one. Wakes coalesce: those before a wait returns count as one.
+	// wake makes a wait that blocks (d != 0) return, the one in progress or else
+	// the next. Wakes coalesce: those before that wait returns count as one.
 	wake() error
 
 	// close releases all. A wait in progress returns, with an error or with

@@ -62,7 +62,7 @@ type epoll struct {
 	n       int           // what the last epoll_wait left in events
 	err     error         // or its failure
 	limit   time.Duration // of this wait; 0 when the timer has been seen to
-	alarm   time.Time     // when tfd goes off, zero if it does not
+	alarm   time.Time     // when tfd goes off or has gone off
 	spare   *time.Timer   // stands in for tfd when descriptors are short
 }
 
@@ -202,19 +202,28 @@ func (e *epoll) wake() error {
 }
 
 func (e *epoll) close() error {
+	if !e.disown() {
+		return nil
+	}
+	// The runtime ends the park of a wait in progress, and Close waits until
+	// that has left the file. It may need mu on its way, so mu is not held here.
+	return e.file.Close()
+}
+
+// disown takes the descriptors away from everybody but a wait in progress. It
+// reports whether that was still to do.
+func (e *epoll) disown() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.epfd == noFD {
-		return nil
+		return false
 	}
 	e.epfd = noFD
 	if e.tfd != noFD {
 		unix.Close(e.tfd)
 		e.tfd = noFD
 	}
-	// The runtime ends the park of a wait in progress. The descriptor is
-	// closed when that is no longer inside file.
-	return e.file.Close()
+	return true
 }
 
 // poll takes what is ready now into events.
@@ -253,8 +262,7 @@ func (e *epoll) collect(dst []ready) ([]ready, error) {
 		ev := &e.events[i]
 		tok := token{uint32(ev.Fd), uint32(ev.Pad)}
 		if tok == timerToken {
-			e.alarm = time.Time{}
-			continue
+			continue // It has ended the wait, that is all.
 		}
 		var w What
 		if ev.Events&unix.EPOLLIN != 0 {

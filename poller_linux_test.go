@@ -108,11 +108,27 @@ func TestEpollKeepsEarlierAlarm(t *testing.T) {
 	park(20 * time.Millisecond)
 	_, err := e.wait(nil, time.Hour)
 	must(t, err)
-	if !e.alarm.IsZero() {
+	if e.alarm.After(time.Now()) {
 		t.Error("the alarm has not gone off")
 	}
 	if *looks != 3 { // Each before it parks, the second when the alarm has gone off.
 		t.Errorf("looked %d times in two waits, want 3", *looks)
+	}
+}
+
+func TestEpollResultsGrow(t *testing.T) {
+	const count = 2*epollMinResults + 1
+	p, n := openTestMethod(methods()[0], newTestNet())(t)
+	for k := range count {
+		a, _ := n.pair(t)
+		must(t, p.add(a, testToken(k), Write))
+	}
+	for _, want := range []int{epollMinResults, 2 * epollMinResults, count, count} {
+		got, err := p.wait(nil, -1)
+		must(t, err)
+		if len(got) != want {
+			t.Errorf("%d reported, want %d", len(got), want)
+		}
 	}
 }
 

@@ -32,9 +32,10 @@ type pollSet struct {
 	index   map[sysFD]int // where in regs a descriptor is
 	regs    []pollReg     // in no order
 	changed bool          // since wait made its copy
-	waiting bool          // a wait is between its copy and its results
+	waiting bool          // a wait that may block is between its copy and its results
 	closed  bool
 	pipe    [2]sysFD // reading and writing end; open until closed and not waiting
+	one     [1]byte  // what goes through the pipe
 
 	// The goroutine in wait owns the rest: the copy. fds has one element more
 	// than toks, the pipe's, at its end.
@@ -156,38 +157,47 @@ func (p *pollSet) wait(dst []ready, d time.Duration) ([]ready, error) {
 		return dst, os.ErrClosed
 	}
 	p.copyLocked()
-	p.waiting = true
+	fds := p.fds
+	if d == 0 {
+		// Without the pipe: the wake is for a wait that blocks. Nor has anybody
+		// to end this one.
+		fds = fds[:len(p.toks)]
+	} else {
+		p.waiting = true
+	}
 	p.mu.Unlock()
 
-	n, err := pollFDs(p.fds, d)
+	n, err := pollFDs(fds, d)
 	if err == unix.EINTR || err == unix.EAGAIN {
 		n, err = 0, nil // early, with nothing
 	}
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	waited := p.waiting
 	p.waiting = false
 	if p.closed {
-		p.closePipeLocked()
+		if waited {
+			p.closePipeLocked()
+		}
 		return dst, os.ErrClosed
 	}
 	if n <= 0 || err != nil {
 		return dst, err
 	}
-	if last := len(p.toks); p.fds[last].Revents != 0 {
+	if waited && fds[len(fds)-1].Revents != 0 {
 		n--
 		// The byte goes before the flag: a wake that comes between does
 		// nothing, which is right because this wait is about to return. In the
 		// other order its byte might go with its flag left set.
-		var b [1]byte
-		unix.Read(p.pipe[0], b[:])
+		unix.Read(p.pipe[0], p.one[:])
 		p.woken.Store(false)
 	}
 	for j := range p.toks {
 		if n == 0 {
 			break
 		}
-		if f := &p.fds[j]; f.Revents != 0 {
+		if f := &fds[j]; f.Revents != 0 {
 			n--
 			if r, ok := p.reportLocked(f, p.toks[j]); ok {
 				dst = append(dst, r)
@@ -262,7 +272,7 @@ func (p *pollSet) wakeLocked() error {
 		return nil // there is one under way
 	}
 	for {
-		_, err := unix.Write(p.pipe[1], []byte{0})
+		_, err := unix.Write(p.pipe[1], p.one[:])
 		if err != unix.EINTR {
 			return err
 		}

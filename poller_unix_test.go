@@ -157,7 +157,7 @@ func TestPollerA32ClosedWhileWatched(t *testing.T) {
 			a, _ := n.pair(t)
 			tok := testToken(k)
 			must(t, p.add(a, tok, i))
-			got, err := p.wait(nil, 0) // Whatever there is now.
+			_, err := p.wait(nil, 0) // Whatever there is now.
 			must(t, err)
 			n.close(t, a)
 			if p.name() == "poll" {
@@ -171,7 +171,6 @@ func TestPollerA32ClosedWhileWatched(t *testing.T) {
 				expectNone(t, p)
 				must(t, p.remove(a))
 			}
-			_ = got
 		}
 	})
 }
@@ -257,7 +256,7 @@ func TestPollerLetsGo(t *testing.T) {
 func TestPollerWaitsAllocateNothing(t *testing.T) {
 	eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
 		a, b := n.pair(t)
-		got := make([]ready, 0, 10)
+		got, buf := make([]ready, 0, 10), make([]byte, 1)
 		wait := func(d time.Duration) {
 			var err error
 			got, err = p.wait(got[:0], d)
@@ -268,7 +267,7 @@ func TestPollerWaitsAllocateNothing(t *testing.T) {
 			"poll":  func() { wait(0) },
 			"alarm": func() { wait(10 * time.Microsecond) },
 			"wake":  func() { p.wake(); wait(-1) },
-			"ready": func() { n.write(t, b); wait(-1); unix.Read(a, make([]byte, 1)) },
+			"ready": func() { unix.Write(b, buf); wait(-1); unix.Read(a, buf) },
 			"arm":   func() { p.arm(a, testToken(1), Read); wait(0) },
 		} {
 			if avg := testing.AllocsPerRun(100, f); avg != 0 {
@@ -276,4 +275,39 @@ func TestPollerWaitsAllocateNothing(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPollSetDropsStaleResults replaces registrations while the system call
+// has a copy of the old ones.
+func TestPollSetDropsStaleResults(t *testing.T) {
+	pp, err := openPollSet()
+	must(t, err)
+	defer pp.close()
+	p := pp.(*pollSet)
+	a, _ := newTestNet().pair(t)
+	must(t, p.add(a, token{1, 1}, Write))
+	_, err = p.wait(nil, 0) // Makes the copy and its results.
+	must(t, err)
+	result := p.fds[0]
+	report := func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		_, ok := p.reportLocked(&result, token{1, 1})
+		return ok
+	}
+	if !report() {
+		t.Error("a result was dropped")
+	}
+	must(t, p.arm(a, token{1, 1}, Read))
+	if report() {
+		t.Error("a condition not asked for was reported")
+	}
+	must(t, p.remove(a))
+	if report() {
+		t.Error("a result was reported after remove")
+	}
+	must(t, p.add(a, token{1, 2}, Write))
+	if report() {
+		t.Error("a result was reported to the next registration")
+	}
 }
