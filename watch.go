@@ -116,22 +116,29 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 	l.watchMu.Lock()
 	defer l.watchMu.Unlock()
 	l.mu.Lock()
-	closed, watched := l.closed, l.watched[sysfd] != nil
-	l.mu.Unlock()
-	if closed {
-		return nil, ErrClosed
-	}
-	if !watched { // ask the poller whether it can
-		if err := l.poller.add(sysfd, token{slot: noSlot}, 0); err != nil {
-			return nil, fmt.Errorf("evchan: watch descriptor %d: %w", int(fd), os.NewSyscallError(l.Method(), err))
+	if l.closed || l.watched[sysfd] != nil {
+		defer l.mu.Unlock()
+		if l.closed {
+			return nil, ErrClosed
 		}
+		return w, nil
+	}
+	// Ask the poller whether it can, so that Arm need not fail.
+	probe := &descriptor{loop: l, fd: sysfd}
+	tok := l.register(probe)
+	l.mu.Unlock()
+	err := l.poller.add(sysfd, tok, 0)
+	if err == nil {
 		l.poller.remove(sysfd)
+	}
+	l.mu.Lock()
+	l.unregister(probe)
+	l.mu.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("evchan: watch descriptor %d: %w", int(fd), os.NewSyscallError(l.Method(), err))
 	}
 	return w, nil
 }
-
-// noSlot is a slot that no pollable has.
-const noSlot = 1<<32 - 2
 
 // FD returns the descriptor.
 func (w *Watch) FD() uintptr { return uintptr(w.fd) }
