@@ -510,6 +510,7 @@ func (b *Buffer) Prepend(p []byte) error {
 		return errTooLarge
 	}
 	if n == 0 {
+		b.settle()
 		return nil
 	}
 	if b.flags&reserved != 0 {
