@@ -149,10 +149,6 @@ func (ln *Listener) setOptions(c *ListenConfig) error {
 	return nil
 }
 
-func setReusePort(fd sysFD) error {
-	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-}
-
 // takeFD returns a duplicate of c's descriptor, so that c can be closed and the
 // socket lives on.
 func takeFD(c syscall.Conn) (sysFD, error) {
