@@ -441,7 +441,7 @@ func (l *Loop) takeBatch(yield func(Event) bool) {
 			return
 		}
 		ev := s.owner.event(bit)
-		l.take(s, bit)
+		l.take(s, bit, ev)
 		l.unlock()
 		if !yield(ev) {
 			return
@@ -511,7 +511,7 @@ func (l *Loop) deliver() (Event, bool) {
 	}
 	l.left--
 	ev := s.owner.event(bit)
-	l.take(s, bit)
+	l.take(s, bit, ev)
 	l.unlock()
 	return ev, true
 }

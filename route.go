@@ -141,11 +141,11 @@ func (l *Loop) next(r *route) (*source, pending) {
 	return nil, 0
 }
 
-// take marks the message of bit, which next returned with s, as received. l.mu
-// is held.
-func (l *Loop) take(s *source, bit pending) {
+// take marks ev, the message of bit, which next returned with s, as received.
+// l.mu is held.
+func (l *Loop) take(s *source, bit pending, ev Event) {
 	s.pend &^= bit
-	l.messages[s.owner.event(bit).kind()]++
+	l.messages[ev.kind()]++
 	s.owner.received(bit)
 	if s.pend == 0 {
 		l.refresh(s)
@@ -244,7 +244,7 @@ func (l *Loop) feed(r *route) {
 			r.offer, s.offered = nil, false
 		}
 		if o == delivered {
-			l.take(s, bit)
+			l.take(s, bit, ev)
 		} else {
 			l.unpop(s)
 		}

@@ -143,9 +143,7 @@ func (t *Timer) expired(now int64) {
 		p := int64(t.period)
 		late := (now - t.node.when) / p
 		n += int(late)
-		if next := t.node.when + (late+1)*p; next > t.node.when { // else in some 292 years
-			l.timers.startAt(&t.node, next)
-		}
+		l.timers.start(&t.node, t.node.when+late*p, t.period)
 	}
 	t.count = min(t.count, math.MaxInt-n) + n
 	l.enqueue(&t.source, message)
