@@ -319,8 +319,9 @@ func TestBufferI9ImpossibleSizes(t *testing.T) {
 	const maxInt = int(^uint(0) >> 1)
 	b := pieces("abc")
 	b.WriteString("def")
-	for _, n := range []int{maxInt, maxInt - 6, maxInt / 2, 1 << 50 & maxInt, 0, -1} {
-		if n > 0 && n < 1<<40 {
+	huge := uint64(1) << 50
+	for _, n := range []int{maxInt, maxInt - 6, maxInt / 2, int(huge), 0, -1} {
+		if n > 0 && uint64(n) < 1<<40 {
 			continue // a machine of 32 bits
 		}
 		if p := b.Reserve(n); p != nil {

@@ -70,6 +70,30 @@ func (b *Buffer) readFD(fd sysFD, limit int) (n int, full bool, err error) {
 	return n, n == len(p)+len(q), err
 }
 
+// recvFD is readFD for a socket and for few bytes: it offers the tail's room or a
+// small chunk only.
+func (b *Buffer) recvFD(fd sysFD, limit int) (n int, full bool, err error) {
+	c := b.tail
+	fresh := c == nil || c.w == len(c.buf)
+	if fresh {
+		c = newChunk(minClass)
+	}
+	p := c.buf[c.w:]
+	p = p[:min(len(p), limit)]
+	n, err = sysRecv(fd, p)
+	switch {
+	case n == 0 && fresh:
+		c.put()
+	case fresh:
+		c.w = n
+		b.push(c)
+	default:
+		c.w += n
+		b.n += n
+	}
+	return n, n == len(p), err
+}
+
 // writeFD writes from the front of b to the non-blocking descriptor fd until b is
 // empty or fd takes no more, and removes what it wrote. Chunks that may have a release
 // function are returned, for the caller to free when it holds no lock. An error is a bare

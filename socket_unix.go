@@ -15,15 +15,25 @@ import (
 )
 
 // A sock is the transport of a stream that has a socket.
-type sock struct{ fd sysFD }
+type sock struct {
+	fd   sysFD
+	bulk bool // much came the last time
+}
 
 var _ transport = (*sock)(nil)
 
 func (k *sock) fill(in *Buffer, limit int) (n int, full bool, err error) {
-	return in.readFD(k.fd, limit)
+	if k.bulk {
+		n, full, err = in.readFD(k.fd, limit)
+		k.bulk = n > classSize(minClass)
+	} else {
+		n, full, err = in.recvFD(k.fd, limit)
+		k.bulk = full
+	}
+	return n, full, err
 }
 
-func (k *sock) write(p []byte) (n int, err error) { return sysWrite(k.fd, p) }
+func (k *sock) write(p []byte) (n int, err error) { return sysSend(k.fd, p) }
 
 func (k *sock) flush(out *Buffer) (n int, spent *chunk, err error) { return out.writeFD(k.fd) }
 

@@ -16,3 +16,16 @@ func sysWrite(fd sysFD, p []byte) (int, error) {
 		}
 	}
 }
+
+// sysRecv reads once from the socket fd to p, which is not empty.
+func sysRecv(fd sysFD, p []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, p)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
+// sysSend writes p, which is not empty, to the socket fd once.
+func sysSend(fd sysFD, p []byte) (int, error) { return sysWrite(fd, p) }
