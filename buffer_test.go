@@ -386,7 +386,7 @@ func TestBufferI11Waste(t *testing.T) {
 	var b Buffer
 	p := pattern(3000)
 	for i := range 100_000 {
-		b.Write(p[:i*2654435761>>8%1000])
+		b.Write(p[:uint32(i)*2654435761>>8%1000])
 		if i%1000 != 0 || b.n < 10000 {
 			continue
 		}
