@@ -957,7 +957,7 @@ func (s *Stream) label() string {
 func (s *Stream) dump() string {
 	s.mu.Lock()
 	queued, state, released := s.out.n, s.state, s.transport == nil
-	fd := s.sock.fd
+	fd, remote := s.sock.fd, s.remoteAddr()
 	s.mu.Unlock()
 	l := s.lock()
 	defer l.mu.Unlock()
@@ -979,5 +979,5 @@ func (s *Stream) dump() string {
 	if !released {
 		d += " fd=" + itoa(int(fd))
 	}
-	return d + " in=" + itoa(int(s.held.Load())) + " out=" + itoa(queued) + " remote=" + quote(addrString(s.RemoteAddr()))
+	return d + " in=" + itoa(int(s.held.Load())) + " out=" + itoa(queued) + " remote=" + quote(addrString(remote))
 }
