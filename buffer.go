@@ -301,16 +301,18 @@ func (b *Buffer) Next(n int) []byte {
 	if n <= 0 {
 		return nil
 	}
-	if c := b.head; c.isFile() || c.size() < n {
-		if b.pullup(n) != nil {
-			c = b.head
+	c := b.head
+	if c.size() < n || c.isFile() {
+		failed := b.pullup(n) != nil
+		c = b.head
+		if failed {
 			if c.isFile() {
 				return nil
 			}
 			n = c.size()
 		}
 	}
-	return b.pass(n, n)
+	return b.pass(c, n, n)
 }
 
 // Peek returns the first n bytes as one slice, valid until the next call. If
@@ -408,13 +410,28 @@ func (b *Buffer) Segments() iter.Seq[[]byte] {
 // Write appends a copy of p. The error is nil unless the back is frozen, or the
 // length would overflow.
 func (b *Buffer) Write(p []byte) (int, error) {
+	if b.flags != 0 || len(p) > math.MaxInt-b.n || b.extra != nil {
+		return b.writeSlow(p)
+	}
+	b.add(p)
+	return len(p), nil
+}
+
+func (b *Buffer) writeSlow(p []byte) (int, error) {
 	if err := b.back(len(p)); err != nil {
 		return 0, err
 	}
-	b.add(p)
-	if b.flags&held != 0 || b.extra != nil {
-		b.added(len(p))
+	if c := b.tail; b.n == 0 && c != nil && c.mem == nil && len(p) <= len(c.buf) {
+		// Only what was returned lay in c. That may include p, but copy minds.
+		copy(c.buf, p)
+		if len(p) < c.w {
+			poison(c.buf[len(p):c.w])
+		}
+		c.r, c.w, b.n = 0, len(p), len(p)
+	} else {
+		b.add(p)
 	}
+	b.added(len(p))
 	return len(p), nil
 }
 
@@ -940,10 +957,9 @@ func (b *Buffer) cutChain(n int) *chunk {
 	return first
 }
 
-// pass removes the first n bytes, which lie in head, and returns the first
-// size of them. It holds head until the next call.
-func (b *Buffer) pass(size, n int) []byte {
-	c := b.head
+// pass removes the first n bytes, which lie in c, the head, and returns the first
+// size of them. It holds c until the next call.
+func (b *Buffer) pass(c *chunk, size, n int) []byte {
 	p := c.buf[c.r : c.r+size : c.r+size]
 	c.r += n
 	b.n -= n

@@ -174,15 +174,7 @@ func (b *Buffer) indexCROrLF(from int) int {
 		}
 		s := c.buf[c.r:c.w]
 		for start := max(from-base, 0); start < len(s); start += searchBlock {
-			block := s[start:min(start+searchBlock, len(s))]
-			at := bytes.IndexByte(block, '\n')
-			if at >= 0 {
-				block = block[:at]
-			}
-			if i := bytes.IndexByte(block, '\r'); i >= 0 {
-				at = i
-			}
-			if at >= 0 {
+			if at := indexCROrLF(s[start:min(start+searchBlock, len(s))]); at >= 0 {
 				return base + start + at
 			}
 		}
@@ -190,6 +182,18 @@ func (b *Buffer) indexCROrLF(from int) int {
 		prev, c = c, c.next
 	}
 	return -1
+}
+
+// indexCROrLF returns the position of the first CR or LF in block.
+func indexCROrLF(block []byte) int {
+	at := bytes.IndexByte(block, '\n')
+	if at >= 0 {
+		block = block[:at]
+	}
+	if i := bytes.IndexByte(block, '\r'); i >= 0 {
+		return i
+	}
+	return at
 }
 
 // runEOL returns the number of CRs and LFs from at on.
@@ -232,7 +236,7 @@ func (b *Buffer) ReadLine(style EOL) (line []byte, ok bool) {
 			return nil, false
 		}
 	}
-	return b.pass(at, at+size), true
+	return b.pass(b.head, at, at+size), true
 }
 
 // headEOL returns the first line end if it lies in the first chunk. Else size is 0,
@@ -246,7 +250,16 @@ func (b *Buffer) headEOL(style EOL) (at, size int) {
 	x := byte('\n')
 	switch style {
 	case AnyEOL:
-		return 0, 0
+		block := s[:min(searchBlock, len(s))]
+		if at = indexCROrLF(block); at < 0 {
+			return len(block), 0
+		}
+		for end := at; end < len(s); end++ {
+			if s[end] != '\r' && s[end] != '\n' {
+				return at, end - at
+			}
+		}
+		return at, 0 // the run may go on in the next chunk
 	case NUL:
 		x = 0
 	}
