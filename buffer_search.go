@@ -37,7 +37,7 @@ func (b *Buffer) IndexRange(pat []byte, from, to int) int {
 			}
 		}
 		s := c.buf[c.r:c.w]
-		start := max(from-base, 0)
+		start := startIn(s, from-base)
 		if i := bytes.Index(s[start:min(len(s), to-base)], pat); i >= 0 {
 			return base + start + i
 		}
@@ -90,7 +90,7 @@ func (b *Buffer) IndexByte(x byte, from int) int {
 			}
 		}
 		s := c.buf[c.r:c.w]
-		start := max(from-base, 0)
+		start := startIn(s, from-base)
 		if i := bytes.IndexByte(s[start:], x); i >= 0 {
 			return base + start + i
 		}
@@ -108,6 +108,10 @@ func (b *Buffer) seek(pos int) (prev, c *chunk, base int) {
 	}
 	return prev, c, base
 }
+
+// startIn returns where a search begins in s if it is to begin at pos: behind what
+// a file gave if that was less than pos.
+func startIn(s []byte, pos int) int { return min(max(pos, 0), len(s)) }
 
 // An EOL is a style of line ends.
 type EOL uint8
@@ -173,7 +177,7 @@ func (b *Buffer) indexCROrLF(from int) int {
 			}
 		}
 		s := c.buf[c.r:c.w]
-		for start := max(from-base, 0); start < len(s); start += searchBlock {
+		for start := startIn(s, from-base); start < len(s); start += searchBlock {
 			if at := indexCROrLF(s[start:min(start+searchBlock, len(s))]); at >= 0 {
 				return base + start + at
 			}
@@ -208,7 +212,7 @@ func (b *Buffer) runEOL(at int) int {
 			}
 		}
 		s := c.buf[c.r:c.w]
-		for _, x := range s[max(at-base, 0):] {
+		for _, x := range s[startIn(s, at-base):] {
 			if x != '\r' && x != '\n' {
 				return n
 			}

@@ -951,6 +951,21 @@ func TestBufferK6FileIsRead(t *testing.T) {
 	if at := b.Index(data[150_000:150_100], 0); at != bytes.Index(data, data[150_000:150_100])+2 {
 		t.Errorf("Index = %d", at)
 	}
+	for _, from := range []int{70_000, 150_000} { // behind what is read first
+		b := pieces("xy")
+		b.AppendFile(f, 0, 200_000, nil)
+		if at := b.Index(data[199_000:199_100], from); at != bytes.Index(data[from-2:], data[199_000:199_100])+from {
+			t.Errorf("Index from %d = %d", from, at)
+		}
+		b.Reset()
+		b.AppendFile(f, 0, 200_000, nil)
+		if at := b.IndexByte(data[from+3], from); at < from || at > from+3 || data[at] != data[from+3] {
+			t.Errorf("IndexByte from %d = %d", from, at)
+		}
+		if at, size := b.IndexEOL(from, AnyEOL); at < from || size != 1 {
+			t.Errorf("IndexEOL from %d = %d, %d", from, at, size)
+		}
+	}
 }
 
 func TestBufferK7FileReleasedAfterAllUses(t *testing.T) {
