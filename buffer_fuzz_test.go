@@ -476,12 +476,13 @@ func (z *fuzzer) step(who, op, v byte) {
 		b.drop(k)
 		m.want = m.want[k:]
 	}
-	if m.b.flags&reserved == 0 {
-		m.room = nil
-	} else if m.told != told {
+	if m.b.flags&reserved != 0 && m.told != told {
 		z.t.Fatal("a reservation outlives a change")
 	}
 	for _, m := range z.bufs {
+		if m.b.flags&reserved == 0 {
+			m.room = nil
+		}
 		z.check(m)
 	}
 }
@@ -509,7 +510,7 @@ func (z *fuzzer) move(op byte, m, other *model, n int) {
 		err = b.Share(src)
 	}
 	if op != 18 || m == other {
-		other.slice, other.sliceWant, other.room = nil, nil, nil
+		other.slice, other.sliceWant = nil, nil
 	}
 	if m == other {
 		equal(z, "added to itself", err, errSelf)
