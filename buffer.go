@@ -1071,11 +1071,16 @@ func (b *Buffer) drop(n int) {
 // free lets all memory go; b is empty then, and can be used again. It tells
 // nobody.
 func (b *Buffer) free() {
+	freeChain(b.detach())
+}
+
+// detach takes all chunks out of b and returns them. It tells nobody.
+func (b *Buffer) detach() *chunk {
 	c := b.head
 	b.head, b.tail, b.n = nil, nil, 0
 	b.flags &^= held
 	b.dropReserved()
-	freeChain(c)
+	return c
 }
 
 // first returns the first chunk, which it reads from its file if need be.

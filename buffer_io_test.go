@@ -151,6 +151,7 @@ func TestErrors(t *testing.T) {
 		t.Error("not the standard library's errors")
 	}
 	var ne net.Error
+	//lint:ignore SA1019 crypto/tls looks at Temporary, and so the contract promises it.
 	if !errors.As(ErrWouldBlock, &ne) || ne.Timeout() || !ne.Temporary() {
 		t.Error("ErrWouldBlock is no temporary net.Error")
 	}

@@ -71,10 +71,11 @@ func (b *Buffer) readFD(fd sysFD, limit int) (n int, full bool, err error) {
 }
 
 // writeFD writes from the front of b to the non-blocking descriptor fd until b is
-// empty or fd takes no more, and removes what it wrote. An error is a bare
+// empty or fd takes no more, and removes what it wrote. Chunks that may have a release
+// function are returned, for the caller to free when it holds no lock. An error is a bare
 // syscall.Errno, or what reading a file gave; what was written before it counts.
 // It tells nobody and minds no freezing.
-func (b *Buffer) writeFD(fd sysFD) (n int, err error) {
+func (b *Buffer) writeFD(fd sysFD) (n int, spent *chunk, err error) {
 	b.settle()
 	for b.n > 0 {
 		var k int
@@ -93,16 +94,25 @@ func (b *Buffer) writeFD(fd sysFD) (n int, err error) {
 			k, err = sysWriteChain(fd, c)
 		}
 		if err == syscall.EAGAIN {
-			return n, nil
+			return n, spent, nil
 		}
 		if err == nil && k == 0 {
 			err = io.ErrUnexpectedEOF // the file is shorter than it was
 		}
 		if err != nil {
-			return n, err
+			return n, spent, err
 		}
 		n += k
-		b.drop(k)
+		for c := b.cut(k); c != nil; {
+			next := c.next
+			if c.mem == nil {
+				c.put()
+			} else {
+				c.next = spent
+				spent = c
+			}
+			c = next
+		}
 	}
-	return n, nil
+	return n, spent, nil
 }

@@ -39,7 +39,7 @@ func transfer(t testing.TB, out *Buffer, a, b sysFD) string {
 	var in Buffer
 	for {
 		k := out.n
-		n, err := out.writeFD(a)
+		n, err := sendFD(out, a)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +117,7 @@ func TestBufferReadFD(t *testing.T) {
 	if _, _, err := in.readFD(noFD, 10); err != syscall.EBADF {
 		t.Errorf("readFD of no descriptor: %v", err)
 	}
-	if _, err := in.writeFD(noFD); err != syscall.EBADF {
+	if _, err := sendFD(&in, noFD); err != syscall.EBADF {
 		t.Errorf("writeFD to no descriptor: %v", err)
 	}
 	expect(t, &in, "0123456789abcdef")
@@ -140,12 +140,12 @@ func TestBufferWriteFD(t *testing.T) {
 		t.Error("what arrived differs")
 	}
 	c.want(t, 300, "after all was written")
-	if n, err := out.writeFD(a); n != 0 || err != nil {
+	if n, err := sendFD(&out, a); n != 0 || err != nil {
 		t.Errorf("writeFD of nothing: %d, %v", n, err)
 	}
 	syscall.Shutdown(b, syscall.SHUT_RD)
 	out.WriteString("x")
-	if n, err := out.writeFD(a); n != 0 || err != syscall.EPIPE {
+	if n, err := sendFD(&out, a); n != 0 || err != syscall.EPIPE {
 		t.Errorf("writeFD to who reads no more: %d, %v", n, err)
 	}
 	expect(t, &out, "x")
@@ -184,7 +184,7 @@ func TestBufferK6FileIsSent(t *testing.T) {
 	out.WriteString("head")
 	out.AppendFile(f, 1, 300_000, nil)
 	out.WriteString("tail")
-	if n, err := out.writeFD(sysFD(w.Fd())); n != 300_008 || err != nil {
+	if n, err := sendFD(&out, sysFD(w.Fd())); n != 300_008 || err != nil {
 		t.Errorf("writeFD = %d, %v", n, err)
 	}
 	if got, _ := os.ReadFile(name); string(got) != "head"+string(data[1:300_001])+"tail" {
@@ -198,11 +198,11 @@ func TestBufferTruncatedFileIsNotSent(t *testing.T) {
 	var c counter
 	var out Buffer
 	out.AppendFile(f, 5, 10, c.release)
-	n, err := out.writeFD(a)
+	n, err := sendFD(&out, a)
 	if n != 5 || err != io.ErrUnexpectedEOF {
 		t.Errorf("writeFD = %d, %v", n, err)
 	}
-	n, err = out.writeFD(a)
+	n, err = sendFD(&out, a)
 	if n != 0 || err != io.ErrUnexpectedEOF {
 		t.Errorf("writeFD again = %d, %v", n, err)
 	}
@@ -210,7 +210,7 @@ func TestBufferTruncatedFileIsNotSent(t *testing.T) {
 	in.readFD(b, 100)
 	expect(t, &in, "56789")
 	f.Close()
-	if n, err := out.writeFD(a); n != 0 || err == nil {
+	if n, err := sendFD(&out, a); n != 0 || err == nil {
 		t.Errorf("writeFD of a closed file = %d, %v", n, err)
 	}
 	out.free()
@@ -225,7 +225,7 @@ func TestBufferEchoDoesNotCopy(t *testing.T) {
 	var source, inbox, in, outbox Buffer
 	source.Append(data, nil)
 	for inbox.n < len(data) {
-		if _, err := source.writeFD(far); err != nil {
+		if _, err := sendFD(&source, far); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := inbox.readFD(near, 1<<20); err != nil && err != syscall.EAGAIN {
@@ -266,7 +266,7 @@ func TestBufferSmallEchoAllocatesNothing(t *testing.T) {
 		}
 		in.splice(&inbox)
 		outbox.splice(&in)
-		if n, err := outbox.writeFD(near); n != 64 || err != nil {
+		if n, err := sendFD(&outbox, near); n != 64 || err != nil {
 			t.Fatal(n, err)
 		}
 		if n, err := syscall.Read(far, q); n != 64 || err != nil {
@@ -324,4 +324,11 @@ func TestBufferWriteToConn(t *testing.T) {
 		t.Errorf("WriteTo a closed connection = %d, %v", n, err)
 	}
 	expect(t, &b, "ab")
+}
+
+// sendFD is b.writeFD for a caller that holds no lock.
+func sendFD(b *Buffer, fd sysFD) (int, error) {
+	n, spent, err := b.writeFD(fd)
+	freeChain(spent)
+	return n, err
 }

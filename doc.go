@@ -1,0 +1,106 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+/*
+Package evchan is an event loop that speaks through Go channels.
+
+It is libevent thought over for Go: readiness, timers, signals and accepted
+connections arrive as typed messages, and connections are Streams, whose Buffers
+are io.Readers and io.Writers. There are no callbacks. This is a whole echo
+server:
+
+	loop, err := evchan.New(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := loop.Listen("tcp", "127.0.0.1:7000", nil); err != nil {
+		log.Fatal(err)
+	}
+	for ev := range loop.Events() {
+		switch ev := ev.(type) {
+		case evchan.Readable:
+			io.Copy(ev.Stream, ev.Stream)
+		case evchan.EOF:
+			ev.Stream.Close()
+		}
+	}
+
+# Loops and events
+
+A [Loop] has sources: a [Stream], a [Listener], a [Watch], a [Timer], a
+[SignalWatch] or a [Trigger]. What happens to a source makes it stand in the
+loop's queue, at most once, however much happens. When its turn comes it is asked
+for its next message, an [Event]. So nothing is dropped, and memory is bounded by
+the number of sources.
+
+Messages are received in one of four ways, which differ in cost only.
+[Loop.All] runs the loop on the goroutine that ranges over it. [Loop.Poll] does
+that for one message. [Loop.Events] delivers over a channel, for a select, or for
+several receivers, and [Loop.Batches] hands over many messages at once.
+
+What you receive is true at the moment at which you receive it. Once Close,
+Disarm, Stop or Take has returned, no message of that source is received any more
+that was sent before; a message that has stopped being true is taken back; and a
+more urgent source (see Config.Priorities) overtakes one that waits to be
+received. Priorities are strict: as long as lane 0 has messages, lane 1 waits.
+
+Each source can be sent to a channel of its own by Notify.
+
+# Streams
+
+The loop reads what arrives, and delivers [Readable]; [Stream.Read],
+[Stream.WriteTo] and [Stream.Input] take it from there and never block.
+[Stream.Write] sends at once what the kernel takes and queues the rest, which the
+loop sends; [Drained] tells when it is gone. A stream that holds Config.MaxInput
+unread bytes stops reading until some are consumed, and one that holds
+Config.MaxOutput unsent bytes refuses more with [ErrFull]. io.Copy from one
+stream to another heeds both: the source is Readable again when the destination
+has drained, and its EOF comes last.
+
+# Buffers
+
+A [Buffer] is a chain of chunks, which moves from one to another without
+copying. Its methods say how long the slices that they return are valid: most
+often until the next call.
+
+# Timers
+
+[Loop.After] and [Loop.Every] send a [Tick]. All timers that expire in one turn
+see one [Loop.Now], and equal deadlines expire in the order in which they were
+started. Any number of timers may run: those that share a duration cost constant
+time, the others logarithmic.
+
+# Concurrency
+
+All methods of the package are safe for concurrent use, with one exception: a
+stream's Read, WriteTo, Input, Output and Flush, and its two Buffers, belong to
+one goroutine at a time, the one that has received the stream's last message. A
+Buffer of your own is like a bytes.Buffer: for one goroutine at a time.
+
+No method waits for the receiver of messages, so a receiver may call all of them,
+with messages unread. With several workers, range over Events on one
+goroutine, and hand streams over with Notify.
+
+# Closing
+
+[Stream.Close] returns at once, and then
+ 1. what was written is sent,
+ 2. the peer is told that there will be no more,
+ 3. what the peer still sends is discarded, until it has finished as well,
+ 4. the socket is closed.
+
+Config.Linger bounds the whole. [Stream.Abort] skips to the end. [Loop.Close]
+waits for nothing; [Loop.Shutdown] waits for all streams.
+
+# Portability
+
+The method of asking the kernel is epoll on Linux, and poll on every Unix.
+[Methods] lists what there is, and Config or the environment variables
+EVCHAN_METHOD and EVCHAN_AVOID choose. On systems that are not Unix, New returns
+ErrUnsupported for now.
+
+It is not promised in which order different sources that become ready at one
+time are delivered, nor how the bytes that a peer has sent are divided between
+Readables.
+*/
+package evchan

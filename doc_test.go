@@ -1,0 +1,166 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Every exported name has a comment, on every system.
+func TestDocumented(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fset := token.NewFileSet()
+	packageDoc := false
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(fset, name, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		packageDoc = packageDoc || strings.HasPrefix(f.Doc.Text(), "Package evchan ")
+		for _, n := range undocumented(fset, f) {
+			t.Errorf("%s: %s has no comment", fset.Position(n.Pos()), n.Name)
+		}
+	}
+	if !packageDoc {
+		t.Error("the package has no comment")
+	}
+}
+
+// undocumented returns the exported names of f that have no comment.
+func undocumented(fset *token.FileSet, f *ast.File) (bare []*ast.Ident) {
+	// check adds the exported ones of names unless one of comments says something.
+	check := func(names []*ast.Ident, comments ...*ast.CommentGroup) {
+		for _, c := range comments {
+			if c.Text() != "" {
+				return
+			}
+		}
+		for _, n := range names {
+			if n.IsExported() {
+				bare = append(bare, n)
+			}
+		}
+	}
+	for _, decl := range f.Decls {
+		switch decl := decl.(type) {
+		case *ast.FuncDecl:
+			if decl.Recv == nil || receiver(decl).IsExported() {
+				check([]*ast.Ident{decl.Name}, decl.Doc)
+			}
+		case *ast.GenDecl:
+			for _, spec := range decl.Specs {
+				switch spec := spec.(type) {
+				case *ast.ValueSpec:
+					check(spec.Names, decl.Doc, spec.Doc, spec.Comment)
+				case *ast.TypeSpec:
+					check([]*ast.Ident{spec.Name}, decl.Doc, spec.Doc, spec.Comment)
+					// The comment of a type that fits on one line covers its members.
+					if spec.Name.IsExported() && fset.Position(spec.Pos()).Line != fset.Position(spec.End()).Line {
+						for _, field := range members(spec.Type) {
+							check(field.Names, field.Doc, field.Comment)
+						}
+					}
+				}
+			}
+		}
+	}
+	return bare
+}
+
+// receiver returns the name of the type that the method belongs to.
+func receiver(method *ast.FuncDecl) *ast.Ident {
+	e := method.Recv.List[0].Type
+	for {
+		switch x := e.(type) {
+		case *ast.Ident:
+			return x
+		case *ast.StarExpr:
+			e = x.X
+		case *ast.IndexExpr:
+			e = x.X
+		case *ast.IndexListExpr:
+			e = x.X
+		default:
+			return ast.NewIdent("_")
+		}
+	}
+}
+
+// members returns the fields of a struct or the methods of an interface.
+func members(e ast.Expr) []*ast.Field {
+	switch e := e.(type) {
+	case *ast.StructType:
+		return e.Fields.List
+	case *ast.InterfaceType:
+		return e.Methods.List
+	}
+	return nil
+}
+
+func TestUndocumented(t *testing.T) {
+	const src = `package p
+
+type Bare struct{ X int }
+
+// Good is documented.
+type Good struct {
+	Said   int // said
+	Unsaid int
+	own    int
+	Group1, Group2 int
+}
+
+// Short is documented with its field.
+type Short struct{ X int }
+
+// Iface is documented.
+type Iface interface {
+	M()
+	// N does.
+	N()
+}
+
+type hidden struct{ Y int }
+
+func (hidden) Method()   {}
+func (*Good) Method()    {}
+func (Good) own()        {}
+func Func()              {}
+// Func2 does.
+func Func2()             {}
+const C = 1
+const (
+	D = 1 // one
+	E = 2
+)
+// Both are documented.
+var (
+	F = 1
+	G = 2
+)
+`
+	fset := token.NewFileSet()
+	f, err := parser.ParseFile(fset, "p.go", src, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, n := range undocumented(fset, f) {
+		got = append(got, n.Name)
+	}
+	if got, want := strings.Join(got, " "), "Bare Unsaid Group1 Group2 M Method Func C E"; got != want {
+		t.Errorf("undocumented: %s; want %s", got, want)
+	}
+}

@@ -1,0 +1,157 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+// Rot13 is the demonstration server: it sends each line back with its letters
+// shifted by 13 places, and prints every message of the loop as it arrives.
+//
+//	go run ./examples/rot13
+//	printf 'Uryyb\n' | nc 127.0.0.1 7013
+//
+// An interrupt ends it: the streams send what they still have to send.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/evchan/evchan"
+)
+
+// maxLine is the longest line that the server puts up with.
+const maxLine = 16 << 10
+
+func main() {
+	listen := flag.String("listen", "127.0.0.1:7013", "listen on `address`")
+	quiet := flag.Bool("quiet", false, "do not print the messages")
+	demo := flag.Bool("demo", false, "connect a few clients to the server itself, then end")
+	flag.Parse()
+	if *demo && *listen == flag.Lookup("listen").DefValue {
+		*listen = "127.0.0.1:0"
+	}
+	if err := serve(*listen, *quiet, *demo); err != nil {
+		log.Fatal("rot13: ", err)
+	}
+}
+
+func serve(listen string, quiet, demo bool) error {
+	loop, err := evchan.New(nil)
+	if err != nil {
+		return err
+	}
+	defer loop.Close()
+	ln, err := loop.Listen("tcp", listen, &evchan.ListenConfig{MaxInput: maxLine})
+	if err != nil {
+		return err
+	}
+	if _, err := loop.Signal(os.Interrupt); err != nil {
+		return err
+	}
+	fmt.Println("listening on", ln.Addr())
+
+	clients := make(chan error, 1) // the result of the demonstration
+	if demo {
+		go func() {
+			clients <- runClients(ln.Addr().String())
+			loop.Exit(0)
+		}()
+	}
+
+	for ev := range loop.Events() {
+		if !quiet {
+			fmt.Println(ev)
+		}
+		switch ev := ev.(type) {
+		case evchan.Readable:
+			reply(ev.Stream)
+		case evchan.Drained:
+			reply(ev.Stream) // what a client that did not read has left unanswered
+		case evchan.EOF:
+			ev.Stream.Data = lastLine
+			reply(ev.Stream)
+		case evchan.Signaled:
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			defer cancel()
+			if err := loop.Shutdown(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if demo {
+		return <-clients
+	}
+	return loop.Err()
+}
+
+// lastLine, as a stream's Data, says that the client has finished sending.
+const lastLine = "last line"
+
+// reply answers the full lines that have arrived, as far as the client takes
+// the answers, and closes the stream after the last.
+func reply(s *evchan.Stream) {
+	in, out := s.Input(), s.Output()
+	for line := range in.Lines(evchan.LF) {
+		out.Write(rot13(line))
+		out.WriteByte('\n')
+	}
+	if s.Data == lastLine {
+		out.Write(rot13(in.Next(in.Len())))
+	}
+	switch err := s.Flush(); {
+	case errors.Is(err, evchan.ErrFull):
+		// The answers wait in Output, and no more is read, until Drained.
+	case s.Data == lastLine:
+		s.Close()
+	case s.InputFull():
+		s.Abort() // a line that never ends
+	}
+}
+
+// rot13 shifts the letters of p in place and returns p.
+func rot13(p []byte) []byte {
+	for i, c := range p {
+		switch {
+		case 'a' <= c && c <= 'z':
+			p[i] = 'a' + (c-'a'+13)%26
+		case 'A' <= c && c <= 'Z':
+			p[i] = 'A' + (c-'A'+13)%26
+		}
+	}
+	return p
+}
+
+// runClients connects a few clients, each of which checks what it gets.
+func runClients(addr string) error {
+	var g errgroup.Group
+	for i := range 3 {
+		g.Go(func() error { return client(addr, i) })
+	}
+	return g.Wait()
+}
+
+func client(addr string, i int) error {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(conn, "Uryyb, pyvrag %d\n", i)
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	fmt.Printf("client %d got %q\n", i, line)
+	if want := fmt.Sprintf("Hello, client %d\n", i); line != want {
+		return fmt.Errorf("client %d got %q, not %q", i, line, want)
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"io"
+	"iter"
+	"slices"
+	"strconv"
+)
+
+// Sources returns an iterator over the sources that are live when the range
+// begins, each once, in no particular order. Live is what can send a message
+// without another call of the user's: a running timer, an armed watch, a
+// signal watch, a listener that is not paused, a stream that is open or closing,
+// and whatever has a message that was not received yet.
+func (l *Loop) Sources() iter.Seq[Source] {
+	return func(yield func(Source) bool) {
+		l.mu.Lock()
+		live := slices.Clone(l.live)
+		l.mu.Unlock()
+		for _, s := range live {
+			if !yield(s.owner) {
+				return
+			}
+		}
+	}
+}
+
+// Dump writes one line for each live source, for people and for programs: the
+// kind, then words of the form key=value separated by spaces. A value that has
+// spaces is quoted as in Go. All lines have
+//
+//	prio=LANE       the priority
+//	pending=NAMES   the messages that were not received yet, "-" if none
+//
+// and those with a descriptor fd=NUMBER. The other keys depend on the kind.
+// Dump takes nothing and changes nothing. It returns the first error of w.
+func (l *Loop) Dump(w io.Writer) error {
+	for s := range l.Sources() {
+		if _, err := io.WriteString(w, s.(owner).dump()+"\n"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Stats are counts of what a loop has done since New.
+type Stats struct {
+	Turns    uint64            // times the kernel was asked what is ready
+	Wakeups  uint64            // those of them that could wait, and so ended a wait
+	Messages map[string]uint64 // messages received, by the name of their type
+	BytesIn  uint64            // bytes that streams have read
+	BytesOut uint64            // bytes that streams have written to the kernel
+	Sources  int               // live sources now
+	Queue    int               // sources that wait in the loop's own queue now
+}
+
+// Stats returns counts of what the loop has done so far.
+func (l *Loop) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st := Stats{
+		Turns:    l.turns,
+		Wakeups:  l.wakeups,
+		Messages: make(map[string]uint64),
+		BytesIn:  l.bytesIn.Load(),
+		BytesOut: l.bytesOut.Load(),
+		Sources:  len(l.live),
+		Queue:    l.own.n,
+	}
+	for kind, n := range l.messages {
+		if n > 0 {
+			st.Messages[kindNames[kind]] = n
+		}
+	}
+	return st
+}
+
+// words returns the words of Dump that all sources have. The loop's mu is held.
+func (s *source) words() string {
+	names := ""
+	for bit := accepted; bit <= message; bit <<= 1 {
+		if s.pend&bit != 0 {
+			if names != "" {
+				names += ","
+			}
+			names += kindNames[s.owner.event(bit).kind()]
+		}
+	}
+	if names == "" {
+		names = "-"
+	}
+	return "prio=" + itoa(int(s.prio)) + " pending=" + names
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// quote quotes s if Dump has to.
+func quote(s string) string {
+	if q := strconv.Quote(s); q != `"`+s+`"` || s == "" || containsSpace(s) {
+		return q
+	}
+	return s
+}
+
+func containsSpace(s string) bool {
+	for _, c := range s {
+		if c == ' ' {
+			return true
+		}
+	}
+	return false
+}

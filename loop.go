@@ -1,0 +1,897 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"math"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Config sets up a Loop. A nil Config and zero values mean the defaults. It
+// is copied by New.
+type Config struct {
+	// Method is the way of asking the kernel what is ready, one of Methods().
+	// If empty, the best that may be used is taken. New fails if it is not to
+	// be had.
+	Method string
+
+	// Avoid lists methods that must not be used.
+	Avoid []string
+
+	// Require lists features that the method must have. New fails if no
+	// method that may be used has them.
+	Require Feature
+
+	// IgnoreEnv makes New look at Method and Avoid only. Otherwise the
+	// environment variable EVCHAN_METHOD names the method to use where Method
+	// is empty, and EVCHAN_AVOID, a comma-separated list, adds to Avoid.
+	IgnoreEnv bool
+
+	// Priorities is the number of lanes, 1 to 256; 0 means 1. Lane 0 is the most
+	// urgent. As long as it has messages, lane 1 waits, and so on. A source
+	// starts in the middle, lane Priorities/2.
+	Priorities int
+
+	// MaxBatch is how many messages are delivered at most before the kernel
+	// is asked again; 0 means 512; if negative, there is no limit.
+	MaxBatch int
+
+	// ExitOnEmpty ends the range over All, or the loop if it is received from
+	// Events or Batches, when no live source is left, after there has been one.
+	// If false it runs until Close.
+	ExitOnEmpty bool
+
+	// MaxInput is how many unread bytes a stream holds before it stops
+	// reading; 0 means 64 KiB; if negative, there is no limit.
+	MaxInput int
+
+	// MaxOutput is how many unsent bytes a stream must hold for Write to return
+	// ErrFull; 0 means 16 MiB; if negative, there is no limit.
+	MaxOutput int
+
+	// Linger is how long a stream may take to close once Close was called; 0
+	// means 5 seconds. If negative, Close waits for nothing and drops what is
+	// unsent.
+	Linger time.Duration
+}
+
+const (
+	defaultMaxBatch  = 512
+	defaultMaxInput  = 64 << 10
+	defaultMaxOutput = 16 << 20
+	defaultLinger    = 5 * time.Second
+
+	maxPriorities = 256
+)
+
+// complete returns c with the defaults filled in.
+func (c *Config) complete() (Config, error) {
+	var d Config
+	if c != nil {
+		d = *c
+	}
+	if d.Priorities < 0 || d.Priorities > maxPriorities {
+		return d, fmt.Errorf("evchan: Config.Priorities is %d, which is not in 0 to %d", d.Priorities, maxPriorities)
+	}
+	if d.Priorities == 0 {
+		d.Priorities = 1
+	}
+	orDefault := func(p *int, value int) {
+		if *p == 0 {
+			*p = value
+		} else if *p < 0 {
+			*p = math.MaxInt
+		}
+	}
+	orDefault(&d.MaxBatch, defaultMaxBatch)
+	orDefault(&d.MaxInput, defaultMaxInput)
+	orDefault(&d.MaxOutput, defaultMaxOutput)
+	if d.Linger == 0 {
+		d.Linger = defaultLinger
+	}
+	if !d.IgnoreEnv {
+		if d.Method == "" {
+			d.Method = os.Getenv("EVCHAN_METHOD")
+		}
+		d.Avoid = slices.Concat(d.Avoid, strings.Split(os.Getenv("EVCHAN_AVOID"), ","))
+	}
+	return d, nil
+}
+
+// open returns a poller of the method that c asks for.
+func (c *Config) open() (poller, error) {
+	all := methods()
+	if c.Method != "" && !slices.ContainsFunc(all, func(m method) bool { return m.name == c.Method }) {
+		return nil, fmt.Errorf("evchan: there is no method %q here, only %q: %w", c.Method, Methods(), ErrUnsupported)
+	}
+	var firstErr error
+	for _, m := range all {
+		if c.Method != "" && m.name != c.Method || slices.Contains(c.Avoid, m.name) || m.features&c.Require != c.Require {
+			continue
+		}
+		p, err := m.open()
+		if err == nil {
+			return p, nil
+		}
+		if firstErr == nil {
+			firstErr = fmt.Errorf("evchan: method %s: %w", m.name, err)
+		}
+	}
+	if firstErr != nil {
+		return nil, firstErr
+	}
+	return nil, fmt.Errorf("evchan: no method is left of %q (asked for %q, avoided %q, required %v): %w",
+		Methods(), c.Method, c.Avoid, c.Require, ErrUnsupported)
+}
+
+// Methods returns the names of the methods that this program has on this
+// system, the best first.
+func Methods() []string {
+	var names []string
+	for _, m := range methods() {
+		names = append(names, m.name)
+	}
+	return names
+}
+
+// A Loop waits for what happens to its sources and delivers it as messages. It
+// must be made by New.
+//
+// Its messages are received in one of four ways: by ranging over All, by calling
+// Poll, or from the channel that Events or Batches returns. There can be one of
+// them at a time.
+//
+// All methods are safe for concurrent use. None of them waits for whoever
+// receives the messages, so all may be called by the receiver itself.
+type Loop struct {
+	conf   Config        // as completed; never changes
+	poller poller        // never changes
+	edge   bool          // the poller tells new readiness from lasting one; never changes
+	limits limits        // of its streams, if nothing else is said; never changes
+	epoch  time.Time     // zero of the loop's clock; never changes
+	done   chan struct{} // closed by Close
+	fedc   chan struct{} // closed when the feeder of Events or Batches has ended
+	batch  iter.Seq[Event]
+
+	// turnc holds a token while somebody makes a turn. Its holder owns the
+	// following two.
+	turnc  chan struct{}
+	events []ready
+	tasks  []pollable
+
+	bytesIn, bytesOut atomic.Uint64
+
+	watchMu sync.Mutex // serializes what the poller is told for watches; taken before mu
+
+	// mu guards the following. It is the innermost lock: no other is taken, no
+	// system call made and no code of the user's called under it.
+	mu        sync.Mutex
+	withdrawn *sync.Cond // on mu: an offer was withdrawn, or those who wanted that have changed what they wanted
+
+	own      route                   // to All, Poll, Events or Batches
+	routes   map[chan<- Event]*route // to Notify's channels, those with live sources
+	live     []*source               // in no order
+	watched  map[sysFD]*descriptor   // those with a Watch
+	regs     []registered            // by slot
+	freed    []uint32                // slots to be used again
+	timers   timerQueue
+	work     []pollable    // wants its turn's task called
+	seq      uint64        // of the last entry into a lane
+	streams  int           // that are not released yet
+	quiet    chan struct{} // closed when streams falls to 0; nil: nobody waits for it
+	draining bool          // Shutdown was called
+
+	starts    []*route // feeders to wake when the lock is let go
+	overtaken []*route // offers to withdraw when the lock is let go
+	nudge     bool     // the goroutine that makes the turns has something to look at
+
+	running  bool // somebody ranges over All, or calls Poll, or Events or Batches was called
+	stepping bool // it is Poll
+	parked   bool // the turn's maker may be waiting for the kernel
+	closed   bool
+	hadLive  bool // there has been a live source
+	left     int  // messages to deliver before the next turn
+	turns    uint64
+	wakeups  uint64
+	messages [kinds]uint64
+	turnTime time.Time // when the last turn began
+	err      error     // why the loop ended
+
+	exit     exitTimer
+	exitDue  bool // the range ends after what entered the queue up to exitMark
+	exitMark uint64
+	brk      bool // the range ends before the next message
+	exited   bool // how the last range ended
+	broke    bool
+
+	eventsc  chan Event
+	batchesc chan Batch
+
+	signals signalHub
+}
+
+// New returns a loop that has no sources yet. Close releases it.
+//
+// It returns an error if conf is not valid, if no method meets it, or if the
+// kernel refuses the descriptors.
+func New(conf *Config) (*Loop, error) {
+	c, err := conf.complete()
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.open()
+	if err != nil {
+		return nil, err
+	}
+	return newLoop(c, p), nil
+}
+
+// newLoop returns a loop on p.
+func newLoop(c Config, p poller) *Loop {
+	l := &Loop{
+		conf:    c,
+		poller:  p,
+		edge:    p.features()&FeatureEdge != 0,
+		limits:  limits{readLow: 1, readHigh: c.MaxInput, writeHigh: c.MaxOutput},
+		epoch:   time.Now(),
+		done:    make(chan struct{}),
+		fedc:    make(chan struct{}),
+		turnc:   make(chan struct{}, 1),
+		routes:  make(map[chan<- Event]*route),
+		watched: make(map[sysFD]*descriptor),
+		left:    c.MaxBatch,
+	}
+	l.withdrawn = sync.NewCond(&l.mu)
+	l.own = *l.newRoute(nil)
+	l.batch = l.takeBatch
+	l.exit.loop = l
+	l.exit.owner = &l.exit
+	return l
+}
+
+// Method returns the name of the method that the loop uses, such as "epoll".
+func (l *Loop) Method() string { return l.poller.name() }
+
+// Features returns what the loop's method can do.
+func (l *Loop) Features() Feature { return l.poller.features() }
+
+// clock returns the time on the loop's clock, in nanoseconds.
+func (l *Loop) clock() int64 { return int64(time.Since(l.epoch)) }
+
+// All returns an iterator over the loop's messages that runs the loop on the
+// goroutine that ranges over it: no other is involved, which makes it the
+// fastest way to receive.
+//
+// Breaking out of the range leaves the loop as it is, to be ranged over again.
+// So do Exit, Break, and ExitOnEmpty, which end the range. After Close the
+// range ends, and any later one ends at once; Err tells whether it ended for
+// another reason.
+//
+// While the body of the range runs, nothing else of the loop does, but for
+// what was sent to channels by Notify. A range while the loop runs already
+// panics.
+func (l *Loop) All() iter.Seq[Event] {
+	return func(yield func(Event) bool) {
+		if !l.begin("All", false) {
+			return
+		}
+		defer l.end()
+		for l.proceed() {
+			l.turn(-1)
+			for {
+				ev, ok := l.deliver()
+				if !ok {
+					break
+				}
+				if !yield(ev) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Poll returns the next message, for which it waits as long as wait says: not at
+// all if it is 0, and until there is one if it is negative. The result is
+// false if there was none in that time, or if the loop is closed. It runs the
+// loop on the calling goroutine meanwhile.
+//
+// Exit and Break have no effect on it: they wait for the next range.
+// Calling it while the loop runs already panics.
+func (l *Loop) Poll(wait time.Duration) (Event, bool) {
+	if !l.begin("Poll", true) {
+		return nil, false
+	}
+	defer l.end()
+	if ev, ok := l.deliver(); ok {
+		return ev, true
+	}
+	until := l.clock() + int64(max(wait, 0))
+	for {
+		l.turn(wait)
+		if ev, ok := l.deliver(); ok {
+			return ev, true
+		}
+		if wait >= 0 {
+			if wait = time.Duration(until - l.clock()); wait <= 0 {
+				return nil, false
+			}
+		}
+		select {
+		case <-l.done:
+			return nil, false
+		default:
+		}
+	}
+}
+
+// Events returns a channel on which the loop's messages arrive, in the order
+// of All and as exact: the channel has no buffer, and a message that stops
+// being true, or that a more urgent one overtakes, is taken back as long as it
+// has not been received. Any number of goroutines may receive. All calls return
+// the same channel.
+//
+// The first call starts the loop on a goroutine of its own, which polls,
+// flushes, times and serves the channels of Notify whether or not anyone
+// receives. The channel is closed when the loop ends: by Close, Exit, Break,
+// ExitOnEmpty, or because the kernel failed, which Err tells. Where the first
+// call is made on a closed loop, the channel is closed.
+//
+// A first call while the loop runs already panics.
+func (l *Loop) Events() <-chan Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.eventsc == nil {
+		c := make(chan Event)
+		if l.startLocked("Events", func() { close(c) }) {
+			l.own.ch = c
+			l.launch(&l.own)
+		}
+		l.eventsc = c
+	}
+	return l.eventsc
+}
+
+// Batches returns a channel on which batches of messages arrive, to be ranged
+// over with [Batch.All]. It differs from Events in that one hand-over serves
+// for many messages, which is much faster where several CPUs are idle.
+//
+// A batch is a right to take messages from the loop's queue, so they are as
+// exact as those of Events. Several goroutines may receive batches, and have
+// the messages of the queue divided between them. A batch can turn out to be
+// empty.
+//
+// All else is as with Events. A first call while the loop runs already panics.
+func (l *Loop) Batches() <-chan Batch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.batchesc == nil {
+		c := make(chan Batch)
+		if l.startLocked("Batches", func() { close(c) }) {
+			l.own.batches = c
+			l.launch(&l.own)
+		}
+		l.batchesc = c
+	}
+	return l.batchesc
+}
+
+// startLocked runs the loop on a goroutine that ends with last. It returns
+// false if the loop is closed. mu is held.
+func (l *Loop) startLocked(method string, last func()) bool {
+	if l.closed {
+		last()
+		return false
+	}
+	l.mustNotRun(method)
+	l.running = true
+	l.exited, l.broke = false, false
+	go func() {
+		for l.proceed() {
+			l.turn(-1)
+		}
+		l.Close()
+		<-l.fedc
+		last()
+	}()
+	return true
+}
+
+func (l *Loop) mustNotRun(method string) {
+	if l.running {
+		panic("evchan: loop is already running (in a call of " + method + ")")
+	}
+}
+
+// A Batch is a number of messages that wait in the queue of a loop.
+type Batch struct{ loop *Loop }
+
+// All returns an iterator that takes messages from the loop's queue, until it
+// is empty or Config.MaxBatch of them were taken. Breaking out of the range
+// leaves the rest in the queue for the next batch.
+func (b Batch) All() iter.Seq[Event] { return b.loop.batch }
+
+// takeBatch yields the messages of one batch.
+func (l *Loop) takeBatch(yield func(Event) bool) {
+	defer func() { // also if yield panics
+		l.mu.Lock()
+		if l.own.n > 0 {
+			l.start(&l.own)
+		}
+		l.unlock()
+	}()
+	for range l.conf.MaxBatch {
+		l.mu.Lock()
+		s, bit := l.next(&l.own)
+		if s == nil {
+			if l.exitDue {
+				l.nudge = true
+			}
+			l.unlock()
+			return
+		}
+		ev := s.owner.event(bit)
+		l.take(s, bit)
+		l.unlock()
+		if !yield(ev) {
+			return
+		}
+	}
+}
+
+// begin makes the calling goroutine the one that runs the loop. It returns
+// false if the loop is closed.
+func (l *Loop) begin(method string, stepping bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.mustNotRun(method)
+	l.running, l.stepping = true, stepping
+	if !stepping {
+		l.exited, l.broke = false, false
+	}
+	return true
+}
+
+// end undoes begin.
+func (l *Loop) end() {
+	l.mu.Lock()
+	l.running, l.stepping = false, false
+	l.unlock()
+}
+
+// proceed reports whether the range goes on. If not it notes how it ended.
+func (l *Loop) proceed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !l.over():
+		return true
+	case l.closed:
+	case l.brk:
+		l.brk, l.broke = false, true
+	case l.exitDue:
+		l.exitDue, l.exited = false, true
+	default:
+		l.hadLive = false // empty: the next range waits for a live source again
+	}
+	return false
+}
+
+// over reports whether the range is to end. mu is held.
+func (l *Loop) over() bool {
+	return l.closed || l.brk ||
+		l.exitDue && l.own.head(l.exitMark) == nil && l.own.busy == 0 && l.own.offer == nil ||
+		l.conf.ExitOnEmpty && l.hadLive && len(l.live) == 0
+}
+
+// deliver takes the next message from the queue, unless it is time for a turn.
+func (l *Loop) deliver() (Event, bool) {
+	l.mu.Lock()
+	if l.left <= 0 || l.brk && !l.stepping {
+		l.mu.Unlock()
+		return nil, false
+	}
+	s, bit := l.next(&l.own)
+	if s == nil {
+		l.unlock()
+		return nil, false
+	}
+	l.left--
+	ev := s.owner.event(bit)
+	l.take(s, bit)
+	l.unlock()
+	return ev, true
+}
+
+// upto returns the number of the last entry into r's lanes that may be
+// delivered. mu is held.
+func (l *Loop) upto(r *route) uint64 {
+	if l.exitDue && r == &l.own && !l.stepping {
+		return l.exitMark
+	}
+	return math.MaxUint64
+}
+
+// A pollable is what the poller reports on.
+type pollable interface {
+	// ready is told what the poller has reported. The loop's mu is held.
+	ready(what What)
+
+	// task does the part of the source's work that is nobody else's: what
+	// needs a system call and does not wait until a message is received. No
+	// lock is held; never called twice at once.
+	task()
+
+	// registration returns the part that the loop keeps in the pollable.
+	registration() *registration
+}
+
+// A registration is what a loop keeps in each pollable. The loop's mu guards it.
+type registration struct {
+	slot   uint32 // in Loop.regs
+	inWork bool   // stands in Loop.work
+}
+
+// A registered is a slot of the table that leads from tokens to pollables.
+type registered struct {
+	who pollable // nil: free
+	gen uint32   // counts the holders, so that late reports are told apart
+}
+
+// register gives p a slot and returns the token for the poller. mu is held.
+func (l *Loop) register(p pollable) token {
+	var slot uint32
+	if n := len(l.freed); n > 0 {
+		slot = l.freed[n-1]
+		l.freed = l.freed[:n-1]
+	} else {
+		slot = uint32(len(l.regs))
+		l.regs = append(l.regs, registered{})
+	}
+	r := &l.regs[slot]
+	r.who = p
+	p.registration().slot = slot
+	return token{slot, r.gen}
+}
+
+// unregister undoes register: what the poller still reports is not for p. mu is
+// held.
+func (l *Loop) unregister(p pollable) {
+	slot := p.registration().slot
+	r := &l.regs[slot]
+	if r.who != p {
+		return
+	}
+	r.who = nil
+	r.gen++
+	l.freed = append(l.freed, slot)
+}
+
+// token returns the token of p, which is registered. mu is held.
+func (l *Loop) token(p pollable) token {
+	slot := p.registration().slot
+	return token{slot, l.regs[slot].gen}
+}
+
+// assign has p's task called in the next turn. mu is held.
+func (l *Loop) assign(p pollable) {
+	if r := p.registration(); !r.inWork && !l.closed {
+		r.inWork = true
+		l.work = append(l.work, p)
+		l.nudge = true
+	}
+}
+
+// turn asks the kernel what is ready, waits for it if there is nothing to be
+// delivered on this goroutine, but not longer than limit if that is not
+// negative, and has all that happened put into the queue.
+func (l *Loop) turn(limit time.Duration) {
+	l.turnc <- struct{}{}
+	defer func() { <-l.turnc }()
+	l.turnLocked(limit)
+}
+
+// turnLocked is turn for the holder of the token.
+func (l *Loop) turnLocked(limit time.Duration) {
+	l.mu.Lock()
+	wait := l.wait(limit)
+	l.nudge = false
+	l.parked = wait != 0
+	l.mu.Unlock()
+
+	events, err := l.poller.wait(l.events[:0], wait)
+	l.events = events
+	now := time.Now()
+
+	l.mu.Lock()
+	l.parked = false
+	l.turnTime = now
+	l.left = l.conf.MaxBatch
+	l.turns++
+	if wait != 0 {
+		l.wakeups++
+	}
+	if l.closed {
+		l.unlock()
+		return
+	}
+	for _, e := range events {
+		// The slot may have another holder by now, or none.
+		if int(e.tok.slot) >= len(l.regs) {
+			continue
+		}
+		if r := &l.regs[e.tok.slot]; r.gen == e.tok.gen && r.who != nil {
+			r.who.ready(e.what)
+		}
+	}
+	clock := int64(now.Sub(l.epoch))
+	upto := l.timers.seq()
+	for t := l.timers.expire(clock, upto); t != nil; t = l.timers.expire(clock, upto) {
+		t.owner.expired(clock)
+	}
+	if l.exitDue && l.exitMark == math.MaxUint64 {
+		l.exitMark = l.seq
+	}
+	l.tasks, l.work = l.work, l.tasks[:0]
+	for _, p := range l.tasks {
+		p.registration().inWork = false
+	}
+	turns := l.turns
+	l.unlock()
+
+	for i, p := range l.tasks {
+		l.tasks[i] = nil
+		p.task()
+	}
+	if err != nil {
+		l.fail(err)
+	}
+	// A goroutine that makes nothing but short system calls keeps the
+	// runtime's monitor busy taking its processor away. Giving it up now and
+	// then is cheaper; 8 is arbitrary.
+	if turns%8 == 0 {
+		runtime.Gosched()
+	}
+}
+
+// wait returns how long the turn may wait for the kernel. mu is held.
+func (l *Loop) wait(limit time.Duration) time.Duration {
+	if len(l.work) > 0 || !l.own.fed && l.own.n > 0 || !l.stepping && l.over() || l.closed || l.draining && l.streams == 0 {
+		return 0
+	}
+	if when, ok := l.timers.next(); ok {
+		if d := max(0, time.Duration(when-l.clock())); limit < 0 || d < limit {
+			return d
+		}
+	}
+	return limit
+}
+
+// fail ends the loop because the kernel has failed.
+func (l *Loop) fail(err error) {
+	l.mu.Lock()
+	if !l.closed && l.err == nil {
+		l.err = fmt.Errorf("evchan: %s: %w", l.Method(), err)
+	}
+	l.mu.Unlock()
+	l.Close()
+}
+
+// Err returns why the loop has ended, if the kernel failed. It returns nil as
+// long as the loop has not ended, and after Close, Exit, Break and ExitOnEmpty.
+func (l *Loop) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// Close ends the loop and all its sources at once: descriptors are closed and
+// what is unsent or undelivered is dropped. See Shutdown for the gentle way. A
+// range ends, and the channel of Events or Batches is closed, before the next
+// message. What streams have received stays readable.
+//
+// Later calls of other methods return ErrClosed, or do nothing. Close returns
+// the same the second time: nil.
+func (l *Loop) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	close(l.done)
+	live := l.live
+	l.live = nil
+	for _, s := range live {
+		s.index = 0
+	}
+	clear(l.routes)
+	l.work = nil
+	l.unlock()
+	for _, s := range live {
+		s.owner.abandon()
+	}
+	l.signals.stop()
+	l.poller.close()
+	return nil
+}
+
+// Shutdown ends the loop gently: it closes all listeners and streams, waits
+// until what was written to the streams has been sent or has taken longer than
+// Config.Linger, and then does what Close does. If ctx ends first it does so at
+// once and returns ctx.Err(). It returns ErrClosed if the loop is closed already.
+//
+// It makes the loop's turns itself where nobody else does, so it may be called
+// in the body of a range as well as from anywhere else.
+func (l *Loop) Shutdown(ctx context.Context) error {
+	if l.isClosed() {
+		return ErrClosed
+	}
+	for s := range l.Sources() {
+		switch s.(type) {
+		case *Listener, *Stream:
+			s.Close()
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { l.poller.wake() })
+	defer stop()
+	err := ctx.Err()
+	for quiet := l.whenQuiet(); quiet != nil && err == nil; quiet = l.whenQuiet() {
+		select {
+		case <-quiet:
+		case <-l.done:
+		case <-ctx.Done():
+		case l.turnc <- struct{}{}: // nobody is making a turn
+			if ctx.Err() == nil {
+				l.turnLocked(-1)
+			}
+			<-l.turnc
+		}
+		err = ctx.Err()
+	}
+	l.Close()
+	return err
+}
+
+// whenQuiet returns a channel that is closed when no stream is left that has
+// not been released, or nil if that is so already.
+func (l *Loop) whenQuiet() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.draining = true
+	if l.closed || l.streams == 0 {
+		return nil
+	}
+	if l.quiet == nil {
+		l.quiet = make(chan struct{})
+	}
+	return l.quiet
+}
+
+// streamReleased counts. mu is held.
+func (l *Loop) streamReleased() {
+	if l.streams--; l.streams == 0 && l.quiet != nil {
+		close(l.quiet)
+		l.quiet = nil
+		l.nudge = true // the one who waits for the kernel may be Shutdown
+	}
+}
+
+func (l *Loop) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+// An exitTimer is Loop.Exit's.
+type exitTimer struct {
+	timerNode
+	loop *Loop
+}
+
+func (e *exitTimer) expired(int64) {
+	e.loop.exitDue = true
+	e.loop.exitMark = math.MaxUint64 // settled at the end of the turn
+}
+
+// Exit ends the range over All when the given time has passed, after
+// delivering what is in the queue by then. If it is 0 or less, that is what is
+// there now. Of several calls the one whose time comes first counts. Where no
+// range runs it applies to the next one. With Events or Batches, the loop is
+// closed when those messages have been received.
+func (l *Loop) Exit(after time.Duration) {
+	l.mu.Lock()
+	defer l.unlock()
+	if l.closed || l.exitDue {
+		return
+	}
+	if after <= 0 {
+		l.timers.stop(&l.exit.timerNode)
+		l.exitDue, l.exitMark = true, l.seq
+		l.nudge = true
+		return
+	}
+	now := l.clock()
+	if l.exit.running() && l.exit.when <= now+int64(after) {
+		return
+	}
+	l.startTimer(&l.exit.timerNode, now, after)
+}
+
+// Break ends the range over All before the next message, which stays in the
+// queue. Where no range runs it applies to the next one. With Events or
+// Batches, the loop is closed.
+func (l *Loop) Break() {
+	l.mu.Lock()
+	defer l.unlock()
+	l.brk = true
+	l.nudge = true
+}
+
+// Continue makes the loop ask the kernel again before it delivers the rest of
+// the batch, so that what is more urgent, and has come meanwhile, is seen. With
+// Events and Batches the kernel is asked all the time, so it does nothing.
+func (l *Loop) Continue() {
+	l.mu.Lock()
+	defer l.unlock()
+	l.left = 0
+}
+
+// Exited reports whether the last range over All was ended by Exit, or the
+// loop itself, with Events and Batches.
+func (l *Loop) Exited() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.exited
+}
+
+// Broke reports whether the last range over All was ended by Break, or the loop
+// itself, with Events and Batches.
+func (l *Loop) Broke() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broke
+}
+
+// Now returns the time at which the current turn began: the same for all
+// messages of a batch, and cheap. While the loop waits, or does not run, it
+// returns the real time.
+func (l *Loop) Now() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.running && !l.parked && !l.turnTime.IsZero() {
+		return l.turnTime
+	}
+	return time.Now()
+}
+
+// UpdateNow makes Now return the real time of this call for the rest of the turn.
+// It is for those who have spent much time on a message.
+func (l *Loop) UpdateNow() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.turnTime = time.Now()
+}
+
+// startTimer starts t for d after now, which is the real time on the loop's
+// clock. mu is held.
+func (l *Loop) startTimer(t *timerNode, now int64, d time.Duration) {
+	next, ok := l.timers.next()
+	l.timers.start(t, now, d)
+	if !ok || t.when < next {
+		l.nudge = true // the wait is too long now
+	}
+}

@@ -1,0 +1,255 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A fakePoller is a poller made of channels, for tests inside a synctest
+// bubble: a goroutine in its wait is durably blocked.
+//
+// Its descriptors are made by open; tests say what they are ready for.
+type fakePoller struct {
+	wakec   chan struct{} // holds a wake that is not consumed
+	changec chan struct{} // holds a reason to look again
+	donec   chan struct{} // closed by close
+
+	mu     sync.Mutex // guards following
+	fds    map[sysFD]*fakeFD
+	last   sysFD // descriptors are not used again
+	closed bool
+}
+
+// A fakeFD is a descriptor of a fakePoller.
+type fakeFD struct {
+	ready What // what it is ready for, with hangup
+	news  What // what of it has not been reported; counts for Edge
+
+	watched bool
+	tok     token
+	i       What
+}
+
+func newFakePoller() *fakePoller {
+	return &fakePoller{
+		wakec:   make(chan struct{}, 1),
+		changec: make(chan struct{}, 1),
+		donec:   make(chan struct{}),
+		fds:     make(map[sysFD]*fakeFD),
+		last:    1000, // unlike a real one
+	}
+}
+
+// errFake is what the fake says where a kernel would have an error number.
+var errFake = errors.New("fake: no such descriptor or registration")
+
+// open returns a new descriptor that is ready for nothing.
+func (p *fakePoller) open() sysFD {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last++
+	p.fds[p.last] = &fakeFD{}
+	return p.last
+}
+
+// shut closes fd, which ends its registration.
+func (p *fakePoller) shut(fd sysFD) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.fds, fd)
+}
+
+// raise makes fd ready for the conditions in w, and news of them even if it
+// was ready before. Hangup brings all conditions with it.
+func (p *fakePoller) raise(fd sysFD, w What) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := p.fds[fd]
+	if f == nil {
+		return // closed
+	}
+	f.ready |= w
+	f.news |= w
+	p.changeLocked()
+}
+
+// lower makes fd ready for the conditions in w no more.
+func (p *fakePoller) lower(fd sysFD, w What) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f := p.fds[fd]; f != nil {
+		f.ready &^= w
+		f.news &^= w
+	}
+}
+
+func (p *fakePoller) changeLocked() {
+	select {
+	case p.changec <- struct{}{}:
+	default: // there is a reason already
+	}
+}
+
+func (p *fakePoller) name() string      { return "fake" }
+func (p *fakePoller) features() Feature { return FeatureEdge | FeatureEarlyClose }
+
+func (p *fakePoller) add(fd sysFD, tok token, i What) error { return p.ask(fd, tok, i, true) }
+func (p *fakePoller) arm(fd sysFD, tok token, i What) error { return p.ask(fd, tok, i, false) }
+
+func (p *fakePoller) ask(fd sysFD, tok token, i What, add bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	f := p.fds[fd]
+	if f == nil || !f.watched && !add {
+		return errFake
+	}
+	f.watched, f.tok, f.i = true, tok, i
+	f.news = f.ready
+	p.changeLocked()
+	return nil
+}
+
+func (p *fakePoller) remove(fd sysFD) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	f := p.fds[fd]
+	if f == nil || !f.watched {
+		return errFake
+	}
+	f.watched = false
+	return nil
+}
+
+func (p *fakePoller) wait(dst []ready, d time.Duration) ([]ready, error) {
+	var timeout <-chan time.Time
+	if d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		timeout = t.C
+	}
+	for {
+		n := len(dst)
+		dst, err := p.collect(dst)
+		if err != nil || len(dst) > n || d == 0 {
+			return dst, err
+		}
+		select {
+		case <-p.changec:
+		case <-p.wakec:
+			return p.collect(dst)
+		case <-timeout:
+			return dst, nil
+		case <-p.donec:
+			return dst, os.ErrClosed
+		}
+	}
+}
+
+func (p *fakePoller) collect(dst []ready) ([]ready, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return dst, os.ErrClosed
+	}
+	for _, f := range p.fds {
+		if !f.watched {
+			continue
+		}
+		now := f.ready
+		if f.i&Edge != 0 || f.i&triggers == 0 {
+			now = f.news
+		}
+		if now&hangup != 0 {
+			now |= f.i & triggers
+		}
+		if w := now & (f.i&triggers | hangup); w != 0 {
+			f.news &^= w
+			dst = append(dst, ready{f.tok, w})
+		}
+	}
+	return dst, nil
+}
+
+func (p *fakePoller) wake() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	select {
+	case p.wakec <- struct{}{}:
+	default: // there is one under way
+	}
+	return nil
+}
+
+func (p *fakePoller) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.closed = true
+		close(p.donec)
+	}
+	return nil
+}
+
+// A fakeNet makes connected pairs of a fakePoller's descriptors.
+type fakeNet struct {
+	p    *fakePoller
+	peer map[sysFD]sysFD
+	full map[sysFD]bool // cannot be written to until its peer has read
+	eof  map[sysFD]bool // readable for ever
+}
+
+func newFakeNet(p *fakePoller) *fakeNet {
+	return &fakeNet{p, make(map[sysFD]sysFD), make(map[sysFD]bool), make(map[sysFD]bool)}
+}
+
+func (n *fakeNet) pair(t testing.TB) (a, b sysFD) {
+	a, b = n.p.open(), n.p.open()
+	n.peer[a], n.peer[b] = b, a
+	n.p.raise(a, Write)
+	n.p.raise(b, Write)
+	return a, b
+}
+
+func (n *fakeNet) write(t testing.TB, fd sysFD) { n.p.raise(n.peer[fd], Read) }
+
+func (n *fakeNet) fill(t testing.TB, fd sysFD) {
+	n.full[fd] = true
+	n.p.lower(fd, Write)
+	n.p.raise(n.peer[fd], Read)
+}
+
+func (n *fakeNet) drain(t testing.TB, fd sysFD) {
+	if !n.eof[fd] {
+		n.p.lower(fd, Read)
+	}
+	if peer := n.peer[fd]; n.full[peer] {
+		n.full[peer] = false
+		n.p.raise(peer, Write)
+	}
+}
+
+func (n *fakeNet) shutdown(t testing.TB, fd sysFD) {
+	n.eof[n.peer[fd]] = true
+	n.p.raise(n.peer[fd], Read|EarlyClose)
+}
+
+func (n *fakeNet) close(t testing.TB, fd sysFD) {
+	n.eof[n.peer[fd]] = true
+	n.p.raise(n.peer[fd], Read|Write|EarlyClose|hangup)
+	n.p.shut(fd)
+}

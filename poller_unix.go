@@ -1,0 +1,11 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix && !linux && !aix
+
+package evchan
+
+// methods returns what can be had here, best first.
+func methods() []method {
+	return []method{{"poll", pollFeatures, openPollSet}}
+}

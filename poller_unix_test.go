@@ -1,0 +1,313 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix && !aix
+
+package evchan
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// testRoom returns how many descriptors can be open. (Package os has raised
+// the limit as far as it goes.)
+func testRoom() int {
+	var lim syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim) != nil {
+		return 0
+	}
+	return int(min(uint64(lim.Cur), 1<<20))
+}
+
+// A sysNet makes socket pairs.
+type sysNet struct {
+	mu   sync.Mutex
+	open map[sysFD]bool // guarded by mu; not closed by the test so far
+}
+
+func newTestNet() testNet { return &sysNet{open: make(map[sysFD]bool)} }
+
+func (n *sysNet) pair(t testing.TB) (a, b sysFD) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	must(t, err)
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
+		must(t, unix.SetNonblock(fd, true))
+		n.mu.Lock()
+		n.open[fd] = true
+		n.mu.Unlock()
+		t.Cleanup(func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			if n.open[fd] {
+				delete(n.open, fd)
+				unix.Close(fd)
+			}
+		})
+	}
+	return fds[0], fds[1]
+}
+
+func (n *sysNet) write(t testing.TB, fd sysFD) {
+	t.Helper()
+	_, err := unix.Write(fd, []byte("x"))
+	must(t, err)
+}
+
+func (n *sysNet) fill(t testing.TB, fd sysFD) {
+	t.Helper()
+	buf := make([]byte, 64<<10)
+	for len(buf) > 0 {
+		_, err := unix.Write(fd, buf)
+		switch err {
+		case nil, unix.EINTR:
+		case unix.EAGAIN, unix.ENOBUFS:
+			buf = buf[:len(buf)/2] // A smaller piece might still fit.
+		default:
+			t.Fatal(err)
+		}
+	}
+}
+
+func (n *sysNet) drain(t testing.TB, fd sysFD) {
+	t.Helper()
+	buf := make([]byte, 64<<10)
+	for {
+		switch k, err := unix.Read(fd, buf); {
+		case err == unix.EAGAIN, err == nil && k == 0:
+			return
+		case err != nil && err != unix.EINTR:
+			t.Fatal(err)
+		}
+	}
+}
+
+func (n *sysNet) shutdown(t testing.TB, fd sysFD) {
+	t.Helper()
+	must(t, unix.Shutdown(fd, unix.SHUT_WR))
+}
+
+func (n *sysNet) close(t testing.TB, fd sysFD) {
+	t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.open, fd)
+	must(t, unix.Close(fd))
+}
+
+// eachMethod runs f for every method that works on real descriptors.
+func eachMethod(t *testing.T, f func(*testing.T, poller, *sysNet)) {
+	for _, m := range methods() {
+		t.Run(m.name, func(t *testing.T) {
+			n := newTestNet()
+			p, _ := openTestMethod(m, n)(t)
+			f(t, p, n.(*sysNet))
+		})
+	}
+}
+
+// dupTo makes want another name of fd.
+func dupTo(t *testing.T, fd, want sysFD) {
+	t.Helper()
+	got, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, want)
+	must(t, err)
+	if got != want {
+		unix.Close(got)
+		t.Fatalf("descriptor %d is taken", want)
+	}
+}
+
+func TestPollerA31Dup(t *testing.T) {
+	eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
+		a, b := n.pair(t)
+		d, err := unix.FcntlInt(uintptr(a), unix.F_DUPFD_CLOEXEC, 100)
+		must(t, err)
+		t.Cleanup(func() { unix.Close(d) })
+		must(t, p.add(a, testToken(1), Read))
+		must(t, p.add(d, testToken(2), Read))
+		n.write(t, b)
+		expectReady(t, p, ready{testToken(1), Read}, ready{testToken(2), Read})
+
+		must(t, p.remove(d))
+		must(t, unix.Close(d))
+		dupTo(t, a, d)
+		must(t, p.add(d, testToken(3), Write))
+		expectReady(t, p, ready{testToken(1), Read}, ready{testToken(3), Write})
+
+		// Closed without remove: epoll keeps the registration.
+		must(t, unix.Close(d))
+		dupTo(t, a, d)
+		must(t, p.add(d, testToken(4), Read|Write))
+		expectReady(t, p, ready{testToken(1), Read}, ready{testToken(4), Read | Write})
+	})
+}
+
+func TestPollerA32ClosedWhileWatched(t *testing.T) {
+	eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
+		for k, i := range []What{Read, Read | Write | Edge, 0} {
+			a, _ := n.pair(t)
+			tok := testToken(k)
+			must(t, p.add(a, tok, i))
+			_, err := p.wait(nil, 0) // Whatever there is now.
+			must(t, err)
+			n.close(t, a)
+			if p.name() == "poll" {
+				expectReady(t, p, ready{tok, i&triggers | hangup})
+			}
+			expectNone(t, p)
+			expectBlocks(t, p)
+			if p.name() == "poll" {
+				must(t, p.arm(a, tok, i))
+				expectReady(t, p, ready{tok, i&triggers | hangup})
+				expectNone(t, p)
+				must(t, p.remove(a))
+			}
+		}
+	})
+}
+
+func TestPollerAnyFD(t *testing.T) {
+	eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
+		f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+		must(t, err)
+		defer f.Close()
+		err = p.add(sysFD(f.Fd()), testToken(1), Read|Write)
+		if p.features()&FeatureAnyFD == 0 {
+			if !errors.Is(err, unix.EPERM) {
+				t.Errorf("got %v, want EPERM", err)
+			}
+			return
+		}
+		must(t, err)
+		expectReady(t, p, ready{testToken(1), Read | Write})
+	})
+}
+
+// TestPollerPipe checks that a hangup brings what was asked for, no more: a
+// pipe does not say that it can be read when its writer is gone.
+func TestPollerPipe(t *testing.T) {
+	for _, mode := range []What{0, Edge} {
+		eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
+			var r, w [2]sysFD
+			must(t, openPipe(&r))
+			must(t, openPipe(&w))
+			defer unix.Close(r[0])
+			defer unix.Close(w[1])
+			must(t, p.add(r[0], testToken(1), Read|mode))
+			expectNone(t, p)
+			must(t, unix.Close(r[1]))
+			expectReady(t, p, ready{testToken(1), Read | hangup})
+			must(t, p.remove(r[0]))
+			n.fill(t, w[1])
+			must(t, p.add(w[1], testToken(2), Write|mode))
+			expectNone(t, p)
+			must(t, unix.Close(w[0]))
+			expectReady(t, p, ready{testToken(2), Write | hangup})
+		})
+	}
+}
+
+// TestPollerLetsGo checks that a descriptor that is removed and closed while
+// another goroutine waits is really closed.
+func TestPollerLetsGo(t *testing.T) {
+	eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
+		for range 50 {
+			a, b := n.pair(t)
+			must(t, p.add(a, testToken(1), Read))
+			var wg sync.WaitGroup
+			stop := make(chan struct{})
+			wg.Go(func() {
+				for {
+					if _, err := p.wait(nil, -1); err != nil {
+						t.Error(err)
+						return
+					}
+					select {
+					case <-stop:
+						return
+					default:
+					}
+				}
+			})
+			yield()
+			must(t, p.remove(a))
+			n.close(t, a)
+			fds := []unix.PollFd{{Fd: int32(b), Events: unix.POLLIN}}
+			if _, err := pollFDs(fds, testPatience); err != nil && err != unix.EINTR || fds[0].Revents == 0 && err == nil {
+				t.Errorf("the peer sees nothing: %v", err)
+			}
+			close(stop)
+			must(t, p.wake())
+			wg.Wait()
+		}
+	})
+}
+
+// TestPollerWaitsAllocateNothing covers what a loop in its steady state does.
+func TestPollerWaitsAllocateNothing(t *testing.T) {
+	eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
+		a, b := n.pair(t)
+		got, buf := make([]ready, 0, 10), make([]byte, 1)
+		wait := func(d time.Duration) {
+			var err error
+			got, err = p.wait(got[:0], d)
+			must(t, err)
+		}
+		must(t, p.add(a, testToken(1), Read))
+		for name, f := range map[string]func(){
+			"poll":  func() { wait(0) },
+			"alarm": func() { wait(10 * time.Microsecond) },
+			"wake":  func() { p.wake(); wait(-1) },
+			"ready": func() { unix.Write(b, buf); wait(-1); unix.Read(a, buf) },
+			"arm":   func() { p.arm(a, testToken(1), Read); wait(0) },
+		} {
+			if avg := testing.AllocsPerRun(100, f); avg != 0 {
+				t.Errorf("%s: %v allocations", name, avg)
+			}
+		}
+	})
+}
+
+// TestPollSetDropsStaleResults replaces registrations while the system call
+// has a copy of the old ones.
+func TestPollSetDropsStaleResults(t *testing.T) {
+	pp, err := openPollSet()
+	must(t, err)
+	defer pp.close()
+	p := pp.(*pollSet)
+	a, _ := newTestNet().pair(t)
+	must(t, p.add(a, token{1, 1}, Write))
+	_, err = p.wait(nil, 0) // Makes the copy and its results.
+	must(t, err)
+	result := p.fds[0]
+	report := func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		_, ok := p.reportLocked(&result, token{1, 1})
+		return ok
+	}
+	if !report() {
+		t.Error("a result was dropped")
+	}
+	must(t, p.arm(a, token{1, 1}, Read))
+	if report() {
+		t.Error("a condition not asked for was reported")
+	}
+	must(t, p.remove(a))
+	if report() {
+		t.Error("a result was reported after remove")
+	}
+	must(t, p.add(a, token{1, 2}, Write))
+	if report() {
+		t.Error("a result was reported to the next registration")
+	}
+}

@@ -1,0 +1,448 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import "runtime"
+
+// A route is a queue of sources that have something to say and the way on which
+// it leaves: the loop's own (delivered to the goroutine in All or Poll, or over
+// the channel of Events or Batches), or a channel given to Notify.
+//
+// A route with a channel has a feeder, a goroutine that waits until the channel
+// takes the next message. What is being offered there has not been received:
+// before a source is changed, the offer is withdrawn.
+//
+// The loop's mu guards all fields.
+type route struct {
+	lanes []lane // by priority
+	first int    // no lane before this one has anything
+	n     int    // sources in all lanes
+
+	ch      chan<- Event  // where the feeder sends; nil: the loop's own without Events
+	batches chan<- Batch  // where the feeder offers batches instead
+	busy    int           // sources that prepare their next message
+	live    int           // live sources that send here; counted for Notify's routes only
+	fed     bool          // there is a feeder
+	wakec   chan struct{} // one token: the feeder has something to look at
+	kickc   chan struct{} // one token: the feeder shall withdraw its offer
+
+	waiting   int     // goroutines that wait until the offer is withdrawn
+	offer     *source // what the feeder offers, taken out of its lane; nil: nothing
+	overtaken bool    // stands in Loop.overtaken: something more urgent than the offer has come
+	starting  bool    // stands in Loop.starts
+}
+
+// A lane is a queue of sources of one priority.
+type lane struct{ head, tail *source }
+
+func (r *route) pushBack(s *source) {
+	q := &r.lanes[s.prio]
+	s.prev, s.next = q.tail, nil
+	if q.tail == nil {
+		q.head = s
+	} else {
+		q.tail.next = s
+	}
+	q.tail = s
+	r.entered(s)
+}
+
+func (r *route) pushFront(s *source) {
+	q := &r.lanes[s.prio]
+	s.prev, s.next = nil, q.head
+	if q.head == nil {
+		q.tail = s
+	} else {
+		q.head.prev = s
+	}
+	q.head = s
+	r.entered(s)
+}
+
+func (r *route) entered(s *source) {
+	s.queued = true
+	r.n++
+	r.first = min(r.first, int(s.prio))
+}
+
+func (r *route) remove(s *source) {
+	q := &r.lanes[s.prio]
+	if s.prev == nil {
+		q.head = s.next
+	} else {
+		s.prev.next = s.next
+	}
+	if s.next == nil {
+		q.tail = s.prev
+	} else {
+		s.next.prev = s.prev
+	}
+	s.prev, s.next = nil, nil
+	s.queued = false
+	r.n--
+}
+
+// head returns the first source of the most urgent lane, of those that entered
+// the queue not after upto, or nil.
+func (r *route) head(upto uint64) *source {
+	if r.n == 0 {
+		r.first = len(r.lanes)
+		return nil
+	}
+	for r.lanes[r.first].head == nil {
+		r.first++
+	}
+	for i := r.first; i < len(r.lanes); i++ {
+		// A lane is in order of seq, so looking at its head is enough.
+		if s := r.lanes[i].head; s != nil && s.seq <= upto {
+			return s
+		}
+	}
+	return nil
+}
+
+// next takes the most urgent source of r that has a message out of its lane and
+// returns it with the message's bit, or nil. The caller ends with take, if the
+// message was received, or with unpop. l.mu is held, and let go while a source
+// does the work that must come before its next message.
+func (l *Loop) next(r *route) (*source, pending) {
+	for !l.closed {
+		s := r.head(l.upto(r))
+		if s == nil {
+			break
+		}
+		r.remove(s)
+		if s.pend&messages == 0 {
+			work := s.pend
+			s.pend = 0
+			s.busy = true
+			r.busy++
+			l.mu.Unlock()
+			bits := s.owner.prepare(work)
+			l.mu.Lock()
+			s.busy = false
+			r.busy--
+			if s.loop.Load() != l {
+				continue
+			}
+			if s.pend |= s.owner.confirm(bits); s.pend == 0 || l.closed {
+				l.refresh(s)
+				continue
+			}
+			if s.pend&messages == 0 || s.route != r || r.n > 0 && r.first < int(s.prio) {
+				l.unpop(s)
+				continue
+			}
+		}
+		m := s.pend & messages
+		return s, m & -m
+	}
+	return nil, 0
+}
+
+// take marks the message of bit, which next returned with s, as received. l.mu
+// is held.
+func (l *Loop) take(s *source, bit pending) {
+	s.pend &^= bit
+	l.messages[s.owner.event(bit).kind()]++
+	s.owner.received(bit)
+	if s.pend == 0 {
+		l.refresh(s)
+	} else if l.exitDue {
+		l.unpop(s) // what was pending when the range was told to end comes first
+	} else {
+		l.push(s)
+	}
+}
+
+// unpop puts s, which next had taken out, back at the head of its lane. l.mu is
+// held.
+func (l *Loop) unpop(s *source) {
+	if !s.queued {
+		s.route.pushFront(s)
+		l.stir(s.route, s)
+	}
+}
+
+// An outcome tells what became of an offer.
+type outcome int
+
+const (
+	refused   outcome = iota // nobody took it, or it was withdrawn
+	delivered                // it was received, or lies in the user's buffered channel
+	gone                     // the user has closed the channel
+)
+
+// try sends ev if that is possible at once.
+func (r *route) try(ev Event) (o outcome) {
+	defer func() {
+		if recover() != nil { // send on closed channel: nothing else can panic here
+			o = gone
+		}
+	}()
+	select {
+	case r.ch <- ev:
+		return delivered
+	default:
+		return refused
+	}
+}
+
+// await sends ev as soon as it is received, unless the offer is withdrawn or
+// the loop closed.
+func (r *route) await(ev Event, done <-chan struct{}) (o outcome) {
+	defer func() {
+		if recover() != nil {
+			o = gone
+		}
+	}()
+	select {
+	case r.ch <- ev:
+		return delivered
+	case <-r.kickc:
+		return refused
+	case <-done:
+		return refused
+	}
+}
+
+// feed delivers what comes to r until the loop is closed or nobody sends there
+// any more. It is a goroutine.
+func (l *Loop) feed(r *route) {
+	l.mu.Lock()
+	yielded := false
+	for !l.closed && (r.live > 0 || r == &l.own) {
+		if r.batches != nil {
+			l.offerBatch(r)
+			continue
+		}
+		s, bit := l.next(r)
+		if s == nil {
+			l.rest(r)
+			yielded = false
+			continue
+		}
+		ev := s.owner.event(bit)
+		o := r.try(ev)
+		if o == refused && !yielded {
+			// The receiver is most often about to come back: let it run
+			// rather than wait in a select, which costs far more.
+			l.unpop(s)
+			yielded = true
+			l.unlock()
+			runtime.Gosched()
+			l.mu.Lock()
+			continue
+		}
+		yielded = false
+		if o == refused {
+			r.offer, s.offered = s, true
+			l.unlock()
+			o = r.await(ev, l.done)
+			l.mu.Lock()
+			r.offer, s.offered = nil, false
+		}
+		if o == delivered {
+			l.take(s, bit)
+		} else {
+			l.unpop(s)
+		}
+		if o == gone {
+			l.dissolve(r)
+		}
+		l.step(r)
+	}
+	r.fed = false
+	l.unlock()
+	if r == &l.own {
+		close(l.fedc)
+	}
+}
+
+// step ends the delivery of one message: whoever waits for the offer to be
+// withdrawn goes first. l.mu is held, and let go meanwhile.
+func (l *Loop) step(r *route) {
+	select {
+	case <-r.kickc: // came too late
+	default:
+	}
+	for r.waiting > 0 {
+		l.withdrawn.Broadcast()
+		l.withdrawn.Wait()
+	}
+}
+
+// offerBatch offers a batch if there is anything to be had. l.mu is held, and
+// let go meanwhile.
+func (l *Loop) offerBatch(r *route) {
+	if r.head(l.upto(r)) != nil {
+		l.unlock()
+		select {
+		case r.batches <- Batch{l}:
+		case <-l.done:
+		}
+		l.mu.Lock()
+	}
+	if !l.closed {
+		l.rest(r) // the end of the batch wakes the feeder if there is more
+	}
+}
+
+// rest waits until something may have changed for r. l.mu is held, and let go
+// meanwhile.
+func (l *Loop) rest(r *route) {
+	if l.exitDue && r == &l.own {
+		l.nudge = true // the loop may end now
+	}
+	l.unlock()
+	select {
+	case <-r.wakec:
+	case <-l.done:
+	}
+	l.mu.Lock()
+}
+
+// start has r's feeder woken when the lock is let go. l.mu is held.
+func (l *Loop) start(r *route) {
+	if r.fed && !r.starting {
+		r.starting = true
+		l.starts = append(l.starts, r)
+	}
+}
+
+// withdraw takes back what r offers. It waits for the feeder, never for the
+// receiver. The feeder goes on when the lock is next let go. l.mu is held, and
+// let go meanwhile.
+func (l *Loop) withdraw(r *route) {
+	r.waiting++
+	for s := r.offer; s != nil && r.offer == s; {
+		select {
+		case r.kickc <- struct{}{}:
+		default: // one is enough
+		}
+		l.withdrawn.Wait()
+	}
+	if r.waiting--; r.waiting == 0 {
+		l.withdrawn.Broadcast()
+	}
+}
+
+// launch gives r its feeder. l.mu is held.
+func (l *Loop) launch(r *route) {
+	r.fed = true
+	go l.feed(r)
+}
+
+// newRoute returns a route to ch.
+func (l *Loop) newRoute(ch chan<- Event) *route {
+	return &route{
+		ch:    ch,
+		lanes: make([]lane, l.conf.Priorities),
+		wakec: make(chan struct{}, 1),
+		kickc: make(chan struct{}, 1),
+	}
+}
+
+// routeTo returns the route to ch. l.mu is held.
+func (l *Loop) routeTo(ch chan<- Event) *route {
+	if ch == nil {
+		return &l.own
+	}
+	if r := l.routes[ch]; r != nil {
+		return r
+	}
+	return l.newRoute(ch)
+}
+
+// reroute makes s send on r. l.mu is held, and s is not offered.
+func (l *Loop) reroute(s *source, r *route) {
+	if s.route == r {
+		return
+	}
+	queued := s.queued
+	if queued {
+		s.route.remove(s)
+	}
+	if s.index != 0 {
+		l.parted(s)
+	}
+	s.route = r
+	if s.index != 0 {
+		l.joined(s)
+	}
+	if queued {
+		l.push(s)
+	}
+}
+
+// joined counts s, which is live, as a user of its route. The loop knows a
+// route to a channel of the user's only while it has live users. l.mu is held.
+func (l *Loop) joined(s *source) {
+	r := s.route
+	if r == &l.own {
+		return
+	}
+	if known := l.routes[r.ch]; known == nil {
+		l.routes[r.ch] = r
+	} else if known != r {
+		r = known // two sources were sent to one channel before either was live
+		s.route = r
+	}
+	r.live++
+	if !r.fed {
+		l.launch(r)
+	}
+}
+
+// parted undoes joined. l.mu is held.
+func (l *Loop) parted(s *source) {
+	r := s.route
+	if r == &l.own {
+		return
+	}
+	if r.live--; r.live == 0 {
+		delete(l.routes, r.ch)
+		l.start(r) // to find that it is over
+	}
+}
+
+// dissolve sends all that went to r, whose channel the user has closed, the
+// loop's own way. l.mu is held.
+func (l *Loop) dissolve(r *route) {
+	for _, s := range l.live {
+		if s.route == r {
+			l.reroute(s, &l.own)
+		}
+	}
+}
+
+// unlock lets go of the loop's lock, after what must follow a change: offers
+// that something more urgent has overtaken are withdrawn, feeders that have
+// something to do are woken, and the goroutine that waits for the kernel, if it
+// has to look at something.
+func (l *Loop) unlock() {
+	for len(l.overtaken) > 0 {
+		r := l.overtaken[len(l.overtaken)-1]
+		l.overtaken = l.overtaken[:len(l.overtaken)-1]
+		r.overtaken = false
+		l.withdraw(r)
+	}
+	for i, r := range l.starts {
+		l.starts[i] = nil
+		r.starting = false
+		select {
+		case r.wakec <- struct{}{}:
+		default:
+		}
+	}
+	l.starts = l.starts[:0]
+	wake := l.nudge && l.parked
+	if wake {
+		l.nudge = false
+	}
+	l.mu.Unlock()
+	if wake {
+		l.poller.wake()
+	}
+}

@@ -1,0 +1,193 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+)
+
+// A SignalWatch sends a [Signaled] when the process is sent its signal.
+//
+// It stands on package os/signal, so what that says about which signals can be
+// caught, and what becomes of those that nobody watches any more, holds here
+// too. Several watches of one signal, in any loops, all get it, and so do
+// channels given to signal.Notify.
+type SignalWatch struct {
+	source
+
+	// Data is for the user; the package does not touch it.
+	Data any
+
+	sig   os.Signal // never changes
+	count int       // since the last Take; the loop's mu guards it
+	ended bool      // closed; the loop's mu guards it
+}
+
+// A signalHub receives a loop's signals from os/signal.
+type signalHub struct {
+	mu sync.Mutex     // guards following; taken before the loop's
+	c  chan os.Signal // given to os/signal; nil: no signal was watched yet
+
+	// watches has the open watches of each signal. Both locks are held to change
+	// it.
+	watches map[os.Signal][]*SignalWatch
+}
+
+// Signal returns a watch of sig, which is live until it is closed.
+//
+// It returns an error if sig is nil, or not a signal that can be caught, and
+// ErrClosed on a closed loop.
+func (l *Loop) Signal(sig os.Signal) (*SignalWatch, error) {
+	if err := checkSignal(sig); err != nil {
+		return nil, err
+	}
+	w := &SignalWatch{sig: sig}
+	w.init(l, w)
+	h := &l.signals
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil, ErrClosed
+	}
+	if h.c == nil {
+		// os/signal does not wait for the channel. Signals are rare and the
+		// receiver does next to nothing, so 64 is plenty.
+		h.c = make(chan os.Signal, 64)
+		h.watches = make(map[os.Signal][]*SignalWatch)
+		go l.receiveSignals(h.c)
+	}
+	h.watches[sig] = append(h.watches[sig], w)
+	l.refresh(&w.source)
+	l.unlock()
+	signal.Notify(h.c, sig)
+	return w, nil
+}
+
+// checkSignal returns an error if sig cannot be watched.
+func checkSignal(sig os.Signal) error {
+	if sig == nil {
+		return errors.New("evchan: nil signal")
+	}
+	n, ok := sig.(syscall.Signal)
+	switch {
+	case !ok:
+		return fmt.Errorf("evchan: signal %v is not a syscall.Signal", sig)
+	case n <= 0 || n > maxSignal:
+		return fmt.Errorf("evchan: there is no signal %d", int(n))
+	case !catchable(n):
+		return fmt.Errorf("evchan: signal %v cannot be caught", sig)
+	}
+	return nil
+}
+
+// receiveSignals counts signals until the loop is closed. It is a goroutine.
+func (l *Loop) receiveSignals(c <-chan os.Signal) {
+	for {
+		select {
+		case sig := <-c:
+			l.mu.Lock()
+			for _, w := range l.signals.watches[sig] {
+				w.count++
+				l.enqueue(&w.source, message)
+			}
+			l.unlock()
+		case <-l.done:
+			return
+		}
+	}
+}
+
+// stop lets go of all signals. The loop is closed.
+func (h *signalHub) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.c != nil {
+		signal.Stop(h.c)
+	}
+}
+
+// Signal returns the signal that is watched.
+func (w *SignalWatch) Signal() os.Signal { return w.sig }
+
+// Take returns how many times the signal has come since the last Take. A
+// Signaled that has not been received is taken back. As the kernel keeps no
+// count, signals that come at one time may be counted once.
+func (w *SignalWatch) Take() int {
+	l := w.edit()
+	defer l.unlock()
+	n := w.count
+	w.count = 0
+	l.retract(&w.source, message)
+	return n
+}
+
+// Close ends the watch. A Signaled that has not been received is taken back.
+// If it was the last watch of its signal in the process, what the signal did
+// before is in force again when Close returns.
+func (w *SignalWatch) Close() error {
+	l := w.Loop()
+	h := &l.signals
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w.edit()
+	if w.ended || l.closed {
+		w.ended = true
+		l.unlock()
+		return nil
+	}
+	w.ended = true
+	rest := h.watches[w.sig]
+	for i, o := range rest {
+		if o == w {
+			rest = append(rest[:i:i], rest[i+1:]...)
+			break
+		}
+	}
+	if len(rest) > 0 {
+		h.watches[w.sig] = rest
+	} else {
+		delete(h.watches, w.sig)
+	}
+	l.retract(&w.source, message)
+	l.unlock()
+	if len(rest) > 0 {
+		return nil
+	}
+	// os/signal has no call to give up one signal of a channel.
+	signal.Stop(h.c)
+	if len(h.watches) > 0 {
+		signals := make([]os.Signal, 0, len(h.watches))
+		for sig := range h.watches {
+			signals = append(signals, sig)
+		}
+		signal.Notify(h.c, signals...)
+	}
+	return nil
+}
+
+func (w *SignalWatch) event(pending) Event          { return Signaled{w} }
+func (w *SignalWatch) prepare(pending) pending      { return 0 }
+func (w *SignalWatch) confirm(bits pending) pending { return bits }
+func (w *SignalWatch) received(pending)             {}
+func (w *SignalWatch) alive() bool                  { return !w.ended }
+func (w *SignalWatch) label() string                { return "signal " + w.sig.String() }
+
+func (w *SignalWatch) abandon() {
+	l := w.lock()
+	w.ended = true
+	l.mu.Unlock()
+}
+
+func (w *SignalWatch) dump() string {
+	l := w.lock()
+	defer l.mu.Unlock()
+	return "signal " + w.words() + " count=" + itoa(w.count) + " signal=" + quote(w.sig.String())
+}

@@ -1,0 +1,17 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build !unix
+
+package evchan
+
+import "syscall"
+
+// maxSignal is the highest that package syscall names where there are no
+// signals proper.
+const maxSignal = 15
+
+// catchable reports whether os/signal can deliver sig.
+func catchable(sig syscall.Signal) bool {
+	return sig == syscall.SIGINT || sig == syscall.SIGTERM || sig == syscall.SIGHUP
+}

@@ -1,0 +1,17 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix
+
+package evchan
+
+import "syscall"
+
+// maxSignal is more than any Unix has; os/signal ignores numbers that the
+// system lacks.
+const maxSignal = 64
+
+// catchable reports whether a handler can be set for sig (sigaction(2)).
+func catchable(sig syscall.Signal) bool {
+	return sig != syscall.SIGKILL && sig != syscall.SIGSTOP
+}

@@ -1,0 +1,30 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build !unix
+
+package evchan
+
+import (
+	"net"
+	"syscall"
+)
+
+// A sock would be a stream's transport; there is none here yet, as New returns
+// ErrUnsupported.
+type sock struct{ fd sysFD }
+
+func (k *sock) fill(in *Buffer, limit int) (int, bool, error) { return in.readFD(k.fd, limit) }
+func (k *sock) write(p []byte) (int, error)                   { return 0, ErrUnsupported }
+func (k *sock) flush(out *Buffer) (int, *chunk, error)        { return out.writeFD(k.fd) }
+func (k *sock) closeWrite() error                             { return ErrUnsupported }
+func (k *sock) failure() error                                { return ErrUnsupported }
+func (k *sock) close(reset bool)                              {}
+func (k *sock) localAddr() net.Addr                           { return nil }
+func (ln *Listener) accept(*Loop) (*Stream, error)            { return nil, ErrUnsupported }
+func (ln *Listener) setOptions(*ListenConfig) error           { return ErrUnsupported }
+func transient(error) bool                                    { return false }
+func setReusePort(sysFD) error                                { return ErrUnsupported }
+func takeFD(syscall.Conn) (sysFD, error)                      { return noFD, ErrUnsupported }
+func dupFD(sysFD) (sysFD, error)                              { return noFD, ErrUnsupported }
+func closeFD(sysFD)                                           {}

@@ -1,0 +1,176 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix
+
+package evchan
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A sock is the transport of a stream that has a socket.
+type sock struct{ fd sysFD }
+
+var _ transport = (*sock)(nil)
+
+func (k *sock) fill(in *Buffer, limit int) (n int, full bool, err error) {
+	return in.readFD(k.fd, limit)
+}
+
+func (k *sock) write(p []byte) (n int, err error) { return sysWrite(k.fd, p) }
+
+func (k *sock) flush(out *Buffer) (n int, spent *chunk, err error) { return out.writeFD(k.fd) }
+
+func (k *sock) closeWrite() error { return syscall.Shutdown(k.fd, syscall.SHUT_WR) }
+
+func (k *sock) failure() error {
+	n, err := syscall.GetsockoptInt(k.fd, syscall.SOL_SOCKET, syscall.SO_ERROR)
+	if err == nil && n != 0 {
+		err = syscall.Errno(n)
+	}
+	return err
+}
+
+func (k *sock) close(reset bool) {
+	if reset {
+		// Closing with a linger time of 0 resets the connection (socket(7)).
+		syscall.SetsockoptLinger(k.fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
+	}
+	closeFD(k.fd)
+}
+
+func (k *sock) localAddr() net.Addr {
+	sa, err := syscall.Getsockname(k.fd)
+	if err != nil {
+		return nil
+	}
+	switch sa := sa.(type) {
+	case *syscall.SockaddrInet4:
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)))
+	case *syscall.SockaddrInet6:
+		return net.TCPAddrFromAddrPort(addrPort6(sa.Addr, sa.ZoneId, uint16(sa.Port)))
+	case *syscall.SockaddrUnix:
+		return &net.UnixAddr{Name: sa.Name, Net: "unix"}
+	}
+	return nil
+}
+
+// addrPort6 returns an IPv6 address, with the zone's name if it has one, and
+// port.
+func addrPort6(ip [16]byte, zone uint32, port uint16) netip.AddrPort {
+	a := netip.AddrFrom16(ip).Unmap()
+	if zone != 0 && a.Is6() {
+		name := itoa(int(zone))
+		if i, err := net.InterfaceByIndex(int(zone)); err == nil {
+			name = i.Name
+		}
+		a = a.WithZone(name)
+	}
+	return netip.AddrPortFrom(a, port)
+}
+
+// remoteOf returns the address of an accepted connection's peer; the zero
+// AddrPort if it is not an IP address.
+func remoteOf(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return addrPort4(sa.Addr, uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return addrPort6(sa.Addr, sa.ZoneId, uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// accept accepts one connection. An error is a bare syscall.Errno. ln.mu is held.
+func (ln *Listener) accept(l *Loop) (*Stream, error) {
+	for {
+		fd, sa, err := sysAccept(ln.fd)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		s := l.newStream(fd)
+		s.listener = ln
+		s.limits.Store(ln.limits)
+		s.remote = remoteOf(sa)
+		return s, nil
+	}
+}
+
+// transient reports whether a failure to accept concerns one connection only
+// (accept(2)).
+func transient(err error) bool {
+	switch err {
+	case syscall.ECONNABORTED, syscall.EPROTO, syscall.ENETDOWN, syscall.ENETUNREACH,
+		syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.ENOPROTOOPT, syscall.EPERM:
+		return true
+	}
+	return false
+}
+
+// setOptions sets what accepted sockets inherit from the listening one.
+func (ln *Listener) setOptions(c *ListenConfig) error {
+	if c.Backlog > 0 {
+		if err := syscall.Listen(ln.fd, c.Backlog); err != nil {
+			return os.NewSyscallError("listen", err)
+		}
+	}
+	if ln.addr.Network() == "unix" {
+		return nil
+	}
+	set := func(level, name, value int) (err error) {
+		return os.NewSyscallError("setsockopt", syscall.SetsockoptInt(ln.fd, level, name, value))
+	}
+	if !c.Delay {
+		if err := set(syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1); err != nil {
+			return err
+		}
+	}
+	if c.KeepAlive >= 0 {
+		d := c.KeepAlive
+		if d == 0 {
+			d = defaultKeepAlive
+		}
+		if err := setKeepAlive(ln.fd, int((d+999_999_999)/1_000_000_000)); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
+	}
+	if c.DeferAccept > 0 {
+		return os.NewSyscallError("setsockopt", setDeferAccept(ln.fd, int((c.DeferAccept+999_999_999)/1_000_000_000)))
+	}
+	return nil
+}
+
+// takeFD returns a duplicate of c's descriptor, so that c can be closed and the
+// socket lives on.
+func takeFD(c syscall.Conn) (sysFD, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return noFD, err
+	}
+	dup := noFD
+	var dupErr error
+	if err := raw.Control(func(fd uintptr) { dup, dupErr = dupFD(sysFD(fd)) }); err != nil {
+		return noFD, err
+	}
+	return dup, dupErr
+}
+
+// dupFD returns a duplicate of fd that is closed by exec.
+func dupFD(fd sysFD) (sysFD, error) {
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return noFD, os.NewSyscallError("fcntl", err)
+	}
+	return dup, nil
+}
+
+func closeFD(fd sysFD) { syscall.Close(fd) }

@@ -1,0 +1,261 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// A Source is whatever can send messages: a [Stream], [Listener], [Watch],
+// [Timer], [SignalWatch] or [Trigger]. Each stands in the loop's queue at most
+// once, whatever has happened to it.
+//
+// All methods are safe for concurrent use, and none of them waits for whoever
+// receives the messages.
+type Source interface {
+	// Loop returns the loop that the source belongs to.
+	Loop() *Loop
+
+	// Priority returns the source's lane: 0 is the most urgent.
+	Priority() int
+
+	// SetPriority moves the source to another lane, with what it has waiting.
+	// The lane must be one of the Config.Priorities of the loop.
+	SetPriority(int) error
+
+	// Notify sends the source's messages to ch from now on, those included that
+	// have not been received yet; nil means the loop's own way again. The loop
+	// never waits for ch: as long as it takes nothing, messages coalesce in the
+	// source, and one at most stands for each kind. A message that already lies
+	// in a buffered channel cannot be taken back any more.
+	//
+	// The loop never closes ch. If you close it, the sources that were sent
+	// there go back to the loop's own way.
+	Notify(ch chan<- Event)
+
+	// Close ends the source and takes back what it has not delivered. Closing
+	// again returns nil. The kinds of source say more about it.
+	Close() error
+}
+
+// An owner is what a source is part of.
+type owner interface {
+	Source
+
+	// event returns the message that the bit stands for.
+	event(bit pending) Event
+
+	// prepare does the work that must come before the source can tell its next
+	// message, and returns what came of it. Called by whoever delivers, without
+	// the loop's lock; never twice at once.
+	prepare(work pending) pending
+
+	// confirm returns those of bits, which came of prepare, that are true. The
+	// loop's lock is held.
+	confirm(bits pending) pending
+
+	// received is told that the message of bit has been received. The loop's
+	// lock is held.
+	received(bit pending)
+
+	// alive reports whether the source can send a message without another call
+	// of the user's, apart from what is pending. The loop's lock is held.
+	alive() bool
+
+	// abandon ends the source because its loop has been closed. No lock is held.
+	abandon()
+
+	// label names the source for people. It takes no lock that a caller may
+	// hold, as it serves String.
+	label() string
+
+	// dump describes the source's state in "key=value" words. No lock is held.
+	dump() string
+}
+
+// pending is a set of things that a source has to say or to do.
+type pending uint16
+
+// Messages, in the order in which one source sends them, then work.
+const (
+	accepted pending = 1 << iota
+	readable
+	drained
+	eof
+	closed
+	message // the one kind of message of all sources but streams
+
+	input // the descriptor may be readable: read before the next message is known
+
+	messages = input - 1
+)
+
+// source is the part that all kinds of Source have in common.
+type source struct {
+	loop  atomic.Pointer[Loop] // changed only with the old and the new loop's mu held
+	owner owner                // never changes
+
+	// The loop's mu guards the following.
+
+	route      *route
+	next, prev *source // in the lane, while queued
+	seq        uint64  // number of the entry into the lane, while queued
+	index      int32   // place in Loop.live, plus one; 0: not live
+	prio       int16
+	pend       pending
+	queued     bool // stands in its lane
+	busy       bool // taken out of its lane by somebody who prepares its next message
+	offered    bool // its message is being offered by route's feeder
+}
+
+// init makes s a source of l, without a lock: nobody knows s yet.
+func (s *source) init(l *Loop, o owner) {
+	s.loop.Store(l)
+	s.owner = o
+	s.route = &l.own
+	s.prio = int16(l.conf.Priorities / 2)
+}
+
+// Loop returns the loop that the source belongs to.
+func (s *source) Loop() *Loop { return s.loop.Load() }
+
+// lock locks the loop that s belongs to and returns it.
+func (s *source) lock() *Loop {
+	for {
+		l := s.loop.Load()
+		l.mu.Lock()
+		if s.loop.Load() == l {
+			return l
+		}
+		l.mu.Unlock() // moved to another loop meanwhile
+	}
+}
+
+// edit locks the loop that s belongs to, as lock does, and makes sure that no
+// message of s is being offered: until unlock none can be received.
+func (s *source) edit() *Loop {
+	for {
+		l := s.lock()
+		for s.offered {
+			l.withdraw(s.route)
+		}
+		if s.loop.Load() == l {
+			return l
+		}
+		l.unlock()
+	}
+}
+
+// Priority returns the source's lane: 0 is the most urgent.
+func (s *source) Priority() int {
+	l := s.lock()
+	defer l.mu.Unlock()
+	return int(s.prio)
+}
+
+// SetPriority moves the source to another lane, with what it has waiting: to
+// the end of that lane. It returns an error if the loop has no such lane.
+func (s *source) SetPriority(p int) error {
+	l := s.edit()
+	defer l.unlock()
+	if p < 0 || p >= l.conf.Priorities {
+		return fmt.Errorf("evchan: priority %d is not one of the loop's %d (see Config.Priorities)", p, l.conf.Priorities)
+	}
+	if int(s.prio) == p {
+		return nil
+	}
+	queued := s.queued
+	if queued {
+		s.route.remove(s)
+	}
+	s.prio = int16(p)
+	if queued {
+		l.push(s)
+	}
+	return nil
+}
+
+// Notify sends the source's messages to ch from now on, those included that
+// have not been received yet; nil means the loop's own way again.
+// See [Source] for what it promises.
+func (s *source) Notify(ch chan<- Event) {
+	l := s.edit()
+	defer l.unlock()
+	if l.closed {
+		return
+	}
+	l.reroute(s, l.routeTo(ch))
+}
+
+// enqueue adds bits to what s has pending and makes sure that it will have its
+// turn. l.mu is held.
+func (l *Loop) enqueue(s *source, bits pending) {
+	s.pend |= bits
+	if s.queued || s.busy || s.offered || s.pend == 0 || l.closed {
+		return
+	}
+	l.refresh(s) // before push: it may settle the route
+	l.push(s)
+}
+
+// push puts s at the end of its lane. l.mu is held.
+func (l *Loop) push(s *source) {
+	l.seq++
+	s.seq = l.seq
+	s.route.pushBack(s)
+	l.stir(s.route, s)
+}
+
+// stir makes sure that what was put into r will be delivered: once the lock is
+// let go, if it waits for its feeder, or for the turn that is to come. l.mu is
+// held.
+func (l *Loop) stir(r *route, s *source) {
+	if r.offer != nil && s.prio < r.offer.prio && !r.overtaken {
+		r.overtaken = true
+		l.overtaken = append(l.overtaken, r)
+	}
+	if r.fed {
+		l.start(r)
+	} else {
+		l.nudge = true
+	}
+}
+
+// retract takes back bits of what s has pending. The caller has made sure that
+// none of it is being offered. l.mu is held.
+func (l *Loop) retract(s *source, bits pending) {
+	s.pend &^= bits
+	if s.queued && s.pend == 0 {
+		s.route.remove(s)
+	}
+	l.refresh(s)
+}
+
+// refresh keeps the list of live sources: s is in it as long as it is live.
+// l.mu is held.
+func (l *Loop) refresh(s *source) {
+	live := !l.closed && (s.pend != 0 || s.busy || s.offered || s.owner.alive())
+	switch {
+	case live && s.index == 0:
+		l.live = append(l.live, s)
+		s.index = int32(len(l.live))
+		l.hadLive = true
+		l.joined(s)
+	case !live && s.index != 0:
+		last := l.live[len(l.live)-1]
+		l.live[s.index-1] = last
+		last.index = s.index
+		l.live[len(l.live)-1] = nil
+		l.live = l.live[:len(l.live)-1]
+		s.index = 0
+		if len(l.live) < cap(l.live)/4 && cap(l.live) > 1024 {
+			l.live = append(make([]*source, 0, cap(l.live)/2), l.live...)
+		}
+		l.parted(s)
+		if len(l.live) == 0 {
+			l.nudge = true // the loop may have to end
+		}
+	}
+}

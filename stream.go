@@ -1,0 +1,983 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// A Stream is a connection, or the like, whose reading and writing the loop
+// does: what arrives is collected as input and told by [Readable], and what is
+// written is queued as output and sent as fast as the peer takes it. No method
+// waits for the peer or the kernel.
+//
+// Read, WriteTo, Input, Output, Flush and the two Buffers belong to one goroutine
+// at a time: the one that has received the stream's last message. All other
+// methods, Write and Close among them, are safe for concurrent use.
+//
+// A stream's messages come in this order: Accepted if a listener made it, then
+// Readable and Drained as often as there is reason, then EOF, then Closed. All
+// that was received before EOF or Closed is readable when that is delivered.
+// After your own Close there are none.
+type Stream struct {
+	source
+	reg registration
+
+	// Data is for the user; the package does not touch it.
+	Data any
+
+	listener *Listener // that accepted it; nil: none did. Never changes
+	remote   netip.AddrPort
+
+	held    atomic.Int64           // input that was not consumed: the bytes of inbox and in
+	stopped atomic.Bool            // reading has stopped at the limit; whoever clears it has it go on
+	seen    atomic.Uint32          // EarlyClose and hangup, once the kernel has reported them
+	lagging atomic.Bool            // there is output that the kernel would not take
+	limits  atomic.Pointer[limits] // never nil; what it points to never changes
+
+	// in is what the consumer has taken from inbox, and pieces is Output's
+	// buffer. They belong to the consumer.
+	in     Buffer
+	pieces *Buffer
+
+	// mu guards the following. It is taken before the loop's mu.
+	mu        sync.Mutex
+	transport transport // nil once it is released
+	sock      sock      // the transport of most streams
+	inbox     Buffer    // what was read and not yet taken by the consumer
+	out       Buffer    // what is to be sent
+	spent     *chunk    // sent chunks whose release functions are to be called without the lock
+	err       error     // why it ended
+	extra     *streamExtra
+	state     streamState
+
+	// The loop's mu guards the following.
+
+	closing  bool // Close was called: no more messages
+	released bool // nothing will happen any more
+	blocked  bool // WriteTo has found its destination full
+	heldEOF  bool // EOF waits until the input was consumed
+	awaited  bool // counts as one of the listener's streams that were not received yet
+}
+
+// limits are the marks of a stream.
+type limits struct {
+	readLow   int // Readable is sent from here on; at least 1
+	readHigh  int // reading stops here
+	writeLow  int // Drained is sent from here on downwards
+	writeHigh int // Write returns ErrFull from here on
+}
+
+// streamState is a set of what has happened to a stream.
+type streamState uint8
+
+const (
+	stateEOF     streamState = 1 << iota // the peer has finished sending
+	stateFin                             // CloseWrite or Close was called
+	stateFinSent                         // the peer was told
+	stateClosed                          // Close or Abort was called
+	stateOwed                            // Drained is to be sent when the output has fallen
+)
+
+// A streamExtra is what few streams need. The stream's mu guards it, unless a
+// comment names another guard.
+type streamExtra struct {
+	stream        *Stream
+	local, remote net.Addr  // where they cannot be had from the socket; never change
+	waiters       []*Stream // whose WriteTo into this stream has found it full
+	linger        timerNode // running: while closing; the loop's mu guards it
+	overdue       bool      // linger has expired; the loop's mu guards it
+}
+
+// A transport moves bytes between a stream's buffers and the outside: a socket,
+// say. All its methods are called with the stream's mu held, and none blocks.
+// Errors are the system's, unwrapped.
+type transport interface {
+	// fill reads once to the end of in, at most limit > 0 bytes. If full, there
+	// may be more. n == 0 without an error is the end; EAGAIN means that
+	// there is nothing now.
+	fill(in *Buffer, limit int) (n int, full bool, err error)
+
+	// write sends what is possible of p, which is not empty, at once.
+	write(p []byte) (n int, err error)
+
+	// flush sends what is possible of out, and removes that, which it returns
+	// the spent chunks of.
+	flush(out *Buffer) (n int, spent *chunk, err error)
+
+	// closeWrite tells the peer that nothing more will be sent.
+	closeWrite() error
+
+	// failure returns the error that the outside has met with, if any.
+	failure() error
+
+	// close lets the outside go. With reset, the peer is told that the rest
+	// was dropped.
+	close(reset bool)
+}
+
+// newStream returns a stream of l with fd as its socket. Nobody is told yet.
+func (l *Loop) newStream(fd sysFD) *Stream {
+	s := new(Stream)
+	s.init(l, s)
+	s.sock.fd = fd
+	s.transport = &s.sock
+	s.limits.Store(&l.limits)
+	s.in.stream = s
+	return s
+}
+
+// streamInterest is what the poller is asked for once and for all, with true
+// edge triggering.
+const streamInterest = Read | Write | EarlyClose | Edge
+
+// open makes s live: from now on the poller reports on it. first is the first
+// message to be sent. If it fails, s is as if it had never been.
+func (s *Stream) open(first pending) error {
+	l := s.Loop()
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		s.sock.close(false)
+		return ErrClosed
+	}
+	tok := l.register(s)
+	l.streams++
+	l.refresh(&s.source)
+	l.mu.Unlock()
+	if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
+		s.mu.Lock()
+		s.release(false)
+		s.unlock()
+		return os.NewSyscallError(l.Method(), err)
+	}
+	l.mu.Lock()
+	l.enqueue(&s.source, first)
+	l.unlock()
+	return nil
+}
+
+// unlock lets go of s.mu, then calls the release functions of what was sent.
+func (s *Stream) unlock() {
+	spent := s.spent
+	s.spent = nil
+	s.mu.Unlock()
+	freeChain(spent)
+}
+
+// spend keeps the chain c until unlock.
+func (s *Stream) spend(c *chunk) {
+	for c != nil {
+		next := c.next
+		c.next = s.spent
+		s.spent = c
+		c = next
+	}
+}
+
+// ---- The loop's side ----
+
+// ready is told what the poller has reported.
+func (s *Stream) ready(what What) {
+	l := s.Loop()
+	if bad := what & (EarlyClose | hangup); bad != 0 {
+		s.seen.Store(s.seen.Load() | uint32(bad))
+	}
+	if what&Write != 0 && s.lagging.Load() {
+		l.assign(s)
+	}
+	if what&(Read|EarlyClose|hangup) != 0 {
+		if s.closing {
+			l.assign(s)
+		} else {
+			l.enqueue(&s.source, input)
+		}
+	}
+}
+
+// task sends what is left of the output, and drives a close.
+func (s *Stream) task() {
+	s.mu.Lock()
+	defer s.unlock()
+	if s.transport == nil {
+		return
+	}
+	bits := s.flushLocked()
+	if s.state&stateClosed != 0 {
+		s.driveClose()
+	}
+	s.announce(bits)
+}
+
+// announce enqueues bits. s.mu is held.
+func (s *Stream) announce(bits pending) {
+	if bits != 0 {
+		l := s.lock()
+		l.enqueue(&s.source, s.confirm(bits))
+		l.unlock()
+	}
+}
+
+// fillBudget is how many bytes are read of one stream before others have
+// their turn. Arbitrary; MaxInput is most often smaller.
+const fillBudget = 256 << 10
+
+// prepare reads what has arrived.
+func (s *Stream) prepare(pending) pending {
+	s.mu.Lock()
+	bits := s.fill()
+	s.unlock()
+	return bits
+}
+
+// fill is prepare with mu held.
+func (s *Stream) fill() (bits pending) {
+	if s.transport == nil || s.state&(stateEOF|stateClosed) != 0 {
+		return 0
+	}
+	l := s.Loop()
+	limit := s.limits.Load().readHigh
+	got := 0
+	defer func() {
+		if got > 0 {
+			l.bytesIn.Add(uint64(got))
+		}
+	}()
+	for {
+		room := limit - int(s.held.Load())
+		if room <= 0 {
+			s.stopped.Store(true)
+			if int(s.held.Load()) < limit && s.stopped.CompareAndSwap(true, false) {
+				continue // the consumer was faster
+			}
+			if s.seen.Load()&uint32(hangup) != 0 {
+				if err := s.transport.failure(); err != nil {
+					bits |= s.failed("read", err)
+				}
+			}
+			return bits
+		}
+		n, full, err := s.transport.fill(&s.inbox, room)
+		switch {
+		case n > 0:
+			// First the bytes, then the question whether they were consumed.
+			s.held.Add(int64(n))
+			got += n
+			bits |= readable
+		case err == syscall.EAGAIN:
+			s.rearm()
+			return bits
+		case err != nil:
+			return bits | s.failed("read", err)
+		default:
+			s.state |= stateEOF
+			return bits | eof
+		}
+		if !full && s.seen.Load() == 0 {
+			// A stream socket that gave less than was asked has no more, and
+			// will report it when it has (epoll(7)). Not so if the end was
+			// reported already.
+			s.rearm()
+			return bits
+		}
+		if got >= fillBudget {
+			return bits | input
+		}
+	}
+}
+
+// confirm returns those of bits that are still true. The loop's mu is held.
+func (s *Stream) confirm(bits pending) pending {
+	if bits&messages == 0 {
+		return bits
+	}
+	if s.closing || s.released && bits&closed == 0 {
+		return 0
+	}
+	held := int(s.held.Load())
+	if lim := s.limits.Load(); bits&readable != 0 && held < lim.readLow && held < lim.readHigh {
+		bits &^= readable
+	}
+	if bits&eof != 0 && s.blocked && held > 0 {
+		s.heldEOF = true
+		bits &^= eof
+	}
+	return bits
+}
+
+// rearm asks a poller that reports a condition once only to report again. mu is
+// held.
+func (s *Stream) rearm() {
+	l := s.Loop()
+	if l.edge {
+		return
+	}
+	interest := What(Read | EarlyClose | Edge)
+	if s.lagging.Load() {
+		interest |= Write
+	}
+	l.mu.Lock()
+	tok := l.token(s)
+	l.mu.Unlock()
+	l.poller.arm(s.sock.fd, tok, interest)
+}
+
+// flushLocked sends what is possible of the output and returns what came of it.
+// mu is held.
+func (s *Stream) flushLocked() (bits pending) {
+	if s.transport == nil {
+		return 0
+	}
+	for range 2 {
+		if s.out.n == 0 {
+			break
+		}
+		n, spent, err := s.transport.flush(&s.out)
+		s.spend(spent)
+		s.Loop().bytesOut.Add(uint64(n))
+		if err != nil {
+			return s.failed("write", err)
+		}
+		if s.out.n == 0 || s.lagging.Load() {
+			break
+		}
+		// Once the flag is up, a report of room is heard. Room that came
+		// before that is found by trying again.
+		s.lagging.Store(true)
+	}
+	lim := s.limits.Load()
+	if s.out.n > 0 {
+		s.rearm()
+		s.noteOwed()
+	} else {
+		s.lagging.Store(false)
+	}
+	if s.out.n <= lim.writeLow && s.state&stateOwed != 0 {
+		s.state &^= stateOwed
+		bits |= drained
+		s.unblock()
+	}
+	if s.out.n == 0 && s.state&(stateFin|stateFinSent) == stateFin {
+		s.state |= stateFinSent
+		if err := s.transport.closeWrite(); err != nil && err != syscall.ENOTCONN {
+			return bits | s.failed("close", err)
+		}
+	}
+	return bits
+}
+
+// failed ends the stream because of err, and returns what came of it. What the
+// kernel still holds is read first. mu is held.
+func (s *Stream) failed(op string, err error) (bits pending) {
+	if s.err == nil {
+		s.err = s.opError(op, err)
+	}
+	if s.state&(stateClosed|stateEOF) == 0 {
+		for {
+			n, _, err := s.transport.fill(&s.inbox, fillBudget)
+			if n == 0 || err != nil {
+				break
+			}
+			s.held.Add(int64(n))
+			s.Loop().bytesIn.Add(uint64(n))
+			bits |= readable
+		}
+	}
+	s.release(false)
+	return bits | closed
+}
+
+// release lets go of all that the stream has but its input. mu is held.
+func (s *Stream) release(reset bool) {
+	if s.transport == nil {
+		return
+	}
+	s.unblock()
+	l := s.lock()
+	if !l.closed {
+		l.unregister(s)
+	}
+	if s.extra != nil {
+		l.timers.stop(&s.extra.linger)
+	}
+	s.released = true
+	l.streamReleased()
+	l.refresh(&s.source)
+	l.unlock()
+	l.poller.remove(s.sock.fd)
+	s.transport.close(reset)
+	s.transport = nil
+	s.lagging.Store(false)
+	s.spend(s.out.detach())
+}
+
+// more returns the part of s that is not always there. mu is held.
+func (s *Stream) more() *streamExtra {
+	if s.extra == nil {
+		s.extra = &streamExtra{stream: s}
+		s.extra.linger.owner = s.extra
+	}
+	return s.extra
+}
+
+// unblock tells the streams whose WriteTo has found this one full that it is
+// not any more. mu is held.
+func (s *Stream) unblock() {
+	if s.extra == nil {
+		return
+	}
+	waiters := s.extra.waiters
+	s.extra.waiters = nil
+	for _, w := range waiters {
+		l := w.lock()
+		w.blocked = false
+		switch {
+		case w.closing:
+		case w.held.Load() > 0:
+			l.enqueue(&w.source, readable)
+		case w.heldEOF:
+			w.heldEOF = false
+			l.enqueue(&w.source, eof)
+		}
+		l.unlock()
+	}
+}
+
+// block notes that s waits until dst, whose mu is held, has drained.
+func (s *Stream) block(dst *Stream) {
+	l := s.edit()
+	already := s.blocked
+	s.blocked = true
+	if s.pend&eof != 0 {
+		l.retract(&s.source, eof)
+		s.heldEOF = true
+	}
+	l.unlock()
+	if !already {
+		x := dst.more()
+		x.waiters = append(x.waiters, s)
+	}
+}
+
+// ---- The consumer's side: input ----
+
+// take moves what has been read into in.
+func (s *Stream) take() {
+	s.mu.Lock()
+	if s.inbox.n > 0 {
+		s.in.splice(&s.inbox)
+	}
+	s.mu.Unlock()
+}
+
+// consumed is told by in how many bytes have left it.
+func (s *Stream) consumed(n int) {
+	held := int(s.held.Add(-int64(n)))
+	lim := s.limits.Load()
+	if held >= lim.readLow && !s.stopped.Load() && held > 0 {
+		return
+	}
+	l := s.edit()
+	defer l.unlock()
+	if s.closing {
+		return
+	}
+	if held < lim.readLow && held < lim.readHigh {
+		l.retract(&s.source, readable)
+	}
+	if held < lim.readHigh && s.stopped.CompareAndSwap(true, false) {
+		l.enqueue(&s.source, input)
+	}
+	if held == 0 && s.heldEOF {
+		s.heldEOF = false
+		l.enqueue(&s.source, eof)
+	}
+}
+
+// Input moves what has arrived into the stream's input buffer and returns that:
+// always the same one. What is consumed of it makes room for more to be read.
+func (s *Stream) Input() *Buffer {
+	s.take()
+	return &s.in
+}
+
+// Read reads what has arrived. If there is nothing, it returns ErrWouldBlock; at
+// the end io.EOF or, if the stream was ended by an error, that error. After
+// Close it returns ErrClosed.
+func (s *Stream) Read(p []byte) (int, error) {
+	if s.in.n == 0 {
+		s.mu.Lock()
+		s.in.splice(&s.inbox)
+		err := s.readErr()
+		s.mu.Unlock()
+		if s.in.n == 0 {
+			if len(p) == 0 && err == ErrWouldBlock {
+				return 0, nil
+			}
+			return 0, err
+		}
+	}
+	return s.in.Read(p)
+}
+
+// readErr returns why there is nothing to be read. mu is held.
+func (s *Stream) readErr() error {
+	switch {
+	case s.state&stateClosed != 0:
+		return ErrClosed
+	case s.state&stateEOF != 0:
+		return io.EOF
+	case s.err != nil:
+		return s.err
+	case s.transport == nil:
+		return ErrClosed
+	}
+	return ErrWouldBlock
+}
+
+// WriteTo writes all that has arrived to w. Its error is nil if that is
+// everything there is for now.
+//
+// If w is a Stream, the bytes move without being copied, in one piece that no
+// other Write comes between. If it has too much unsent output, WriteTo returns
+// ErrFull and keeps the rest; s gets another Readable once the output has
+// drained, and its EOF comes after the rest was consumed. So io.Copy between two
+// streams is right at each Readable, however slow the destination is.
+func (s *Stream) WriteTo(w io.Writer) (int64, error) {
+	s.take()
+	if dst, ok := w.(*Stream); ok {
+		n, err := dst.writeChain(&s.in, s)
+		return int64(n), err
+	}
+	return s.in.WriteTo(w)
+}
+
+// AtEOF reports whether the peer has finished sending and all of it was
+// consumed.
+func (s *Stream) AtEOF() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state&stateEOF != 0 && s.held.Load() == 0
+}
+
+// InputFull reports whether so much input is unread that reading has stopped
+// (see Config.MaxInput). Read some, or Close the stream: a peer that never ends
+// its line would sit there for ever.
+func (s *Stream) InputFull() bool {
+	return int(s.held.Load()) >= s.limits.Load().readHigh
+}
+
+// ---- The consumer's side: output ----
+
+// writeErr returns why nothing can be written, or nil. mu is held.
+func (s *Stream) writeErr() error {
+	switch {
+	case s.state&stateClosed != 0:
+		return ErrClosed
+	case s.err != nil:
+		return s.err
+	case s.transport == nil:
+		return ErrClosed
+	case s.state&stateFin != 0:
+		return s.opError("write", syscall.EPIPE)
+	case s.out.n >= s.limits.Load().writeHigh:
+		return ErrFull
+	}
+	return nil
+}
+
+// Write sends p, and queues what of it cannot be sent at once. It takes all of p
+// or nothing: it returns 0 and ErrFull while Queued() is MaxOutput or more, in
+// which case Drained tells when to go on. p is not kept. The bytes of one Write
+// are sent in one piece.
+//
+// After Close it returns ErrClosed, and after the stream has failed, Err.
+func (s *Stream) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	if err := s.writeErr(); err != nil || len(p) == 0 {
+		s.mu.Unlock()
+		return 0, err
+	}
+	n := 0
+	if s.out.n == 0 {
+		var err error
+		n, err = s.transport.write(p)
+		s.Loop().bytesOut.Add(uint64(n))
+		if n == len(p) {
+			s.mu.Unlock()
+			return n, nil
+		}
+		if err != nil && err != syscall.EAGAIN {
+			s.announce(s.failed("write", err))
+			err = s.err
+			s.unlock()
+			return 0, err
+		}
+	}
+	s.out.add(p[n:])
+	err := s.sendOn()
+	s.unlock()
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// sendOn sees to it that output which was added is sent: now, or, if the kernel
+// takes no more for the moment, by the loop as soon as it does. mu is held.
+func (s *Stream) sendOn() error {
+	if s.lagging.Load() {
+		s.noteOwed()
+		return nil
+	}
+	return s.flushNow()
+}
+
+// flushNow flushes, and returns the error if that ended the stream. mu is held.
+func (s *Stream) flushNow() error {
+	s.announce(s.flushLocked())
+	if s.transport == nil {
+		return s.err
+	}
+	return nil
+}
+
+// writeChain moves all of b to the output and sends what is possible. from is
+// the stream whose input b is, if that is so.
+func (s *Stream) writeChain(b *Buffer, from *Stream) (int, error) {
+	n := b.n
+	s.mu.Lock()
+	if err := s.writeErr(); err != nil || n == 0 {
+		if err == ErrFull && from != nil && n > 0 {
+			from.block(s)
+		}
+		s.mu.Unlock()
+		if n == 0 && err == ErrFull {
+			err = nil
+		}
+		return 0, err
+	}
+	if err := b.front(); err != nil {
+		s.mu.Unlock()
+		return 0, err
+	}
+	s.out.splice(b)
+	err := s.sendOn()
+	s.unlock()
+	b.removed(n)
+	return n, err
+}
+
+// ReadFrom writes what r has until r returns io.EOF. It stops with ErrFull
+// while Queued() is MaxOutput or more, and with r's error, ErrWouldBlock among
+// them; no byte that was read is lost. If r is a Stream, it does what that
+// stream's WriteTo does.
+func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
+	if src, ok := r.(*Stream); ok {
+		return src.WriteTo(s)
+	}
+	var total int64
+	buf := newChunk(streamClass)
+	defer buf.put()
+	for {
+		s.mu.Lock()
+		err := s.writeErr()
+		s.mu.Unlock()
+		if err != nil {
+			return total, err
+		}
+		n, err := r.Read(buf.buf)
+		if n < 0 || n > len(buf.buf) {
+			panic("evchan: reader returned an impossible count from Read")
+		}
+		if n > 0 {
+			total += int64(n)
+			if werr := s.push(buf.buf[:n]); werr != nil {
+				return total, werr
+			}
+		}
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// push is Write without a limit, for what was read already.
+func (s *Stream) push(p []byte) error {
+	s.mu.Lock()
+	defer s.unlock()
+	if err := s.writeErr(); err != nil && err != ErrFull {
+		return err
+	}
+	s.out.add(p)
+	return s.sendOn()
+}
+
+// Output returns a buffer in which a reply can be built piece by piece; Flush
+// sends it. It is always the same one, and nothing of it is sent before that.
+func (s *Stream) Output() *Buffer {
+	if s.pieces == nil {
+		s.pieces = new(Buffer)
+	}
+	return s.pieces
+}
+
+// Flush sends what is in Output, in one piece, and leaves Output empty. It
+// returns ErrFull, and leaves Output as it is, while Queued() is MaxOutput or
+// more; otherwise what Write would return.
+func (s *Stream) Flush() error {
+	if s.pieces == nil {
+		return nil
+	}
+	_, err := s.writeChain(s.pieces, nil)
+	return err
+}
+
+// Queued returns how many bytes of output the kernel has not taken yet.
+func (s *Stream) Queued() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.n
+}
+
+// noteOwed takes note that output was added to what waits. mu is held.
+func (s *Stream) noteOwed() {
+	if s.out.n > s.limits.Load().writeLow && s.state&stateOwed == 0 {
+		s.state |= stateOwed
+		l := s.edit()
+		l.retract(&s.source, drained)
+		l.unlock()
+	}
+}
+
+// ---- The end ----
+
+// CloseWrite tells the peer, once the output is empty, that nothing more will
+// be sent. Reading goes on. Write fails from then on, with EPIPE.
+func (s *Stream) CloseWrite() error {
+	s.mu.Lock()
+	defer s.unlock()
+	if s.state&stateFin != 0 {
+		return nil
+	}
+	if s.transport == nil {
+		return s.writeErr()
+	}
+	s.state |= stateFin
+	if s.lagging.Load() {
+		return nil // the loop goes on when there is room
+	}
+	return s.flushNow()
+}
+
+// Close ends the stream gracefully and returns at once: what was written is sent,
+// then the peer is told, then its input is discarded until it has finished as
+// well. Config.Linger bounds all of this, after which the rest is dropped. A
+// stream whose peer has finished, and that has nothing to send, is released
+// before Close returns.
+//
+// The stream sends no more messages: those that were not received are taken
+// back. Closing again returns nil. What lies in Input stays as it is.
+func (s *Stream) Close() error {
+	return s.end(false)
+}
+
+// Abort ends the stream at once. Its output is dropped and, where the transport
+// can do that, the peer is told so by a reset.
+func (s *Stream) Abort() error {
+	return s.end(true)
+}
+
+func (s *Stream) end(abort bool) error {
+	s.mu.Lock()
+	defer s.unlock()
+	if s.state&stateClosed != 0 && !abort {
+		return nil
+	}
+	s.state |= stateClosed | stateFin
+	s.hush()
+	s.held.Add(-int64(s.inbox.n))
+	s.spend(s.inbox.detach())
+	if s.transport == nil {
+		return nil
+	}
+	l := s.Loop()
+	if abort || l.conf.Linger < 0 {
+		s.release(abort)
+		return nil
+	}
+	s.flushLocked()
+	s.driveClose()
+	if s.transport != nil {
+		x := s.more()
+		now := l.clock()
+		l.mu.Lock()
+		if !l.closed {
+			l.startTimer(&x.linger, now, l.conf.Linger)
+		}
+		l.unlock()
+	}
+	return nil
+}
+
+// hush takes back all messages; there will be no more.
+func (s *Stream) hush() {
+	l := s.edit()
+	s.closing = true
+	s.heldEOF = false
+	l.retract(&s.source, messages|input)
+	if s.awaited {
+		s.received(accepted)
+	}
+	l.unlock()
+}
+
+// driveClose takes a close as far as possible: once the output has been sent, it
+// reads and discards until the peer has finished. If it closed its socket with
+// unread input, the kernel would send a reset, which destroys what is on its
+// way to the peer. mu is held.
+func (s *Stream) driveClose() {
+	if s.transport == nil {
+		return
+	}
+	if s.overdue() {
+		s.release(false)
+		return
+	}
+	if s.out.n > 0 {
+		return
+	}
+	var rest Buffer
+	for budget := fillBudget; s.state&stateEOF == 0; {
+		n, _, err := s.transport.fill(&rest, fillBudget)
+		rest.free()
+		switch {
+		case n > 0:
+			if budget -= n; budget <= 0 {
+				l := s.lock()
+				l.assign(s)
+				l.unlock()
+				return
+			}
+		case err == syscall.EAGAIN:
+			s.rearm()
+			return
+		default:
+			s.state |= stateEOF
+		}
+	}
+	s.release(false)
+}
+
+// expired is called when a close has taken too long. The loop's mu is held.
+func (x *streamExtra) expired(int64) {
+	x.overdue = true
+	x.stream.Loop().assign(x.stream)
+}
+
+// overdue reports whether a close has taken too long. mu is held.
+func (s *Stream) overdue() bool {
+	if s.extra == nil {
+		return false
+	}
+	l := s.lock()
+	defer l.mu.Unlock()
+	return s.extra.overdue
+}
+
+// abandon ends the stream because its loop was closed.
+func (s *Stream) abandon() {
+	s.mu.Lock()
+	defer s.unlock()
+	if s.transport == nil {
+		return
+	}
+	s.state |= stateClosed | stateFin
+	s.release(false)
+}
+
+// ---- What it is ----
+
+// Err returns why the stream has ended, if that was an error: a *net.OpError
+// around an os.SyscallError, as package net gives them, so that errors.Is(err,
+// syscall.ECONNRESET) and the like work. It is nil while the stream is open, and
+// if it was closed by Close.
+func (s *Stream) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// Listener returns the listener that accepted the stream, or nil.
+func (s *Stream) Listener() *Listener { return s.listener }
+
+func (s *Stream) event(bit pending) Event {
+	switch bit {
+	case accepted:
+		return Accepted{s}
+	case readable:
+		return Readable{s}
+	case drained:
+		return Drained{s}
+	case eof:
+		return EOF{s}
+	case closed:
+		return Closed{s}
+	}
+	panic("evchan: BUG: no such message of a stream")
+}
+
+func (s *Stream) received(bit pending) {
+	if bit == accepted && s.awaited {
+		s.awaited = false
+		s.listener.admitted(s.Loop())
+	}
+}
+
+func (s *Stream) alive() bool                 { return !s.released }
+func (s *Stream) registration() *registration { return &s.reg }
+
+func (s *Stream) label() string {
+	if a := s.RemoteAddr(); a != nil && a.String() != "" {
+		return "stream " + a.String()
+	}
+	return "stream"
+}
+
+func (s *Stream) dump() string {
+	s.mu.Lock()
+	queued, state, released := s.out.n, s.state, s.transport == nil
+	fd := s.sock.fd
+	s.mu.Unlock()
+	l := s.lock()
+	defer l.mu.Unlock()
+	d := "stream " + s.words() + " state="
+	switch {
+	case released:
+		d += "ended"
+	case state&stateClosed != 0:
+		d += "closing"
+	case state&stateEOF != 0 && state&stateFin != 0:
+		d += "finished"
+	case state&stateEOF != 0:
+		d += "eof"
+	case state&stateFin != 0:
+		d += "fin"
+	default:
+		d += "open"
+	}
+	if !released {
+		d += " fd=" + itoa(int(fd))
+	}
+	return d + " in=" + itoa(int(s.held.Load())) + " out=" + itoa(queued) + " remote=" + quote(addrString(s.RemoteAddr()))
+}

@@ -1,0 +1,691 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// A testTimer is a timer with a name.
+type testTimer struct {
+	timerNode
+	name int
+}
+
+func (t *testTimer) expired(int64) {}
+
+func newTestTimer(name int) *testTimer {
+	t := &testTimer{name: name}
+	t.owner = t
+	return t
+}
+
+// check fails the test unless q is sound.
+func (q *timerQueue) check(t testing.TB) {
+	t.Helper()
+	n := 0
+	for i, e := range q.heap {
+		if e.node.at != int32(i)+1 {
+			t.Fatalf("heap[%d] holds a node that says %d", i, e.node.at-1)
+		}
+		if i > 0 && e.before(&q.heap[(i-1)/4]) {
+			t.Fatalf("heap[%d] %+v is before its parent %+v", i, e, q.heap[(i-1)/4])
+		}
+		if e.node.list == 0 {
+			n++
+			if e.when != e.node.when || e.seq != e.node.seq {
+				t.Fatalf("heap[%d] %+v differs from its node %+v", i, e, e.node)
+			}
+		} else if l := q.list(e.node); e.node != &l.root {
+			t.Fatalf("heap[%d] holds a node of a list", i)
+		}
+	}
+	for i, e := range q.heap[:cap(q.heap)][len(q.heap):] {
+		if e.node != nil {
+			t.Fatalf("the heap's free place %d holds a node", i)
+		}
+	}
+	for i := range q.sets {
+		for j := range q.sets[i].lists {
+			l := &q.sets[i].lists[j]
+			if l.root.next == nil {
+				if l.n != 0 || l.root.at != 0 {
+					t.Fatalf("list %d,%d is in use before its first timer", i, j)
+				}
+				continue
+			}
+			listed := 0
+			for e := l.root.next; e != &l.root; e = e.next {
+				listed++
+				if e.next.prev != e || e.list != l.root.list || e.at != 0 {
+					t.Fatalf("list %d,%d: bad links at %+v", i, j, e)
+				}
+				if p := e.prev; p != &l.root && (p.when > e.when || p.seq >= e.seq) {
+					t.Fatalf("list %d,%d: %+v comes after %+v", i, j, e, p)
+				}
+			}
+			if listed != l.n {
+				t.Fatalf("list %d,%d has %d timers, says %d", i, j, listed, l.n)
+			}
+			n += listed
+			if listed > 0 {
+				if l.root.at == 0 {
+					t.Fatalf("list %d,%d is not in the heap", i, j)
+				}
+				first := timerEntry{l.root.next.when, l.root.next.seq, nil}
+				if first.before(&q.heap[l.root.at-1]) {
+					t.Fatalf("list %d,%d stands in the heap after its first timer", i, j)
+				}
+			}
+		}
+	}
+	if n != q.n {
+		t.Fatalf("%d timers in the queue, it says %d", n, q.n)
+	}
+}
+
+// A timerModel is a timerQueue that is obviously right.
+type timerModel struct {
+	running []modelTimer // sorted by when, seq
+	started uint64
+}
+
+type modelTimer struct {
+	when int64
+	seq  uint64
+	name int
+}
+
+func (m *timerModel) startAt(name int, when int64) {
+	m.stop(name)
+	m.running = append(m.running, modelTimer{when, m.started, name})
+	m.started++
+	slices.SortFunc(m.running, func(a, b modelTimer) int {
+		return cmp.Or(cmp.Compare(a.when, b.when), cmp.Compare(a.seq, b.seq))
+	})
+}
+
+func (m *timerModel) stop(name int) bool {
+	n := len(m.running)
+	m.running = slices.DeleteFunc(m.running, func(t modelTimer) bool { return t.name == name })
+	return len(m.running) < n
+}
+
+// expire returns the name of the timer, or -1.
+func (m *timerModel) expire(now int64, upto uint64) int {
+	for i, t := range m.running {
+		if t.when <= now && t.seq < upto {
+			m.running = slices.Delete(m.running, i, i+1)
+			return t.name
+		}
+	}
+	return -1
+}
+
+// A timerPair does everything twice, on a queue and on the model, and compares.
+type timerPair struct {
+	t      testing.TB
+	q      timerQueue
+	m      timerModel
+	timers []*testTimer
+	now    int64
+}
+
+func newTimerPair(t testing.TB, timers int) *timerPair {
+	p := &timerPair{t: t}
+	for i := range timers {
+		p.timers = append(p.timers, newTestTimer(i))
+	}
+	return p
+}
+
+func (p *timerPair) start(name int, d time.Duration) {
+	p.q.start(&p.timers[name].timerNode, p.now, d)
+	when := p.now + max(int64(d), 0)
+	if when < p.now {
+		when = math.MaxInt64
+	}
+	p.m.startAt(name, when)
+	p.compare()
+}
+
+func (p *timerPair) startAt(name int, when int64) {
+	p.q.startAt(&p.timers[name].timerNode, when)
+	p.m.startAt(name, when)
+	p.compare()
+}
+
+func (p *timerPair) stop(name int) {
+	p.t.Helper()
+	if got, want := p.q.stop(&p.timers[name].timerNode), p.m.stop(name); got != want {
+		p.t.Fatalf("stop(%d) = %v, want %v", name, got, want)
+	}
+	p.compare()
+}
+
+// expire returns the name of the timer that expired, or -1.
+func (p *timerPair) expire(upto uint64) int {
+	p.t.Helper()
+	want := p.m.expire(p.now, upto)
+	got := -1
+	if n := p.q.expire(p.now, upto); n != nil {
+		got = n.owner.(*testTimer).name
+		if n.running() {
+			p.t.Fatal("an expired timer is running")
+		}
+	}
+	if got != want {
+		p.t.Fatalf("expire(%d, %d) = %d, want %d", p.now, upto, got, want)
+	}
+	p.compare()
+	return got
+}
+
+func (p *timerPair) compare() {
+	p.t.Helper()
+	p.q.check(p.t)
+	if p.q.len() != len(p.m.running) || p.q.seq() != p.m.started {
+		p.t.Fatalf("len %d, seq %d, want %d and %d", p.q.len(), p.q.seq(), len(p.m.running), p.m.started)
+	}
+	if when, ok := p.q.next(); ok != (len(p.m.running) > 0) || ok && when != p.m.running[0].when {
+		p.t.Fatalf("next() = %d, %v; want the first of %+v", when, ok, p.m.running)
+	}
+	p.q.check(p.t)
+	for _, m := range p.m.running {
+		if n := p.timers[m.name]; !n.running() || n.when != m.when {
+			p.t.Fatalf("timer %d is at %d (running: %v), want %d", m.name, n.when, n.running(), m.when)
+		}
+	}
+}
+
+// drain expires all that is due, and returns the names in order.
+func (p *timerPair) drain(upto uint64) (names []int) {
+	p.t.Helper()
+	for {
+		name := p.expire(upto)
+		if name < 0 {
+			return names
+		}
+		names = append(names, name)
+	}
+}
+
+func TestTimerQueueOrder(t *testing.T) {
+	const all = math.MaxUint64
+	for _, test := range []struct {
+		name string
+		do   func(p *timerPair) []int
+		want []int
+	}{
+		{"empty", func(p *timerPair) []int { return p.drain(all) }, nil},
+		{"by deadline", func(p *timerPair) []int {
+			p.start(0, 30)
+			p.start(1, 10)
+			p.start(2, 20)
+			p.now = 30
+			return p.drain(all)
+		}, []int{1, 2, 0}},
+		{"not before its time", func(p *timerPair) []int {
+			p.start(0, 10)
+			p.now = 9
+			return p.drain(all)
+		}, nil},
+		{"equal deadlines in start order, heap and lists", func(p *timerPair) []int {
+			for i := range 3 {
+				p.start(i, 10) // the first goes to the heap, the others to a list
+			}
+			p.startAt(3, 10)
+			p.start(4, 10)
+			p.now = 4
+			p.start(5, 6)
+			p.start(6, 6)
+			p.startAt(7, 10)
+			p.now = 10
+			return p.drain(all)
+		}, []int{0, 1, 2, 3, 4, 5, 6, 7}},
+		{"a restart goes behind its equals", func(p *timerPair) []int {
+			for i := range 4 {
+				p.start(i, 10)
+			}
+			p.start(1, 10)
+			p.start(0, 10)
+			p.now = 10
+			return p.drain(all)
+		}, []int{2, 3, 1, 0}},
+		{"the last start wins (C8)", func(p *timerPair) []int {
+			for i := range 3 {
+				p.start(i, 10)
+				p.start(i, 20)
+			}
+			p.start(0, 5)
+			p.startAt(1, 7)
+			p.start(2, 10)
+			p.now = 10
+			return p.drain(all)
+		}, []int{0, 1, 2}},
+		{"negative is now", func(p *timerPair) []int {
+			p.now = 100
+			p.start(0, -1)
+			p.start(1, 0)
+			p.start(2, math.MinInt64)
+			return p.drain(all)
+		}, []int{0, 1, 2}},
+		{"overflow is the end of time", func(p *timerPair) []int {
+			p.now = math.MaxInt64 - 10
+			for i := range 3 {
+				p.start(i, 10+time.Duration(i))
+				p.start(3+i, math.MaxInt64)
+			}
+			p.drain(all)
+			p.now = math.MaxInt64
+			return p.drain(all)
+		}, []int{0, 3, 1, 4, 2, 5}},
+		{"started too late for the turn", func(p *timerPair) []int {
+			p.now = 10
+			p.start(0, 0)
+			p.start(1, 0)
+			upto := p.q.seq()
+			p.start(2, 0)
+			p.start(1, 0)
+			return p.drain(upto)
+		}, []int{0}},
+		{"started too late but before others", func(p *timerPair) []int {
+			for i := range 8 {
+				p.start(i, time.Duration(i%2))
+			}
+			upto := p.q.seq()
+			p.startAt(8, -5)
+			p.startAt(9, -4)
+			p.now = 10
+			return p.drain(upto)
+		}, []int{0, 2, 4, 6, 1, 3, 5, 7}},
+		{"a clock that goes backwards", func(p *timerPair) []int {
+			for i := range 9 {
+				p.now = int64(9 - i)
+				p.start(i, 10)
+			}
+			p.now = 100
+			return p.drain(all)
+		}, []int{8, 7, 6, 5, 4, 3, 2, 1, 0}},
+		{"a list for a longer duration, then for a shorter one", func(p *timerPair) []int {
+			p.start(0, 1000)
+			for i := range 64 {
+				d := time.Duration(1000 - i)
+				p.start(1, d) // nothing stays in a list, so each can be had again
+				p.start(1, d)
+				p.start(1, d)
+				p.stop(1)
+			}
+			p.start(2, 5)
+			p.start(3, 5)
+			p.start(4, 5)
+			p.now = 1000
+			return p.drain(all)
+		}, []int{2, 3, 4, 0}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newTimerPair(t, 10)
+			if got := test.do(p); !slices.Equal(got, test.want) {
+				t.Errorf("expired %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestTimerQueueStop(t *testing.T) {
+	p := newTimerPair(t, 4)
+	p.stop(0) // never started
+	for i := range p.timers {
+		p.start(i, 10)
+	}
+	p.stop(0)
+	p.stop(0)
+	p.stop(2)
+	p.now = 10
+	if got := p.drain(math.MaxUint64); !slices.Equal(got, []int{1, 3}) {
+		t.Errorf("expired %v, want 1 and 3", got)
+	}
+	p.stop(3) // expired
+}
+
+// A duration gets a list at its second start, whatever else was started in
+// between and however many durations had lists before.
+func TestTimerQueueLists(t *testing.T) {
+	var q timerQueue
+	var keep []*testTimer
+	add := func(d time.Duration) *testTimer {
+		n := newTestTimer(0)
+		q.start(&n.timerNode, 0, d)
+		keep = append(keep, n)
+		return n
+	}
+	// One timer each for many durations that were seen twice: none of these
+	// lists is worth keeping.
+	for i := range 1000 {
+		d := time.Hour + time.Duration(i)
+		n := add(d)
+		q.start(&n.timerNode, 0, d)
+	}
+	for i := range 10 {
+		d := time.Duration(i) * time.Second
+		add(d)
+		add(d)
+		if n := add(d); n.list == 0 {
+			t.Errorf("the third timer of %v is in the heap", d)
+		}
+	}
+	q.check(t)
+	for _, n := range keep {
+		if !q.stop(&n.timerNode) {
+			t.Fatal("a timer is not running")
+		}
+		if n.prev != nil || n.next != nil {
+			t.Fatal("a stopped timer leads to others")
+		}
+	}
+	q.check(t)
+	if len(q.heap) > timerSets*timerWays {
+		t.Errorf("%d entries are left for %d lists", len(q.heap), timerSets*timerWays)
+	}
+	if _, ok := q.next(); ok || len(q.heap) > 0 {
+		t.Errorf("%d entries in the heap of an empty queue", len(q.heap))
+	}
+}
+
+// TestTimerQueueSmall pins what a timer costs.
+func TestTimerQueueSmall(t *testing.T) {
+	if n := int(unsafe.Sizeof(timerNode{})); n > 64 {
+		t.Errorf("a timerNode has %d bytes, want at most 64", n)
+	}
+	var q timerQueue
+	const count = 100_000
+	timers := make([]timerNode, count)
+	for round := range 2 {
+		for i := range timers {
+			q.start(&timers[i], 0, time.Duration(rand.Int64()))
+		}
+		if cap(q.heap) > 2*count+minTimerHeap {
+			t.Errorf("round %d: a heap of %d for %d timers", round, cap(q.heap), count)
+		}
+		for i := range timers {
+			q.stop(&timers[i])
+		}
+		if cap(q.heap) > minTimerHeap {
+			t.Errorf("round %d: a heap of %d is left", round, cap(q.heap))
+		}
+	}
+	allocs := testing.AllocsPerRun(100, func() {
+		for i := range 100 {
+			q.start(&timers[i], 0, time.Duration(i%10))
+			q.start(&timers[i+100], 0, time.Duration(rand.Int64()))
+			q.startAt(&timers[i+200], -1)
+		}
+		q.expire(0, 0)
+		for i := range 300 {
+			q.stop(&timers[i])
+		}
+	})
+	if allocs > 0 {
+		t.Errorf("%v allocations for 300 timers, want none", allocs)
+	}
+}
+
+// Random insertion and removal keeps the order.
+func TestTimerQueueC11(t *testing.T) {
+	var q timerQueue
+	r := rand.New(rand.NewPCG(11, 0))
+	timers := make([]timerNode, 1024)
+	for round := range 10 {
+		for i := range timers {
+			q.start(&timers[i], 0, time.Duration(r.Int64N(500+int64(round)*100_000)))
+		}
+		q.check(t)
+		n := len(timers)
+		for i := range timers {
+			if r.IntN(2) == 0 {
+				q.stop(&timers[i])
+				n--
+			}
+			if i%64 == 0 {
+				q.check(t)
+			}
+		}
+		last := timerEntry{when: -1}
+		for node := q.expire(math.MaxInt64, math.MaxUint64); node != nil; node = q.expire(math.MaxInt64, math.MaxUint64) {
+			e := timerEntry{when: node.when, seq: node.seq}
+			if !last.before(&e) {
+				t.Fatalf("%+v expired after %+v", e, last)
+			}
+			last = e
+			n--
+		}
+		if n != 0 || q.len() != 0 {
+			t.Fatalf("%d timers were lost, %d are left", n, q.len())
+		}
+	}
+}
+
+// Many timers that are started again and stopped as they expire all drain.
+func TestTimerQueueC12(t *testing.T) {
+	var q timerQueue
+	r := rand.New(rand.NewPCG(12, 0))
+	timers := make([]timerNode, 20_000)
+	left := make([]int, len(timers)) // how often each may yet be started
+	start := func(i int, now int64) {
+		if left[i] > 0 {
+			left[i]--
+			q.start(&timers[i], now, time.Duration(r.IntN(50)))
+		}
+	}
+	for i := range timers {
+		left[i] = 1 + r.IntN(5)
+		start(i, 0)
+	}
+	for {
+		now, ok := q.next()
+		if !ok {
+			break
+		}
+		upto := q.seq()
+		for n := q.expire(now, upto); n != nil; n = q.expire(now, upto) {
+			if n.when > now || n.seq >= upto {
+				t.Fatalf("at %d, %d: %+v expired", now, upto, n)
+			}
+			start(r.IntN(len(timers)), now)
+			q.stop(&timers[r.IntN(len(timers))])
+		}
+	}
+	q.check(t)
+	if q.len() != 0 {
+		t.Errorf("%d timers are left", q.len())
+	}
+}
+
+// run does what ops say, three bytes an operation.
+func (p *timerPair) run(ops []byte) {
+	upto := uint64(math.MaxUint64)
+	for ; len(ops) >= 3; ops = ops[3:] {
+		name, arg := int(ops[1])%len(p.timers), int64(ops[2])
+		switch ops[0] % 8 {
+		case 0, 1:
+			p.start(name, time.Duration(arg%8)*100) // a common duration
+		case 2:
+			p.start(name, time.Duration(arg)) // one of many
+		case 3:
+			p.startAt(name, p.now+arg-128)
+		case 4:
+			p.stop(name)
+		case 5:
+			p.now += arg - 16 // mostly forwards
+		case 6:
+			p.expire(upto)
+		case 7:
+			upto = p.q.seq() + uint64(arg%2)
+			for range arg % 4 {
+				p.expire(upto)
+			}
+		}
+	}
+	p.now = math.MaxInt64
+	p.drain(math.MaxUint64)
+}
+
+func TestTimerQueueRandom(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 1))
+			ops := make([]byte, 3*500)
+			for i := range ops {
+				ops[i] = byte(r.Uint32())
+			}
+			newTimerPair(t, 1+int(seed)).run(ops)
+		})
+	}
+}
+
+func FuzzTimerQueue(f *testing.F) {
+	for seed := range uint64(8) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		ops := make([]byte, 30*(seed+1))
+		for i := range ops {
+			ops[i] = byte(r.Uint32())
+		}
+		f.Add(byte(4*seed), ops)
+	}
+	f.Fuzz(func(t *testing.T, timers byte, ops []byte) {
+		if len(ops) > 3000 {
+			t.Skip("longer than is useful: the model takes linear time for each operation")
+		}
+		newTimerPair(t, 1+int(timers)%64).run(ops)
+	})
+}
+
+// benchDurations returns n durations of up to an hour, hardly any two the same.
+func benchDurations(n int) []time.Duration {
+	r := rand.New(rand.NewPCG(1, 1))
+	d := make([]time.Duration, n)
+	for i := range d {
+		d[i] = time.Duration(r.Int64N(int64(time.Hour)))
+	}
+	return d
+}
+
+const million = 1_000_000
+
+// A million timers are made, started and stopped; ns/timer is for all three.
+func BenchmarkTimerQueueMillion(b *testing.B) {
+	random := benchDurations(million)
+	equal := slices.Repeat([]time.Duration{time.Minute}, million)
+	for _, bench := range []struct {
+		name      string
+		durations []time.Duration
+	}{{"random", random}, {"equal", equal}} {
+		b.Run(bench.name, func(b *testing.B) {
+			var q timerQueue
+			var mu sync.Mutex
+			for b.Loop() {
+				timers := make([]*testTimer, million)
+				for i := range timers {
+					t := newTestTimer(i)
+					timers[i] = t
+					mu.Lock()
+					q.start(&t.timerNode, int64(i), bench.durations[i])
+					mu.Unlock()
+				}
+				for _, t := range timers {
+					mu.Lock()
+					q.stop(&t.timerNode)
+					mu.Unlock()
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/million, "ns/timer")
+		})
+		b.Run(bench.name+"/AfterFunc", func(b *testing.B) {
+			for b.Loop() {
+				timers := make([]*time.Timer, million)
+				for i := range timers {
+					timers[i] = time.AfterFunc(time.Hour+bench.durations[i], func() {})
+				}
+				for _, t := range timers {
+					t.Stop()
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/million, "ns/timer")
+		})
+	}
+}
+
+// One of many timers is started and stopped again, as a stream's idle timeout is.
+func BenchmarkTimerQueueRestart(b *testing.B) {
+	random := benchDurations(10_000)
+	for _, bench := range []struct {
+		name     string
+		duration func(i int) time.Duration
+	}{
+		{"equal", func(int) time.Duration { return time.Minute }},
+		{"random", func(i int) time.Duration { return random[i] }},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			var q timerQueue
+			var mu sync.Mutex
+			timers := make([]timerNode, 10_000)
+			for i := range timers[:5000] {
+				q.start(&timers[i], int64(i), bench.duration(i))
+			}
+			now, i := int64(10_000), 0
+			for b.Loop() {
+				now++
+				i = (i + 1) % len(timers)
+				mu.Lock()
+				q.start(&timers[i], now, bench.duration(i))
+				q.stop(&timers[i])
+				mu.Unlock()
+			}
+		})
+		b.Run(bench.name+"/AfterFunc", func(b *testing.B) {
+			t := time.AfterFunc(time.Hour, func() {})
+			i := 0
+			for b.Loop() {
+				i = (i + 1) % 10_000
+				t.Reset(time.Hour + bench.duration(i))
+				t.Stop()
+			}
+		})
+	}
+}
+
+// A million timers expire, one after the other.
+func BenchmarkTimerQueueExpire(b *testing.B) {
+	for _, bench := range []struct {
+		name      string
+		durations []time.Duration
+	}{
+		{"random", benchDurations(million)},
+		{"equal", slices.Repeat([]time.Duration{time.Minute}, million)},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			var q timerQueue
+			timers := make([]timerNode, million)
+			var took time.Duration
+			for b.Loop() {
+				for i := range timers {
+					q.start(&timers[i], 0, bench.durations[i])
+				}
+				start := time.Now()
+				for q.expire(math.MaxInt64, math.MaxUint64) != nil {
+				}
+				took += time.Since(start)
+			}
+			b.ReportMetric(float64(took)/float64(b.N)/million, "ns/timer")
+		})
+	}
+}

@@ -1,0 +1,74 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+// A Trigger is an event of the user's own: Fire, from any goroutine, makes the
+// loop deliver a [Fired]. It is how other goroutines get the attention of the one
+// that receives.
+//
+// A trigger needs no closing. One that has not been fired does not keep the
+// loop from being empty (see Config.ExitOnEmpty).
+type Trigger struct {
+	source
+
+	// Data is for the user; the package does not touch it.
+	Data any
+
+	count int  // since the last Take; the loop's mu guards it
+	ended bool // closed; the loop's mu guards it
+}
+
+// Trigger returns a new trigger. That of a closed loop does nothing.
+func (l *Loop) Trigger() *Trigger {
+	t := new(Trigger)
+	t.init(l, t)
+	return t
+}
+
+// Fire makes the loop deliver a Fired. Until that is received, or Take called,
+// further calls only add to the count. It does nothing after Close.
+func (t *Trigger) Fire() {
+	l := t.lock()
+	defer l.unlock()
+	if t.ended || l.closed {
+		return
+	}
+	t.count++
+	l.enqueue(&t.source, message)
+}
+
+// Take returns how many times the trigger was fired since the last Take. A Fired
+// that has not been received is taken back, so the results of all calls add
+// up to the number of calls of Fire.
+func (t *Trigger) Take() int {
+	l := t.edit()
+	defer l.unlock()
+	n := t.count
+	t.count = 0
+	l.retract(&t.source, message)
+	return n
+}
+
+// Close ends the trigger. A Fired that has not been received is taken back.
+func (t *Trigger) Close() error {
+	l := t.edit()
+	defer l.unlock()
+	t.ended = true
+	l.retract(&t.source, message)
+	return nil
+}
+
+func (t *Trigger) event(pending) Event          { return Fired{t} }
+func (t *Trigger) prepare(pending) pending      { return 0 }
+func (t *Trigger) confirm(bits pending) pending { return bits }
+func (t *Trigger) received(pending)             {}
+func (t *Trigger) alive() bool                  { return false }
+func (t *Trigger) abandon()                     {}
+func (t *Trigger) label() string                { return "trigger" }
+
+func (t *Trigger) dump() string {
+	l := t.lock()
+	defer l.mu.Unlock()
+	return "trigger " + t.words() + " count=" + itoa(t.count)
+}
