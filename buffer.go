@@ -1096,6 +1096,16 @@ func (b *Buffer) first() (*chunk, error) {
 // it returns, and lets c go if that was all of it. prev precedes c; it is nil if
 // c is head. An error means that nothing has changed.
 func (b *Buffer) load(prev, c *chunk) (*chunk, error) {
+	d, err := b.loadSome(prev, c)
+	if err == nil && c.size() == 0 {
+		b.unlinkAfter(d)
+		c.free()
+	}
+	return d, err
+}
+
+// loadSome is load, but leaves c in the chain even if it is empty then.
+func (b *Buffer) loadSome(prev, c *chunk) (*chunk, error) {
 	want := min(c.size(), classSize(streamClass))
 	d := newChunkSize(want)
 	n, err := c.readAt(d.buf[:want], 0)
@@ -1111,20 +1121,16 @@ func (b *Buffer) load(prev, c *chunk) (*chunk, error) {
 		prev.next = d
 	}
 	c.r += n
-	if c.size() == 0 {
-		b.unlinkAfter(d)
-	}
 	return d, nil
 }
 
-// unlinkAfter frees the chunk behind d, which is empty.
+// unlinkAfter takes the chunk behind d, which is empty, out of the chain.
 func (b *Buffer) unlinkAfter(d *chunk) {
 	c := d.next
 	d.next = c.next
 	if b.tail == c {
 		b.tail = d
 	}
-	c.free()
 }
 
 // pullup puts the first n bytes, 0 < n <= b.n, in one piece at the front. If that
@@ -1151,6 +1157,7 @@ func (b *Buffer) pullup(n int) error {
 		e.r += k
 		if e.size() == 0 {
 			b.unlinkAfter(d)
+			e.free()
 		}
 	}
 	return nil
