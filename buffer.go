@@ -577,9 +577,9 @@ func (b *Buffer) Append(p []byte, release func()) error {
 }
 
 // AppendFile appends the n bytes of f that begin at off, and calls release,
-// which may be nil, when the last of them is gone: at once if n is 0. Unless
-// release closes f, nothing does. f must be one that can be read at an offset,
-// and stay open until it is released.
+// which may be nil, when the last of them is gone or was read into memory: at once
+// if n is 0. Unless release closes f, nothing does. f must be one that can be read
+// at an offset, and stay open until it is released.
 func (b *Buffer) AppendFile(f *os.File, off, n int64, release func()) error {
 	switch {
 	case f == nil:
