@@ -68,7 +68,7 @@ const (
 var fuzzData = func() []byte {
 	p := pattern(300_000)
 	for i := range p {
-		switch i * 2654435761 >> 7 % 23 {
+		switch uint32(i) * 2654435761 >> 7 % 23 {
 		case 0, 1:
 			p[i] = '\n'
 		case 2, 3:
