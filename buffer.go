@@ -301,16 +301,18 @@ func (b *Buffer) Next(n int) []byte {
 	if n <= 0 {
 		return nil
 	}
-	if c := b.head; c.isFile() || c.size() < n {
-		if b.pullup(n) != nil {
-			c = b.head
+	c := b.head
+	if c.size() < n || c.isFile() {
+		failed := b.pullup(n) != nil
+		c = b.head
+		if failed {
 			if c.isFile() {
 				return nil
 			}
 			n = c.size()
 		}
 	}
-	return b.pass(n, n)
+	return b.pass(c, n, n)
 }
 
 // Peek returns the first n bytes as one slice, valid until the next call. If
@@ -408,13 +410,28 @@ func (b *Buffer) Segments() iter.Seq[[]byte] {
 // Write appends a copy of p. The error is nil unless the back is frozen, or the
 // length would overflow.
 func (b *Buffer) Write(p []byte) (int, error) {
+	if b.flags != 0 || len(p) > math.MaxInt-b.n || b.extra != nil {
+		return b.writeSlow(p)
+	}
+	b.add(p)
+	return len(p), nil
+}
+
+func (b *Buffer) writeSlow(p []byte) (int, error) {
 	if err := b.back(len(p)); err != nil {
 		return 0, err
 	}
-	b.add(p)
-	if b.flags&held != 0 || b.extra != nil {
-		b.added(len(p))
+	if c := b.tail; b.n == 0 && c != nil && c.mem == nil && len(p) <= len(c.buf) {
+		// Only what was returned lay in c. That may include p, but copy minds.
+		copy(c.buf, p)
+		if len(p) < c.w {
+			poison(c.buf[len(p):c.w])
+		}
+		c.r, c.w, b.n = 0, len(p), len(p)
+	} else {
+		b.add(p)
 	}
+	b.added(len(p))
 	return len(p), nil
 }
 
@@ -560,9 +577,9 @@ func (b *Buffer) Append(p []byte, release func()) error {
 }
 
 // AppendFile appends the n bytes of f that begin at off, and calls release,
-// which may be nil, when the last of them is gone: at once if n is 0. Unless
-// release closes f, nothing does. f must be one that can be read at an offset,
-// and stay open until it is released.
+// which may be nil, when the last of them is gone or was read into memory: at once
+// if n is 0. Unless release closes f, nothing does. f must be one that can be read
+// at an offset, and stay open until it is released.
 func (b *Buffer) AppendFile(f *os.File, off, n int64, release func()) error {
 	switch {
 	case f == nil:
@@ -940,10 +957,9 @@ func (b *Buffer) cutChain(n int) *chunk {
 	return first
 }
 
-// pass removes the first n bytes, which lie in head, and returns the first
-// size of them. It holds head until the next call.
-func (b *Buffer) pass(size, n int) []byte {
-	c := b.head
+// pass removes the first n bytes, which lie in c, the head, and returns the first
+// size of them. It holds c until the next call.
+func (b *Buffer) pass(c *chunk, size, n int) []byte {
 	p := c.buf[c.r : c.r+size : c.r+size]
 	c.r += n
 	b.n -= n
@@ -1080,6 +1096,16 @@ func (b *Buffer) first() (*chunk, error) {
 // it returns, and lets c go if that was all of it. prev precedes c; it is nil if
 // c is head. An error means that nothing has changed.
 func (b *Buffer) load(prev, c *chunk) (*chunk, error) {
+	d, err := b.loadSome(prev, c)
+	if err == nil && c.size() == 0 {
+		b.unlinkAfter(d)
+		c.free()
+	}
+	return d, err
+}
+
+// loadSome is load, but leaves c in the chain even if it is empty then.
+func (b *Buffer) loadSome(prev, c *chunk) (*chunk, error) {
 	want := min(c.size(), classSize(streamClass))
 	d := newChunkSize(want)
 	n, err := c.readAt(d.buf[:want], 0)
@@ -1095,20 +1121,16 @@ func (b *Buffer) load(prev, c *chunk) (*chunk, error) {
 		prev.next = d
 	}
 	c.r += n
-	if c.size() == 0 {
-		b.unlinkAfter(d)
-	}
 	return d, nil
 }
 
-// unlinkAfter frees the chunk behind d, which is empty.
+// unlinkAfter takes the chunk behind d, which is empty, out of the chain.
 func (b *Buffer) unlinkAfter(d *chunk) {
 	c := d.next
 	d.next = c.next
 	if b.tail == c {
 		b.tail = d
 	}
-	c.free()
 }
 
 // pullup puts the first n bytes, 0 < n <= b.n, in one piece at the front. If that
@@ -1135,6 +1157,7 @@ func (b *Buffer) pullup(n int) error {
 		e.r += k
 		if e.size() == 0 {
 			b.unlinkAfter(d)
+			e.free()
 		}
 	}
 	return nil

@@ -37,7 +37,7 @@ func (b *Buffer) IndexRange(pat []byte, from, to int) int {
 			}
 		}
 		s := c.buf[c.r:c.w]
-		start := max(from-base, 0)
+		start := startIn(s, from-base)
 		if i := bytes.Index(s[start:min(len(s), to-base)], pat); i >= 0 {
 			return base + start + i
 		}
@@ -90,7 +90,7 @@ func (b *Buffer) IndexByte(x byte, from int) int {
 			}
 		}
 		s := c.buf[c.r:c.w]
-		start := max(from-base, 0)
+		start := startIn(s, from-base)
 		if i := bytes.IndexByte(s[start:], x); i >= 0 {
 			return base + start + i
 		}
@@ -108,6 +108,10 @@ func (b *Buffer) seek(pos int) (prev, c *chunk, base int) {
 	}
 	return prev, c, base
 }
+
+// startIn returns where a search begins in s if it is to begin at pos: behind what
+// a file gave if that was less than pos.
+func startIn(s []byte, pos int) int { return min(max(pos, 0), len(s)) }
 
 // An EOL is a style of line ends.
 type EOL uint8
@@ -173,16 +177,8 @@ func (b *Buffer) indexCROrLF(from int) int {
 			}
 		}
 		s := c.buf[c.r:c.w]
-		for start := max(from-base, 0); start < len(s); start += searchBlock {
-			block := s[start:min(start+searchBlock, len(s))]
-			at := bytes.IndexByte(block, '\n')
-			if at >= 0 {
-				block = block[:at]
-			}
-			if i := bytes.IndexByte(block, '\r'); i >= 0 {
-				at = i
-			}
-			if at >= 0 {
+		for start := startIn(s, from-base); start < len(s); start += searchBlock {
+			if at := indexCROrLF(s[start:min(start+searchBlock, len(s))]); at >= 0 {
 				return base + start + at
 			}
 		}
@@ -190,6 +186,18 @@ func (b *Buffer) indexCROrLF(from int) int {
 		prev, c = c, c.next
 	}
 	return -1
+}
+
+// indexCROrLF returns the position of the first CR or LF in block.
+func indexCROrLF(block []byte) int {
+	at := bytes.IndexByte(block, '\n')
+	if at >= 0 {
+		block = block[:at]
+	}
+	if i := bytes.IndexByte(block, '\r'); i >= 0 {
+		return i
+	}
+	return at
 }
 
 // runEOL returns the number of CRs and LFs from at on.
@@ -204,7 +212,7 @@ func (b *Buffer) runEOL(at int) int {
 			}
 		}
 		s := c.buf[c.r:c.w]
-		for _, x := range s[max(at-base, 0):] {
+		for _, x := range s[startIn(s, at-base):] {
 			if x != '\r' && x != '\n' {
 				return n
 			}
@@ -232,7 +240,7 @@ func (b *Buffer) ReadLine(style EOL) (line []byte, ok bool) {
 			return nil, false
 		}
 	}
-	return b.pass(at, at+size), true
+	return b.pass(b.head, at, at+size), true
 }
 
 // headEOL returns the first line end if it lies in the first chunk. Else size is 0,
@@ -246,7 +254,16 @@ func (b *Buffer) headEOL(style EOL) (at, size int) {
 	x := byte('\n')
 	switch style {
 	case AnyEOL:
-		return 0, 0
+		block := s[:min(searchBlock, len(s))]
+		if at = indexCROrLF(block); at < 0 {
+			return len(block), 0
+		}
+		for end := at; end < len(s); end++ {
+			if s[end] != '\r' && s[end] != '\n' {
+				return at, end - at
+			}
+		}
+		return at, 0 // the run may go on in the next chunk
 	case NUL:
 		x = 0
 	}

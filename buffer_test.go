@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"slices"
@@ -316,14 +318,14 @@ func TestBufferI8Reserve(t *testing.T) {
 }
 
 func TestBufferI9ImpossibleSizes(t *testing.T) {
-	const maxInt = int(^uint(0) >> 1)
+	const maxInt = math.MaxInt
 	b := pieces("abc")
 	b.WriteString("def")
-	huge := uint64(1) << 50
-	for _, n := range []int{maxInt, maxInt - 6, maxInt / 2, int(huge), 0, -1} {
-		if n > 0 && uint64(n) < 1<<40 {
-			continue // a machine of 32 bits
-		}
+	sizes := []int{maxInt, maxInt - 5, 0, -1}
+	if bits.UintSize == 64 {
+		sizes = append(sizes, maxInt-6, maxInt/2, maxInt>>13) // more than there are addresses
+	}
+	for _, n := range sizes {
 		if p := b.Reserve(n); p != nil {
 			t.Errorf("Reserve(%d) gave %d bytes", n, len(p))
 		}
@@ -951,6 +953,21 @@ func TestBufferK6FileIsRead(t *testing.T) {
 	b.AppendFile(f, 0, 200_000, nil)
 	if at := b.Index(data[150_000:150_100], 0); at != bytes.Index(data, data[150_000:150_100])+2 {
 		t.Errorf("Index = %d", at)
+	}
+	for _, from := range []int{70_000, 150_000} { // behind what is read first
+		b := pieces("xy")
+		b.AppendFile(f, 0, 200_000, nil)
+		if at := b.Index(data[199_000:199_100], from); at != bytes.Index(data[from-2:], data[199_000:199_100])+from {
+			t.Errorf("Index from %d = %d", from, at)
+		}
+		b.Reset()
+		b.AppendFile(f, 0, 200_000, nil)
+		if at := b.IndexByte(data[from+3], from); at < from || at > from+3 || data[at] != data[from+3] {
+			t.Errorf("IndexByte from %d = %d", from, at)
+		}
+		if at, size := b.IndexEOL(from, AnyEOL); at < from || size != 1 {
+			t.Errorf("IndexEOL from %d = %d, %d", from, at, size)
+		}
 	}
 }
 

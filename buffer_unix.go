@@ -108,7 +108,13 @@ func (b *Buffer) writeFD(fd sysFD) (n int, spent *chunk, err error) {
 		case c.isFile():
 			k, err = sysSendFile(fd, c.mem.file, c.mem.off+int64(c.r), c.size())
 			if errors.Is(err, errors.ErrUnsupported) || err == syscall.EINVAL {
-				if _, err = b.load(nil, c); err == nil {
+				var d *chunk
+				if d, err = b.loadSome(nil, c); err == nil {
+					if c.size() == 0 {
+						b.unlinkAfter(d)
+						c.next = spent
+						spent = c
+					}
 					continue
 				}
 			}

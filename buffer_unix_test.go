@@ -182,11 +182,16 @@ func TestBufferK6FileIsSent(t *testing.T) {
 	defer w.Close()
 	var out Buffer
 	out.WriteString("head")
-	out.AppendFile(f, 1, 300_000, nil)
+	var c counter
+	out.AppendFile(f, 1, 300_000, c.release)
 	out.WriteString("tail")
-	if n, err := sendFD(&out, sysFD(w.Fd())); n != 300_008 || err != nil {
+	n, spent, err := out.writeFD(sysFD(w.Fd()))
+	if n != 300_008 || err != nil {
 		t.Errorf("writeFD = %d, %v", n, err)
 	}
+	c.want(t, 0, "while a lock may be held")
+	freeChain(spent)
+	c.want(t, 1, "when it was let go")
 	if got, _ := os.ReadFile(name); string(got) != "head"+string(data[1:300_001])+"tail" {
 		t.Error("what was appended differs")
 	}
