@@ -24,6 +24,9 @@ type Event interface {
 // in. The stream has inherited the listener's priority and its Notify channel.
 type Accepted struct{ Stream *Stream }
 
+// Connected says that a stream that was made by Dial is connected.
+type Connected struct{ Stream *Stream }
+
 // Readable says that a stream's input has grown, and is now at its low mark or
 // more. It is sent for new bytes, never for bytes that were left unread.
 type Readable struct{ Stream *Stream }
@@ -65,6 +68,7 @@ type eventKind uint8
 
 const (
 	kindAccepted eventKind = iota
+	kindConnected
 	kindReadable
 	kindDrained
 	kindEOF
@@ -79,11 +83,12 @@ const (
 
 // kindNames has the name of each type, by its kind.
 var kindNames = [kinds]string{
-	"Accepted", "Readable", "Drained", "EOF", "Closed",
+	"Accepted", "Connected", "Readable", "Drained", "EOF", "Closed",
 	"AcceptFailed", "Ready", "Tick", "Signaled", "Fired",
 }
 
 func (Accepted) kind() eventKind     { return kindAccepted }
+func (Connected) kind() eventKind    { return kindConnected }
 func (Readable) kind() eventKind     { return kindReadable }
 func (Drained) kind() eventKind      { return kindDrained }
 func (EOF) kind() eventKind          { return kindEOF }
@@ -96,6 +101,9 @@ func (Fired) kind() eventKind        { return kindFired }
 
 // Source returns the new stream.
 func (e Accepted) Source() Source { return e.Stream }
+
+// Source returns the stream.
+func (e Connected) Source() Source { return e.Stream }
 
 // Source returns the stream.
 func (e Readable) Source() Source { return e.Stream }
@@ -126,6 +134,9 @@ func (e Fired) Source() Source { return e.Trigger }
 
 // String returns the name of the message and of its stream.
 func (e Accepted) String() string { return describe(e) }
+
+// String returns the name of the message and of its stream.
+func (e Connected) String() string { return describe(e) }
 
 // String returns the name of the message and of its stream.
 func (e Readable) String() string { return describe(e) }

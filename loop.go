@@ -571,10 +571,10 @@ func (l *Loop) register(p pollable) token {
 // held.
 func (l *Loop) unregister(p pollable) {
 	slot := p.registration().slot
-	r := &l.regs[slot]
-	if r.who != p {
-		return
+	if int(slot) >= len(l.regs) || l.regs[slot].who != p {
+		return // was never registered
 	}
+	r := &l.regs[slot]
 	r.who = nil
 	r.gen++
 	l.freed = append(l.freed, slot)

@@ -81,6 +81,7 @@ type pending uint16
 // Messages, in the order in which one source sends them, then work.
 const (
 	accepted pending = 1 << iota
+	connected
 	readable
 	drained
 	eof

@@ -22,7 +22,7 @@ import (
 // at a time: the one that has received the stream's last message. All other
 // methods, Write and Close among them, are safe for concurrent use.
 //
-// A stream's messages come in this order: Accepted if a listener made it, then
+// A stream's messages come in this order: Accepted if a listener made it, or Connected if Dial did, then
 // Readable and Drained as often as there is reason, then EOF, then Closed. All
 // that was received before EOF or Closed is readable when that is delivered.
 // After your own Close there are none.
@@ -316,7 +316,7 @@ func (s *Stream) confirm(bits pending) pending {
 // held.
 func (s *Stream) rearm() {
 	l := s.Loop()
-	if l.edge {
+	if l.edge || s.sock.fd == noFD {
 		return
 	}
 	interest := What(Read | EarlyClose | Edge)
@@ -411,7 +411,9 @@ func (s *Stream) release(reset bool) {
 	l.streamReleased()
 	l.refresh(&s.source)
 	l.unlock()
-	l.poller.remove(s.sock.fd)
+	if s.sock.fd != noFD {
+		l.poller.remove(s.sock.fd)
+	}
 	s.transport.close(reset)
 	s.transport = nil
 	s.lagging.Store(false)
@@ -854,6 +856,10 @@ func (s *Stream) driveClose() {
 		s.release(false)
 		return
 	}
+	if _, ok := s.transport.(*dialing); ok {
+		s.release(false) // there is nobody to say goodbye to
+		return
+	}
 	if s.out.n > 0 {
 		return
 	}
@@ -925,6 +931,8 @@ func (s *Stream) event(bit pending) Event {
 	switch bit {
 	case accepted:
 		return Accepted{s}
+	case connected:
+		return Connected{s}
 	case readable:
 		return Readable{s}
 	case drained:
@@ -967,6 +975,8 @@ func (s *Stream) dump() string {
 		d += "ended"
 	case state&stateClosed != 0:
 		d += "closing"
+	case fd == noFD:
+		d += "connecting"
 	case state&stateEOF != 0 && state&stateFin != 0:
 		d += "finished"
 	case state&stateEOF != 0:
@@ -976,7 +986,7 @@ func (s *Stream) dump() string {
 	default:
 		d += "open"
 	}
-	if !released {
+	if !released && fd != noFD {
 		d += " fd=" + itoa(int(fd))
 	}
 	return d + " in=" + itoa(int(s.held.Load())) + " out=" + itoa(queued) + " remote=" + quote(addrString(remote))

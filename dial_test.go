@@ -1,0 +1,222 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// dialLoop returns a loop on each method.
+func dialLoop(t *testing.T, method string) *Loop {
+	t.Helper()
+	l, err := New(&Config{Method: method, IgnoreEnv: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// nextOf returns the next message that s sends.
+func nextOf(t *testing.T, l *Loop, s *Stream) Event {
+	t.Helper()
+	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
+		if ev, ok := l.Poll(time.Second); ok && ev.Source() == Source(s) {
+			return ev
+		}
+	}
+	t.Fatalf("no message of %s in time", s.label())
+	return nil
+}
+
+func TestDial(t *testing.T) {
+	for _, method := range Methods() {
+		t.Run(method, func(t *testing.T) {
+			t.Run("L15Connected", func(t *testing.T) { testDialConnected(t, method) })
+			t.Run("L16Refused", func(t *testing.T) { testDialRefused(t, method) })
+			t.Run("CloseGivesUp", func(t *testing.T) { testDialCloseGivesUp(t, method) })
+			t.Run("U11SecondAddress", func(t *testing.T) { testDialSecondAddress(t, method) })
+		})
+	}
+}
+
+// serveOnce answers one client on ln: it sends back all it gets, then closes.
+func serveOnce(ln net.Listener) {
+	if c, err := ln.Accept(); err == nil {
+		io.Copy(c, c)
+		c.Close()
+	}
+}
+
+func testDialConnected(t *testing.T, method string) {
+	for _, network := range []string{"tcp", "unix"} {
+		address := "127.0.0.1:0"
+		if network == "unix" {
+			address = filepath.Join(t.TempDir(), "s")
+		}
+		ln, err := net.Listen(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		go serveOnce(ln)
+
+		l := dialLoop(t, method)
+		s, err := l.Dial(network, ln.Addr().String(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What is written before it is connected is sent then, and so is the end.
+		if n, err := s.Write([]byte("early")); n != 5 || err != nil {
+			t.Fatalf("Write gives %d, %v", n, err)
+		}
+		s.CloseWrite()
+		if ev, ok := nextOf(t, l, s).(Connected); !ok || ev.Stream != s {
+			t.Fatalf("first message is not Connected")
+		}
+		if got := s.RemoteAddr(); got.String() != ln.Addr().String() {
+			t.Errorf("RemoteAddr is %v; want %v", got, ln.Addr())
+		}
+		if _, ok := nextOf(t, l, s).(Drained); !ok {
+			t.Fatal("second message is not Drained")
+		}
+		if _, ok := nextOf(t, l, s).(Readable); !ok {
+			t.Fatal("third message is not Readable")
+		}
+		if p := string(s.Input().Next(100)); p != "early" {
+			t.Errorf("got %q back", p)
+		}
+		if _, ok := nextOf(t, l, s).(EOF); !ok {
+			t.Fatal("fourth message is not EOF")
+		}
+		s.Close()
+	}
+}
+
+func testDialRefused(t *testing.T, method string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	l := dialLoop(t, method)
+	s, err := l.Dial("tcp", ln.Addr().String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Write([]byte("lost"))
+	if _, ok := nextOf(t, l, s).(Closed); !ok {
+		t.Fatal("first message is not Closed")
+	}
+	var op *net.OpError
+	if err := s.Err(); !errors.Is(err, syscall.ECONNREFUSED) || !errors.As(err, &op) || op.Op != "dial" {
+		t.Errorf("Err is %v", err)
+	}
+	if _, err := s.Write([]byte("x")); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("Write gives %v afterwards", err)
+	}
+	if ev, ok := l.Poll(0); ok {
+		t.Errorf("got %v after Closed", ev)
+	}
+	if n := l.Stats().Sources; n != 0 {
+		t.Errorf("%d live sources are left", n)
+	}
+}
+
+// A resolver that does not answer until it is given up.
+func stuckResolver(gaveUp chan<- struct{}) *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		select {
+		case gaveUp <- struct{}{}:
+		default:
+		}
+		return nil, ctx.Err()
+	}}
+}
+
+func testDialCloseGivesUp(t *testing.T, method string) {
+	for _, end := range []string{"Stream.Close", "Loop.Close", "Timeout"} {
+		l := dialLoop(t, method)
+		gaveUp := make(chan struct{}, 1)
+		conf := &DialConfig{Resolver: stuckResolver(gaveUp)}
+		if end == "Timeout" {
+			conf.Timeout = 10 * time.Millisecond
+		}
+		s, err := l.Dial("tcp", "stuck.example:1", conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch end {
+		case "Stream.Close":
+			s.Close()
+			if n := l.Stats().Sources; n != 0 {
+				t.Errorf("%d live sources are left", n)
+			}
+		case "Loop.Close":
+			l.Close()
+		case "Timeout":
+			if _, ok := nextOf(t, l, s).(Closed); !ok {
+				t.Error("first message is not Closed")
+			}
+			var ne net.Error
+			if err := s.Err(); !errors.As(err, &ne) || !ne.Timeout() {
+				t.Errorf("Err is %v; want a timeout", err)
+			}
+		}
+		<-gaveUp
+	}
+}
+
+// libevent stops at the first address; every one is to be tried.
+func testDialSecondAddress(t *testing.T, method string) {
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go serveOnce(ln)
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	l := dialLoop(t, method)
+	// localhost has ::1 first where it has both; nobody listens there.
+	s, err := l.Dial("tcp", net.JoinHostPort("localhost", port), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ev := nextOf(t, l, s); ev != Event(Connected{s}) {
+		t.Fatalf("got %v", ev)
+	}
+	s.Abort()
+}
+
+func TestDialBadArguments(t *testing.T) {
+	l := dialLoop(t, "")
+	for _, c := range []struct {
+		network, address string
+		conf             *DialConfig
+	}{
+		{"udp", "127.0.0.1:1", nil},
+		{"", "127.0.0.1:1", nil},
+		{"tcp", "127.0.0.1", nil},
+		{"tcp", "", nil},
+		{"unix", "", nil},
+		{"tcp", "127.0.0.1:1", &DialConfig{LocalAddr: &net.UnixAddr{}}},
+		{"unix", "/x", &DialConfig{LocalAddr: &net.TCPAddr{}}},
+	} {
+		if s, err := l.Dial(c.network, c.address, c.conf); err == nil {
+			t.Errorf("Dial(%q, %q, %v) gives %v", c.network, c.address, c.conf, s)
+		}
+	}
+	l.Close()
+	if _, err := l.Dial("tcp", "127.0.0.1:1", nil); err != ErrClosed {
+		t.Errorf("on a closed loop it gives %v", err)
+	}
+}
