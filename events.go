@@ -44,6 +44,10 @@ type EOF struct{ Stream *Stream }
 // before is still readable; all else is released.
 type Closed struct{ Stream *Stream }
 
+// TimedOut says that a stream has been idle too long: [Stream.TimedOut] tells in
+// which directions, which are paused until Resume.
+type TimedOut struct{ Stream *Stream }
+
 // AcceptFailed says that a listener could not accept, for want of descriptors,
 // say: [Listener.Err] tells. It is sent once for a row of failures. The
 // listener waits a while and tries again by itself.
@@ -71,6 +75,7 @@ const (
 	kindConnected
 	kindReadable
 	kindDrained
+	kindTimedOut
 	kindEOF
 	kindClosed
 	kindAcceptFailed
@@ -83,7 +88,7 @@ const (
 
 // kindNames has the name of each type, by its kind.
 var kindNames = [kinds]string{
-	"Accepted", "Connected", "Readable", "Drained", "EOF", "Closed",
+	"Accepted", "Connected", "Readable", "Drained", "TimedOut", "EOF", "Closed",
 	"AcceptFailed", "Ready", "Tick", "Signaled", "Fired",
 }
 
@@ -91,6 +96,7 @@ func (Accepted) kind() eventKind     { return kindAccepted }
 func (Connected) kind() eventKind    { return kindConnected }
 func (Readable) kind() eventKind     { return kindReadable }
 func (Drained) kind() eventKind      { return kindDrained }
+func (TimedOut) kind() eventKind     { return kindTimedOut }
 func (EOF) kind() eventKind          { return kindEOF }
 func (Closed) kind() eventKind       { return kindClosed }
 func (AcceptFailed) kind() eventKind { return kindAcceptFailed }
@@ -110,6 +116,9 @@ func (e Readable) Source() Source { return e.Stream }
 
 // Source returns the stream.
 func (e Drained) Source() Source { return e.Stream }
+
+// Source returns the stream.
+func (e TimedOut) Source() Source { return e.Stream }
 
 // Source returns the stream.
 func (e EOF) Source() Source { return e.Stream }
@@ -143,6 +152,9 @@ func (e Readable) String() string { return describe(e) }
 
 // String returns the name of the message and of its stream.
 func (e Drained) String() string { return describe(e) }
+
+// String returns the name of the message and of its stream.
+func (e TimedOut) String() string { return describe(e) }
 
 // String returns the name of the message and of its stream.
 func (e EOF) String() string { return describe(e) }

@@ -84,6 +84,7 @@ const (
 	connected
 	readable
 	drained
+	timedOut
 	eof
 	closed
 	message // the one kind of message of all sources but streams

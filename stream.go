@@ -64,15 +64,9 @@ type Stream struct {
 	released bool // nothing will happen any more
 	blocked  bool // WriteTo has found its destination full
 	heldEOF  bool // EOF waits until the input was consumed
+	paused   What // directions; to change it, mu is held as well
+	timedOut What // directions that were paused because they were idle
 	awaited  bool // counts as one of the listener's streams that were not received yet
-}
-
-// limits are the marks of a stream.
-type limits struct {
-	readLow   int // Readable is sent from here on; at least 1
-	readHigh  int // reading stops here
-	writeLow  int // Drained is sent from here on downwards
-	writeHigh int // Write returns ErrFull from here on
 }
 
 // streamState is a set of what has happened to a stream.
@@ -92,6 +86,7 @@ type streamExtra struct {
 	stream        *Stream
 	local, remote net.Addr  // where they cannot be had from the socket; never change
 	waiters       []*Stream // whose WriteTo into this stream has found it full
+	idle          *idle     // nil: no timeouts were set
 	linger        timerNode // running: while closing; the loop's mu guards it
 	overdue       bool      // linger has expired; the loop's mu guards it
 }
@@ -214,6 +209,7 @@ func (s *Stream) task() {
 		s.driveClose()
 	}
 	s.announce(bits)
+	s.checkIdle()
 }
 
 // announce enqueues bits. s.mu is held.
@@ -242,12 +238,16 @@ func (s *Stream) fill() (bits pending) {
 	if s.transport == nil || s.state&(stateEOF|stateClosed) != 0 {
 		return 0
 	}
+	if s.paused&Read != 0 {
+		return s.checkFailure()
+	}
 	l := s.Loop()
 	limit := s.limits.Load().readHigh
 	got := 0
 	defer func() {
 		if got > 0 {
 			l.bytesIn.Add(uint64(got))
+			s.active(idleRead)
 		}
 	}()
 	for {
@@ -257,12 +257,7 @@ func (s *Stream) fill() (bits pending) {
 			if int(s.held.Load()) < limit && s.stopped.CompareAndSwap(true, false) {
 				continue // the consumer was faster
 			}
-			if s.seen.Load()&uint32(hangup) != 0 {
-				if err := s.transport.failure(); err != nil {
-					bits |= s.failed("read", err)
-				}
-			}
-			return bits
+			return bits | s.checkFailure()
 		}
 		n, full, err := s.transport.fill(&s.inbox, room)
 		switch {
@@ -293,6 +288,17 @@ func (s *Stream) fill() (bits pending) {
 	}
 }
 
+// checkFailure ends a stream that does not read, if the peer has reset it. mu is
+// held.
+func (s *Stream) checkFailure() pending {
+	if s.seen.Load()&uint32(hangup) != 0 {
+		if err := s.transport.failure(); err != nil {
+			return s.failed("read", err)
+		}
+	}
+	return 0
+}
+
 // confirm returns those of bits that are still true. The loop's mu is held.
 func (s *Stream) confirm(bits pending) pending {
 	if bits&messages == 0 {
@@ -305,9 +311,12 @@ func (s *Stream) confirm(bits pending) pending {
 	if lim := s.limits.Load(); bits&readable != 0 && held < lim.readLow && held < lim.readHigh {
 		bits &^= readable
 	}
-	if bits&eof != 0 && s.blocked && held > 0 {
+	if bits&eof != 0 && (s.paused&Read != 0 || s.blocked && held > 0) {
 		s.heldEOF = true
 		bits &^= eof
+	}
+	if s.paused&Read != 0 && !s.released {
+		bits &^= readable
 	}
 	return bits
 }
@@ -335,13 +344,20 @@ func (s *Stream) flushLocked() (bits pending) {
 	if s.transport == nil {
 		return 0
 	}
+	if s.paused&Write != 0 && s.state&stateClosed == 0 {
+		s.noteOwed()
+		return 0
+	}
 	for range 2 {
 		if s.out.n == 0 {
 			break
 		}
 		n, spent, err := s.transport.flush(&s.out)
 		s.spend(spent)
-		s.Loop().bytesOut.Add(uint64(n))
+		if n > 0 {
+			s.Loop().bytesOut.Add(uint64(n))
+			s.active(idleWrite)
+		}
 		if err != nil {
 			return s.failed("write", err)
 		}
@@ -355,6 +371,7 @@ func (s *Stream) flushLocked() (bits pending) {
 	lim := s.limits.Load()
 	if s.out.n > 0 {
 		s.rearm()
+		s.waits()
 		s.noteOwed()
 	} else {
 		s.lagging.Store(false)
@@ -406,6 +423,7 @@ func (s *Stream) release(reset bool) {
 	}
 	if s.extra != nil {
 		l.timers.stop(&s.extra.linger)
+		s.extra.stopIdle(l)
 	}
 	s.released = true
 	l.streamReleased()
@@ -443,10 +461,11 @@ func (s *Stream) unblock() {
 		switch {
 		case w.closing:
 		case w.held.Load() > 0:
-			l.enqueue(&w.source, readable)
-		case w.heldEOF:
-			w.heldEOF = false
-			l.enqueue(&w.source, eof)
+			if w.paused&Read == 0 {
+				l.enqueue(&w.source, readable)
+			}
+		default:
+			w.releaseEOF(l)
 		}
 		l.unlock()
 	}
@@ -497,9 +516,8 @@ func (s *Stream) consumed(n int) {
 	if held < lim.readHigh && s.stopped.CompareAndSwap(true, false) {
 		l.enqueue(&s.source, input)
 	}
-	if held == 0 && s.heldEOF {
-		s.heldEOF = false
-		l.enqueue(&s.source, eof)
+	if held == 0 {
+		s.releaseEOF(l)
 	}
 }
 
@@ -608,7 +626,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n := 0
-	if s.out.n == 0 {
+	if s.out.n == 0 && s.paused&Write == 0 {
 		var err error
 		n, err = s.transport.write(p)
 		s.Loop().bytesOut.Add(uint64(n))
@@ -937,6 +955,8 @@ func (s *Stream) event(bit pending) Event {
 		return Readable{s}
 	case drained:
 		return Drained{s}
+	case timedOut:
+		return TimedOut{s}
 	case eof:
 		return EOF{s}
 	case closed:
@@ -988,6 +1008,9 @@ func (s *Stream) dump() string {
 	}
 	if !released && fd != noFD {
 		d += " fd=" + itoa(int(fd))
+	}
+	if paused := s.paused; paused != 0 {
+		d += " paused=" + paused.String()
 	}
 	return d + " in=" + itoa(int(s.held.Load())) + " out=" + itoa(queued) + " remote=" + quote(addrString(remote))
 }

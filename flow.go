@@ -1,0 +1,299 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import "time"
+
+// This file is about when a stream reads and writes: its marks, pauses and idle
+// timeouts.
+
+// limits are the marks of a stream.
+type limits struct {
+	readLow   int // Readable is sent from here on; at least 1
+	readHigh  int // reading stops here; at least readLow
+	writeLow  int // Drained is sent from here on downwards
+	writeHigh int // Write returns ErrFull from here on; greater than writeLow
+}
+
+// SetReadMarks sets the input at which Readable is sent, at the least (low, by
+// default 1), and the input at which reading stops until some of it is consumed
+// (high; 0 means Config.MaxInput). A low above high raises it; negative values
+// count as 0. Input that has arrived already brings no message by itself.
+// It is libevent's bufferevent_setwatermark(EV_READ).
+func (s *Stream) SetReadMarks(low, high int) {
+	s.mu.Lock()
+	defer s.unlock()
+	lim := *s.limits.Load()
+	if lim.readHigh = high; high <= 0 {
+		lim.readHigh = s.Loop().conf.MaxInput
+	}
+	lim.readLow = max(low, 1)
+	lim.readHigh = max(lim.readHigh, lim.readLow)
+	s.limits.Store(&lim)
+	s.reconsider()
+}
+
+// SetWriteMarks sets the output at or below which Drained is sent (low, by
+// default 0) and the output at which Write returns ErrFull (high; 0 means
+// Config.MaxOutput). A low that is not below high raises it; negative values count
+// as 0. It is libevent's bufferevent_setwatermark(EV_WRITE).
+func (s *Stream) SetWriteMarks(low, high int) {
+	s.mu.Lock()
+	defer s.unlock()
+	lim := *s.limits.Load()
+	if lim.writeHigh = high; high <= 0 {
+		lim.writeHigh = s.Loop().conf.MaxOutput
+	}
+	lim.writeLow = max(low, 0)
+	if lim.writeHigh <= lim.writeLow {
+		lim.writeHigh = lim.writeLow + 1
+	}
+	s.limits.Store(&lim)
+	if s.out.n > 0 {
+		s.announce(s.flushLocked()) // it may be low enough now
+	}
+}
+
+// reconsider looks again at whether there is reason to read, or to have sent
+// Readable. mu is held.
+func (s *Stream) reconsider() {
+	held, lim := int(s.held.Load()), s.limits.Load()
+	l := s.edit()
+	defer l.unlock()
+	if s.closing {
+		return
+	}
+	if held < lim.readLow {
+		l.retract(&s.source, readable)
+	}
+	if held < lim.readHigh && s.stopped.CompareAndSwap(true, false) {
+		l.enqueue(&s.source, input)
+	}
+}
+
+// Pause stops the directions in what, some of Read and Write, until Resume.
+// Reading stopped, the kernel's buffers fill up and then the peer has to wait;
+// Readable and EOF that were not received are taken back. Writing stopped,
+// output is queued but not sent. That the peer has reset the connection is seen
+// all the same.
+func (s *Stream) Pause(what What) {
+	s.mu.Lock()
+	defer s.unlock()
+	l := s.edit()
+	defer l.unlock()
+	if s.closing {
+		return
+	}
+	what &= Read | Write
+	s.paused |= what
+	if what&Read != 0 {
+		if s.pend&eof != 0 {
+			s.heldEOF = true
+		}
+		l.retract(&s.source, readable|eof)
+	}
+	if what&Write != 0 && s.pend&drained != 0 {
+		s.state |= stateOwed
+		l.retract(&s.source, drained)
+	}
+}
+
+// Resume lets the directions in what, some of Read and Write, go on after Pause
+// or an idle timeout. Readable is sent at once if the input stands at the low
+// mark.
+func (s *Stream) Resume(what What) {
+	s.mu.Lock()
+	defer s.unlock()
+	l := s.edit()
+	if s.closing {
+		l.unlock()
+		return
+	}
+	what &= Read | Write
+	on := s.paused & what
+	s.paused &^= what
+	s.timedOut &^= what
+	if s.timedOut == 0 {
+		l.retract(&s.source, timedOut)
+	}
+	if on&Read != 0 {
+		if held := int(s.held.Load()); held >= s.limits.Load().readLow {
+			l.enqueue(&s.source, readable)
+		}
+		s.releaseEOF(l)
+		if !s.released {
+			l.enqueue(&s.source, input)
+		}
+	}
+	l.unlock()
+	s.restartIdle(what)
+	if on&Write != 0 {
+		s.announce(s.flushLocked())
+	}
+}
+
+// Paused returns the directions that are stopped by Pause or by an idle timeout.
+func (s *Stream) Paused() What {
+	l := s.lock()
+	defer l.mu.Unlock()
+	return s.paused
+}
+
+// releaseEOF sends the EOF that was held back, if nothing is in its way any more.
+// The loop's mu is held.
+func (s *Stream) releaseEOF(l *Loop) {
+	if s.heldEOF && !s.closing && s.paused&Read == 0 && !(s.blocked && s.held.Load() > 0) {
+		s.heldEOF = false
+		l.enqueue(&s.source, eof)
+	}
+}
+
+// idle is what a stream with idle timeouts keeps. The stream's mu guards it but
+// for the timers, which the loop's guards.
+type idle struct {
+	stream *Stream
+	after  [2]time.Duration // reading, writing; 0: none
+	last   [2]int64         // when something was last read or written, on the loop's clock
+	timers [2]timerNode     // running: to look whether that was long ago
+	due    [2]bool          // the timer has expired; the loop's mu guards it
+}
+
+const (
+	idleRead = iota
+	idleWrite
+)
+
+// expired is called when it is time to look. The loop's mu is held.
+func (i *idle) expired(now int64) {
+	for dir := range i.timers {
+		if !i.timers[dir].running() && i.timers[dir].when <= now {
+			i.due[dir] = true
+		}
+	}
+	i.stream.Loop().assign(i.stream)
+}
+
+// SetIdleTimeouts sets how long nothing may be read, and how long nothing may be
+// written while there is output, counted from this call or from the last byte; 0
+// means for ever. A direction that has been idle too long is paused, and
+// [TimedOut] sent. One that is stopped, by Pause or by a full input, does not
+// time out, and its time begins again when it goes on. Negative values count as
+// 0. It is libevent's bufferevent_set_timeouts.
+//
+// Reading and writing start no timer: a time limit costs one look each time
+// that it has passed.
+func (s *Stream) SetIdleTimeouts(read, write time.Duration) {
+	s.mu.Lock()
+	defer s.unlock()
+	if s.transport == nil || s.state&stateClosed != 0 {
+		return
+	}
+	x := s.more()
+	if x.idle == nil {
+		x.idle = &idle{stream: s}
+		for dir := range x.idle.timers {
+			x.idle.timers[dir].owner = x.idle
+		}
+	}
+	x.idle.after = [2]time.Duration{max(read, 0), max(write, 0)}
+	s.restartIdle(Read | Write)
+}
+
+// TimedOut returns the directions that have been idle too long, and that were
+// not resumed since.
+func (s *Stream) TimedOut() What {
+	l := s.lock()
+	defer l.mu.Unlock()
+	return s.timedOut
+}
+
+// restartIdle begins the time of the directions in what anew. mu is held.
+func (s *Stream) restartIdle(what What) {
+	if s.extra == nil || s.extra.idle == nil || s.transport == nil {
+		return
+	}
+	i := s.extra.idle
+	l := s.Loop()
+	now := l.clock()
+	l.mu.Lock()
+	defer l.unlock()
+	for dir, bit := range [...]What{Read, Write} {
+		if what&bit == 0 {
+			continue
+		}
+		i.due[dir] = false
+		i.last[dir] = now
+		if i.after[dir] > 0 && !l.closed && (dir == idleRead || s.out.n > 0) {
+			l.startTimer(&i.timers[dir], now, i.after[dir])
+		} else {
+			l.timers.stop(&i.timers[dir])
+		}
+	}
+}
+
+// active notes that something was read or written. mu is held.
+func (s *Stream) active(dir int) {
+	if s.extra != nil && s.extra.idle != nil {
+		s.extra.idle.last[dir] = s.Loop().clock()
+	}
+}
+
+// waits notes that output waits for the kernel, from which the time of writing
+// counts. mu is held.
+func (s *Stream) waits() {
+	if s.extra == nil || s.extra.idle == nil || s.extra.idle.after[idleWrite] == 0 {
+		return
+	}
+	l := s.lock()
+	running := s.extra.idle.timers[idleWrite].running()
+	l.mu.Unlock()
+	if !running {
+		s.restartIdle(Write)
+	}
+}
+
+// checkIdle pauses the directions that have been idle too long, and says so. mu
+// is held.
+func (s *Stream) checkIdle() {
+	if s.extra == nil || s.extra.idle == nil || s.transport == nil || s.state&stateClosed != 0 {
+		return
+	}
+	i := s.extra.idle
+	l := s.Loop()
+	now := l.clock()
+	l.mu.Lock()
+	defer l.unlock()
+	for dir, bit := range [...]What{Read, Write} {
+		if !i.due[dir] || i.after[dir] == 0 {
+			continue
+		}
+		i.due[dir] = false
+		switch rest := i.last[dir] + int64(i.after[dir]) - now; {
+		case s.paused&bit != 0:
+			// Resume starts the time again.
+		case dir == idleRead && (s.stopped.Load() || s.state&stateEOF != 0), dir == idleWrite && s.out.n == 0:
+			// The library stopped it, or there is nothing to wait for. While the
+			// input is full, the timer goes on looking.
+			if dir == idleRead && s.state&stateEOF == 0 {
+				i.last[dir] = now
+				l.startTimer(&i.timers[dir], now, i.after[dir])
+			}
+		case rest > 0:
+			l.startTimer(&i.timers[dir], now, time.Duration(rest))
+		default:
+			s.paused |= bit
+			s.timedOut |= bit
+			l.enqueue(&s.source, timedOut)
+		}
+	}
+}
+
+// stopIdle stops the timers. The loop's mu is held.
+func (x *streamExtra) stopIdle(l *Loop) {
+	if x.idle != nil {
+		for dir := range x.idle.timers {
+			l.timers.stop(&x.idle.timers[dir])
+		}
+	}
+}
