@@ -43,7 +43,7 @@ func TestPollerLeaksNoDescriptor(t *testing.T) {
 				must(t, p.close())
 				<-done
 			}
-			if after := countFDs(t); after != before {
+			if after := countFDs(t); after > before { // other tests may have let some go
 				t.Errorf("%d descriptors are open, were %d", after, before)
 			}
 		})

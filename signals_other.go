@@ -13,5 +13,5 @@ const maxSignal = 15
 
 // catchable reports whether os/signal can deliver sig.
 func catchable(sig syscall.Signal) bool {
-	return sig == syscall.SIGINT || sig == syscall.SIGTERM || sig == syscall.SIGHUP
+	return sig == syscall.SIGINT || sig == syscall.SIGTERM
 }

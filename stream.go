@@ -315,7 +315,7 @@ func (s *Stream) confirm(bits pending) pending {
 		s.heldEOF = true
 		bits &^= eof
 	}
-	if s.paused&Read != 0 && !s.released {
+	if s.paused&Read != 0 {
 		bits &^= readable
 	}
 	return bits
@@ -367,11 +367,11 @@ func (s *Stream) flushLocked() (bits pending) {
 		// Once the flag is up, a report of room is heard. Room that came
 		// before that is found by trying again.
 		s.lagging.Store(true)
+		s.waits()
 	}
 	lim := s.limits.Load()
 	if s.out.n > 0 {
 		s.rearm()
-		s.waits()
 		s.noteOwed()
 	} else {
 		s.lagging.Store(false)
@@ -672,6 +672,9 @@ func (s *Stream) flushNow() error {
 // writeChain moves all of b to the output and sends what is possible. from is
 // the stream whose input b is, if that is so.
 func (s *Stream) writeChain(b *Buffer, from *Stream) (int, error) {
+	if err := b.front(); err != nil {
+		return 0, err
+	}
 	n := b.n
 	s.mu.Lock()
 	if err := s.writeErr(); err != nil || n == 0 {
@@ -682,10 +685,6 @@ func (s *Stream) writeChain(b *Buffer, from *Stream) (int, error) {
 		if n == 0 && err == ErrFull {
 			err = nil
 		}
-		return 0, err
-	}
-	if err := b.front(); err != nil {
-		s.mu.Unlock()
 		return 0, err
 	}
 	s.out.splice(b)
