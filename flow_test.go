@@ -133,8 +133,8 @@ func testPauseRead(t *testing.T, l *Loop) {
 	for s.held.Load() < 6 {
 		l.turn(time.Second)
 		l.mu.Lock()
-		if src, _ := l.next(&l.own); src != nil {
-			l.unpop(src)
+		if src, bit := l.next(&l.own); src != nil {
+			l.unpop(src, bit)
 		}
 		l.unlock()
 	}

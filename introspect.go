@@ -81,8 +81,9 @@ func (l *Loop) Stats() Stats {
 // words returns the words of Dump that all sources have. The loop's mu is held.
 func (s *source) words() string {
 	names := ""
+	unreceived := s.unreceived()
 	for bit := accepted; bit <= message; bit <<= 1 {
-		if s.pend&bit != 0 {
+		if unreceived&bit != 0 {
 			if names != "" {
 				names += ","
 			}

@@ -29,6 +29,7 @@ type route struct {
 
 	waiting   int     // goroutines that wait until the offer is withdrawn
 	offer     *source // what the feeder offers, taken out of its lane; nil: nothing
+	offerBit  pending // the message of it that is offered, taken out of its pend
 	overtaken bool    // stands in Loop.overtaken: something more urgent than the offer has come
 	starting  bool    // stands in Loop.starts
 }
@@ -102,9 +103,9 @@ func (r *route) head(upto uint64) *source {
 	return nil
 }
 
-// next takes the most urgent source of r that has a message out of its lane and
-// returns it with the message's bit, or nil. The caller ends with take, if the
-// message was received, or with unpop. l.mu is held, and let go while a source
+// next takes the most urgent source of r that has a message out of its lane, and
+// the message's bit out of what it has pending, and returns both, or nil. The
+// caller ends with take, if the message was received, or with unpop. l.mu is held, and let go while a source
 // does the work that must come before its next message.
 func (l *Loop) next(r *route) (*source, pending) {
 	for !l.closed {
@@ -131,12 +132,14 @@ func (l *Loop) next(r *route) (*source, pending) {
 				continue
 			}
 			if s.pend&messages == 0 || s.route != r || r.n > 0 && r.first < int(s.prio) {
-				l.unpop(s)
+				l.unpop(s, 0)
 				continue
 			}
 		}
-		m := s.pend & messages
-		return s, m & -m
+		bit := s.pend & messages
+		bit &= -bit
+		s.pend &^= bit
+		return s, bit
 	}
 	return nil, 0
 }
@@ -144,21 +147,21 @@ func (l *Loop) next(r *route) (*source, pending) {
 // take marks ev, the message of bit, which next returned with s, as received.
 // l.mu is held.
 func (l *Loop) take(s *source, bit pending, ev Event) {
-	s.pend &^= bit
 	l.messages[ev.kind()]++
 	s.owner.received(bit)
 	if s.pend == 0 {
 		l.refresh(s)
 	} else if l.exitDue {
-		l.unpop(s) // what was pending when the range was told to end comes first
+		l.unpop(s, 0) // what was pending when the range was told to end comes first
 	} else {
 		l.push(s)
 	}
 }
 
-// unpop puts s, which next had taken out, back at the head of its lane. l.mu is
-// held.
-func (l *Loop) unpop(s *source) {
+// unpop puts s and bit, which next had taken out, back, at the head of the lane.
+// l.mu is held.
+func (l *Loop) unpop(s *source, bit pending) {
+	s.pend |= bit
 	if !s.queued {
 		s.route.pushFront(s)
 		l.stir(s.route, s)
@@ -198,6 +201,11 @@ func (r *route) await(ev Event, done <-chan struct{}) (o outcome) {
 		}
 	}()
 	select {
+	case <-r.kickc: // goes first if a receiver is there as well
+		return refused
+	default:
+	}
+	select {
 	case r.ch <- ev:
 		return delivered
 	case <-r.kickc:
@@ -228,7 +236,7 @@ func (l *Loop) feed(r *route) {
 		if o == refused && !yielded {
 			// The receiver is most often about to come back: let it run
 			// rather than wait in a select, which costs far more.
-			l.unpop(s)
+			l.unpop(s, bit)
 			yielded = true
 			l.unlock()
 			runtime.Gosched()
@@ -237,7 +245,7 @@ func (l *Loop) feed(r *route) {
 		}
 		yielded = false
 		if o == refused {
-			r.offer, s.offered = s, true
+			r.offer, r.offerBit, s.offered = s, bit, true
 			l.unlock()
 			o = r.await(ev, l.done)
 			l.mu.Lock()
@@ -246,7 +254,7 @@ func (l *Loop) feed(r *route) {
 		if o == delivered {
 			l.take(s, bit, ev)
 		} else {
-			l.unpop(s)
+			l.unpop(s, bit)
 		}
 		if o == gone {
 			l.dissolve(r)
@@ -317,14 +325,19 @@ func (l *Loop) start(r *route) {
 func (l *Loop) withdraw(r *route) {
 	r.waiting++
 	for s := r.offer; s != nil && r.offer == s; {
-		select {
-		case r.kickc <- struct{}{}:
-		default: // one is enough
-		}
+		r.kick()
 		l.withdrawn.Wait()
 	}
 	if r.waiting--; r.waiting == 0 {
 		l.withdrawn.Broadcast()
+	}
+}
+
+// kick has the feeder take its offer back, and then go on. The loop's mu is held.
+func (r *route) kick() {
+	select {
+	case r.kickc <- struct{}{}:
+	default: // one is enough
 	}
 }
 

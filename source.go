@@ -195,11 +195,24 @@ func (s *source) Notify(ch chan<- Event) {
 // turn. l.mu is held.
 func (l *Loop) enqueue(s *source, bits pending) {
 	s.pend |= bits
+	if s.offered && bits&s.route.offerBit != 0 {
+		// If the message has just been received there must be another one; if
+		// not, the two are one. Taking the offer back settles which.
+		s.route.kick()
+	}
 	if s.queued || s.busy || s.offered || s.pend == 0 || l.closed {
 		return
 	}
 	l.refresh(s) // before push: it may settle the route
 	l.push(s)
+}
+
+// unreceived returns the messages of s that were not received. l.mu is held.
+func (s *source) unreceived() pending {
+	if s.offered {
+		return s.pend&messages | s.route.offerBit
+	}
+	return s.pend & messages
 }
 
 // push puts s at the end of its lane. l.mu is held.

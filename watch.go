@@ -224,7 +224,7 @@ func (d *descriptor) wanted() What {
 			want |= w.interest & triggers
 			if w.edge(d.loop) {
 				want |= Edge
-			} else if w.pend != 0 {
+			} else if w.unreceived() != 0 {
 				want &^= w.result // and not again before that is received
 			}
 		}
@@ -411,7 +411,7 @@ func (d *descriptor) ready(what What) {
 		if !w.armed || got == 0 {
 			continue
 		}
-		if w.pend == 0 || got&^w.result != 0 || w.edge(l) {
+		if w.unreceived() == 0 || got&^w.result != 0 || w.edge(l) {
 			wanted = true
 		}
 		w.fire(l, got, now)
