@@ -346,6 +346,7 @@ func TestRetraction(t *testing.T) {
 
 	// What comes while a message is being offered is one with it; what comes once
 	// it has been received is another one.
+	tr.Take()
 	for range 200 {
 		tr.Fire()
 		offered(&tr.source)
