@@ -178,3 +178,4 @@ func (d *dialing) flush(out *Buffer) (int, *chunk, error) { return 0, nil, nil }
 func (d *dialing) failure() error                         { return nil }
 func (d *dialing) close(reset bool)                       { d.cancel() }
 func (d *dialing) closeWrite() error                      { d.fin = true; return nil }
+func (d *dialing) halfCloses() bool                       { return true }

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -385,4 +386,15 @@ func TestRetraction(t *testing.T) {
 	offered(&tr.source)
 	tr.Close()
 	none("Close")
+}
+
+// anyDescriptor returns the descriptor of a pipe in which nothing happens.
+func anyDescriptor(t *testing.T) uintptr {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	return r.Fd()
 }

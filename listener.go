@@ -365,7 +365,10 @@ func (ln *Listener) task() {
 			ln.waiting++
 			ln.failing, ln.err, ln.delay = false, nil, 0
 			l.mu.Unlock()
-			if err := s.open(accepted); err != nil {
+			if err := s.open(accepted, true); err != nil {
+				l.mu.Lock()
+				ln.waiting--
+				l.mu.Unlock()
 				ln.failed(l, err)
 				return
 			}

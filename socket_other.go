@@ -12,7 +12,10 @@ import (
 
 // A sock would be a stream's transport; there is none here yet, as New returns
 // ErrUnsupported.
-type sock struct{ fd sysFD }
+type sock struct {
+	fd    sysFD
+	plain bool
+}
 
 func (k *sock) fill(in *Buffer, limit int) (int, bool, error) { return in.readFD(k.fd, limit) }
 func (k *sock) write(p []byte) (int, error)                   { return 0, ErrUnsupported }
@@ -28,3 +31,6 @@ func setReusePort(sysFD) error                                { return ErrUnsupp
 func takeFD(syscall.Conn) (sysFD, error)                      { return noFD, ErrUnsupported }
 func dupFD(sysFD) (sysFD, error)                              { return noFD, ErrUnsupported }
 func closeFD(sysFD)                                           {}
+func (k *sock) halfCloses() bool                              { return true }
+func inspectFD(sysFD) (plain, readable bool, err error)       { return false, false, ErrUnsupported }
+func socketAddrs(sysFD) (local, remote net.Addr)              { return nil, nil }

@@ -6,6 +6,7 @@
 package evchan
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -14,16 +15,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A sock is the transport of a stream that has a socket.
+// A sock is the transport of a stream that has a descriptor, most often a
+// socket's.
 type sock struct {
-	fd   sysFD
-	bulk bool // much came the last time
+	fd    sysFD
+	plain bool // not a socket: a pipe, a terminal, an eventfd
+	bulk  bool // much came the last time
 }
 
 var _ transport = (*sock)(nil)
 
 func (k *sock) fill(in *Buffer, limit int) (n int, full bool, err error) {
-	if k.bulk {
+	if k.bulk || k.plain {
 		n, full, err = in.readFD(k.fd, limit)
 		k.bulk = n > classSize(minClass)
 	} else {
@@ -33,13 +36,34 @@ func (k *sock) fill(in *Buffer, limit int) (n int, full bool, err error) {
 	return n, full, err
 }
 
-func (k *sock) write(p []byte) (n int, err error) { return sysSend(k.fd, p) }
+func (k *sock) write(p []byte) (n int, err error) {
+	if k.plain {
+		return sysWrite(k.fd, p)
+	}
+	return sysSend(k.fd, p)
+}
 
 func (k *sock) flush(out *Buffer) (n int, spent *chunk, err error) { return out.writeFD(k.fd) }
 
-func (k *sock) closeWrite() error { return syscall.Shutdown(k.fd, syscall.SHUT_WR) }
+func (k *sock) halfCloses() bool { return !k.plain }
+
+func (k *sock) closeWrite() error {
+	if k.plain {
+		return nil // closing says it
+	}
+	return syscall.Shutdown(k.fd, syscall.SHUT_WR)
+}
 
 func (k *sock) failure() error {
+	if k.plain {
+		// A pipe that nobody reads any more has an error to report, one that
+		// nobody writes to has not (poll(2)).
+		p := []unix.PollFd{{Fd: int32(k.fd)}}
+		if _, err := unix.Poll(p, 0); err == nil && p[0].Revents&unix.POLLERR != 0 {
+			return syscall.EPIPE
+		}
+		return nil
+	}
 	n, err := syscall.GetsockoptInt(k.fd, syscall.SOL_SOCKET, syscall.SO_ERROR)
 	if err == nil && n != 0 {
 		err = syscall.Errno(n)
@@ -48,7 +72,7 @@ func (k *sock) failure() error {
 }
 
 func (k *sock) close(reset bool) {
-	if reset {
+	if reset && !k.plain {
 		// Closing with a linger time of 0 resets the connection (socket(7)).
 		syscall.SetsockoptLinger(k.fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
 	}
@@ -60,6 +84,11 @@ func (k *sock) localAddr() net.Addr {
 	if err != nil {
 		return nil
 	}
+	return netAddr(sa)
+}
+
+// netAddr returns sa as package net gives it.
+func netAddr(sa syscall.Sockaddr) net.Addr {
 	switch sa := sa.(type) {
 	case *syscall.SockaddrInet4:
 		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)))
@@ -157,6 +186,39 @@ func (ln *Listener) setOptions(c *ListenConfig) error {
 		return os.NewSyscallError("setsockopt", setDeferAccept(ln.fd, int((c.DeferAccept+999_999_999)/1_000_000_000)))
 	}
 	return nil
+}
+
+// inspectFD makes fd non-blocking and tells what it is: whether a stream socket or
+// something plain, and whether it can be read from.
+func inspectFD(fd sysFD) (plain, readable bool, err error) {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return false, false, os.NewSyscallError("fcntl", err)
+	}
+	kind, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_TYPE)
+	switch {
+	case err == syscall.ENOTSOCK:
+		plain = true
+	case err != nil:
+		return false, false, os.NewSyscallError("getsockopt", err)
+	case kind != syscall.SOCK_STREAM:
+		return false, false, fmt.Errorf("socket of type %d has no stream: %w", kind, ErrUnsupported)
+	}
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		return false, false, os.NewSyscallError("fcntl", err)
+	}
+	return plain, flags&unix.O_ACCMODE != unix.O_WRONLY, nil
+}
+
+// socketAddrs returns the addresses of the socket fd, nil where it has none.
+func socketAddrs(fd sysFD) (local, remote net.Addr) {
+	if sa, err := syscall.Getsockname(fd); err == nil {
+		local = netAddr(sa)
+	}
+	if sa, err := syscall.Getpeername(fd); err == nil {
+		remote = netAddr(sa)
+	}
+	return local, remote
 }
 
 // takeFD returns a duplicate of c's descriptor, so that c can be closed and the

@@ -113,6 +113,10 @@ type transport interface {
 	// failure returns the error that the outside has met with, if any.
 	failure() error
 
+	// halfCloses reports whether closeWrite is possible, and reading goes on
+	// after it. A close then waits for the peer's end, too.
+	halfCloses() bool
+
 	// close lets the outside go. With reset, the peer is told that the rest
 	// was dropped.
 	close(reset bool)
@@ -134,13 +138,14 @@ func (l *Loop) newStream(fd sysFD) *Stream {
 const streamInterest = Read | Write | EarlyClose | Edge
 
 // open makes s live: from now on the poller reports on it. first is the first
-// message to be sent. If it fails, s is as if it had never been.
-func (s *Stream) open(first pending) error {
+// message to be sent. If it fails, s is as if it had never been, and its
+// descriptor is closed if close says so.
+func (s *Stream) open(first pending, close bool) error {
 	l := s.Loop()
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		s.sock.close(false)
+		s.forget(close)
 		return ErrClosed
 	}
 	tok := l.register(s)
@@ -148,15 +153,31 @@ func (s *Stream) open(first pending) error {
 	l.refresh(&s.source)
 	l.mu.Unlock()
 	if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
-		s.mu.Lock()
-		s.release(false)
-		s.unlock()
+		l.mu.Lock()
+		l.unregister(s)
+		if !s.released {
+			s.released = true
+			l.streamReleased()
+		}
+		l.refresh(&s.source)
+		l.unlock()
+		s.forget(close)
 		return os.NewSyscallError(l.Method(), err)
 	}
 	l.mu.Lock()
 	l.enqueue(&s.source, first)
 	l.unlock()
 	return nil
+}
+
+// forget takes the descriptor from s, unless the end of the loop was faster.
+func (s *Stream) forget(close bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.transport != nil && close {
+		s.transport.close(false)
+	}
+	s.transport = nil
 }
 
 // unlock lets go of s.mu, then calls the release functions of what was sent.
@@ -235,10 +256,10 @@ func (s *Stream) prepare(pending) pending {
 
 // fill is prepare with mu held.
 func (s *Stream) fill() (bits pending) {
-	if s.transport == nil || s.state&(stateEOF|stateClosed) != 0 {
+	if s.transport == nil || s.state&stateClosed != 0 {
 		return 0
 	}
-	if s.paused&Read != 0 {
+	if s.paused&Read != 0 || s.state&stateEOF != 0 {
 		return s.checkFailure()
 	}
 	l := s.Loop()
@@ -782,7 +803,9 @@ func (s *Stream) noteOwed() {
 // ---- The end ----
 
 // CloseWrite tells the peer, once the output is empty, that nothing more will
-// be sent. Reading goes on. Write fails from then on, with EPIPE.
+// be sent. Reading goes on. Write fails from then on, with EPIPE. A stream whose
+// two directions cannot be closed apart, a pipe's or a terminal's, returns
+// ErrUnsupported and goes on as before.
 func (s *Stream) CloseWrite() error {
 	s.mu.Lock()
 	defer s.unlock()
@@ -791,6 +814,9 @@ func (s *Stream) CloseWrite() error {
 	}
 	if s.transport == nil {
 		return s.writeErr()
+	}
+	if !s.transport.halfCloses() {
+		return ErrUnsupported
 	}
 	s.state |= stateFin
 	if s.lagging.Load() {
@@ -878,6 +904,10 @@ func (s *Stream) driveClose() {
 		return
 	}
 	if s.out.n > 0 {
+		return
+	}
+	if !s.transport.halfCloses() {
+		s.release(false)
 		return
 	}
 	var rest Buffer

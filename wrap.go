@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"syscall"
 )
 
@@ -44,9 +45,75 @@ func (l *Loop) Wrap(conn net.Conn) (*Stream, error) {
 	s := l.newStream(fd)
 	x := s.more()
 	x.local, x.remote = local, remote
-	if err := s.open(0); err != nil {
+	if err := s.open(0, true); err != nil {
 		return nil, err
 	}
 	conn.Close()
+	return s, nil
+}
+
+// WrapFD takes over fd, a stream's descriptor of any kind: a stream socket, an end
+// of a pipe, a terminal, an eventfd. It makes it non-blocking, and closes it when
+// the stream is closed. The stream is reading already, if fd can be read from,
+// and sends no first message.
+//
+// A descriptor that is not a socket has no half-close (see CloseWrite), and
+// closing it waits for the output only.
+//
+// If WrapFD returns an error, fd is still the caller's, though perhaps
+// non-blocking now. What the method cannot watch (a file on disk, with epoll), and
+// sockets that are no streams, give an error.
+func (l *Loop) WrapFD(fd uintptr) (*Stream, error) {
+	if l.isClosed() {
+		return nil, ErrClosed
+	}
+	s, err := l.wrapFD(sysFD(fd))
+	if err != nil && err != ErrClosed {
+		err = fmt.Errorf("evchan: wrap descriptor %d: %w", int(fd), err)
+	}
+	return s, err
+}
+
+// WrapFile returns a stream on a duplicate of f's descriptor, as net.FileConn
+// does. f stays the caller's, but is non-blocking from then on. For the rest see
+// WrapFD.
+func (l *Loop) WrapFile(f *os.File) (*Stream, error) {
+	if f == nil {
+		return nil, errors.New("evchan: WrapFile of nil")
+	}
+	if l.isClosed() {
+		return nil, ErrClosed
+	}
+	fd, err := takeFD(f)
+	if err == nil {
+		var s *Stream
+		if s, err = l.wrapFD(fd); err == nil {
+			return s, nil
+		}
+		closeFD(fd)
+	}
+	if err != ErrClosed {
+		err = fmt.Errorf("evchan: wrap %s: %w", f.Name(), err)
+	}
+	return nil, err
+}
+
+func (l *Loop) wrapFD(fd sysFD) (*Stream, error) {
+	plain, readable, err := inspectFD(fd)
+	if err != nil {
+		return nil, err
+	}
+	s := l.newStream(fd)
+	s.sock.plain = plain
+	if !plain {
+		x := s.more()
+		x.local, x.remote = socketAddrs(fd)
+	}
+	if !readable {
+		s.state |= stateEOF
+	}
+	if err := s.open(0, false); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
