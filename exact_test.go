@@ -398,3 +398,6 @@ func anyDescriptor(t *testing.T) uintptr {
 	t.Cleanup(func() { r.Close(); w.Close() })
 	return r.Fd()
 }
+
+// someSignal is a signal that every system has.
+var someSignal = os.Interrupt

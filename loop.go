@@ -282,7 +282,7 @@ func (l *Loop) clock() int64 { return int64(time.Since(l.epoch)) }
 // panics.
 func (l *Loop) All() iter.Seq[Event] {
 	return func(yield func(Event) bool) {
-		if !l.begin("All", false) {
+		if !l.begin(false) {
 			return
 		}
 		defer l.end()
@@ -309,7 +309,7 @@ func (l *Loop) All() iter.Seq[Event] {
 // Exit and Break have no effect on it: they wait for the next range.
 // Calling it while the loop runs already panics.
 func (l *Loop) Poll(wait time.Duration) (Event, bool) {
-	if !l.begin("Poll", true) {
+	if !l.begin(true) {
 		return nil, false
 	}
 	defer l.end()
@@ -353,7 +353,7 @@ func (l *Loop) Events() <-chan Event {
 	defer l.mu.Unlock()
 	if l.eventsc == nil {
 		c := make(chan Event)
-		if l.startLocked("Events", func() { close(c) }) {
+		if l.startLocked(func() { close(c) }) {
 			l.own.ch = c
 			l.launch(&l.own)
 		}
@@ -377,7 +377,7 @@ func (l *Loop) Batches() <-chan Batch {
 	defer l.mu.Unlock()
 	if l.batchesc == nil {
 		c := make(chan Batch)
-		if l.startLocked("Batches", func() { close(c) }) {
+		if l.startLocked(func() { close(c) }) {
 			l.own.batches = c
 			l.launch(&l.own)
 		}
@@ -388,12 +388,12 @@ func (l *Loop) Batches() <-chan Batch {
 
 // startLocked runs the loop on a goroutine that ends with last. It returns
 // false if the loop is closed. mu is held.
-func (l *Loop) startLocked(method string, last func()) bool {
+func (l *Loop) startLocked(last func()) bool {
 	if l.closed {
 		last()
 		return false
 	}
-	l.mustNotRun(method)
+	l.mustNotRun()
 	l.running = true
 	l.exited, l.broke = false, false
 	go func() {
@@ -407,9 +407,9 @@ func (l *Loop) startLocked(method string, last func()) bool {
 	return true
 }
 
-func (l *Loop) mustNotRun(method string) {
+func (l *Loop) mustNotRun() {
 	if l.running {
-		panic("evchan: loop is already running (in a call of " + method + ")")
+		panic("evchan: loop is already running")
 	}
 }
 
@@ -432,6 +432,10 @@ func (l *Loop) takeBatch(yield func(Event) bool) {
 	}()
 	for range l.conf.MaxBatch {
 		l.mu.Lock()
+		if l.brk {
+			l.unlock()
+			return
+		}
 		s, bit := l.next(&l.own)
 		if s == nil {
 			if l.exitDue {
@@ -451,13 +455,13 @@ func (l *Loop) takeBatch(yield func(Event) bool) {
 
 // begin makes the calling goroutine the one that runs the loop. It returns
 // false if the loop is closed.
-func (l *Loop) begin(method string, stepping bool) bool {
+func (l *Loop) begin(stepping bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return false
 	}
-	l.mustNotRun(method)
+	l.mustNotRun()
 	l.running, l.stepping = true, stepping
 	if !stepping {
 		l.exited, l.broke = false, false
@@ -481,9 +485,11 @@ func (l *Loop) proceed() bool {
 		return true
 	case l.closed:
 	case l.brk:
-		l.brk, l.broke = false, true
+		l.broke = true
+		l.brk = l.own.fed // else that ends the loop, and nothing may slip through
 	case l.exitDue:
-		l.exitDue, l.exited = false, true
+		l.exited = true
+		l.exitDue = l.own.fed
 	default:
 		l.hadLive = false // empty: the next range waits for a live source again
 	}
@@ -839,6 +845,7 @@ func (l *Loop) Break() {
 	defer l.unlock()
 	l.brk = true
 	l.nudge = true
+	l.withdraw(&l.own)
 }
 
 // Continue makes the loop ask the kernel again before it delivers the rest of

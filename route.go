@@ -221,6 +221,10 @@ func (l *Loop) feed(r *route) {
 	l.mu.Lock()
 	yielded := false
 	for !l.closed && (r.live > 0 || r == &l.own) {
+		if l.brk && r == &l.own {
+			l.rest(r) // the loop is about to end
+			continue
+		}
 		if r.batches != nil {
 			l.offerBatch(r)
 			continue
