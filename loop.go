@@ -195,17 +195,18 @@ type Loop struct {
 	overtaken []*route // offers to withdraw when the lock is let go
 	nudge     bool     // the goroutine that makes the turns has something to look at
 
-	running  bool // somebody ranges over All, or calls Poll, or Events or Batches was called
-	stepping bool // it is Poll
-	parked   bool // the turn's maker may be waiting for the kernel
-	closed   bool
-	hadLive  bool // there has been a live source
-	left     int  // messages to deliver before the next turn
-	turns    uint64
-	wakeups  uint64
-	messages [kinds]uint64
-	turnTime time.Time // when the last turn began
-	err      error     // why the loop ended
+	running   bool // somebody ranges over All, or calls Poll, or Events or Batches was called
+	stepping  bool // it is Poll
+	parked    bool // the turn's maker may be waiting for the kernel
+	closed    bool
+	hadLive   bool // there has been a live source
+	left      int  // messages to deliver before the next turn
+	turns     uint64
+	wakeups   uint64
+	messages  [kinds]uint64
+	turnTime  time.Time // when the last turn began
+	turnClock int64     // the same on the loop's clock
+	err       error     // why the loop ended
 
 	exit     exitTimer
 	exitDue  bool // the range ends after what entered the queue up to exitMark
@@ -625,6 +626,7 @@ func (l *Loop) turnLocked(limit time.Duration) {
 	l.mu.Lock()
 	l.parked = false
 	l.turnTime = now
+	l.turnClock = int64(now.Sub(l.epoch))
 	l.left = l.conf.MaxBatch
 	l.turns++
 	if wait != 0 {
@@ -643,10 +645,9 @@ func (l *Loop) turnLocked(limit time.Duration) {
 			r.who.ready(e.what)
 		}
 	}
-	clock := int64(now.Sub(l.epoch))
 	upto := l.timers.seq()
-	for t := l.timers.expire(clock, upto); t != nil; t = l.timers.expire(clock, upto) {
-		t.owner.expired(clock)
+	for t := l.timers.expire(l.turnClock, upto); t != nil; t = l.timers.expire(l.turnClock, upto) {
+		t.owner.expired(l.turnClock)
 	}
 	if l.exitDue && l.exitMark == math.MaxUint64 {
 		l.exitMark = l.seq

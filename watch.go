@@ -398,7 +398,7 @@ func (w *Watch) expired(now int64) { w.fire(w.Loop(), Timeout, now) }
 // ready is told what the poller has reported.
 func (d *descriptor) ready(what What) {
 	l := d.loop
-	now := l.clock()
+	now := l.turnClock
 	if what&hangup != 0 {
 		d.hung = true
 	}
@@ -413,6 +413,9 @@ func (d *descriptor) ready(what What) {
 		}
 		if w.unreceived() == 0 || got&^w.result != 0 || w.edge(l) {
 			wanted = true
+		}
+		if w.limit.running() && w.limit.when <= now {
+			got |= Timeout // both in one message
 		}
 		w.fire(l, got, now)
 	}

@@ -1,0 +1,444 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix
+
+package evchan
+
+import (
+	"bytes"
+	"math"
+	"net"
+
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// armed returns a watch of fd that is armed.
+func armed(t *testing.T, l *Loop, fd int, interest What, timeout time.Duration) *Watch {
+	t.Helper()
+	w, err := l.Watch(uintptr(fd), interest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Arm(timeout); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// takes fails unless the next message is w's and Take gives what.
+func takes(t *testing.T, l *Loop, w *Watch, what What) {
+	t.Helper()
+	ev, ok := l.Poll(10 * time.Second)
+	if !ok || ev != Event(Ready{w}) {
+		t.Fatalf("got %v; want Ready of %v", ev, w.label())
+	}
+	if got := w.Take(); got != what {
+		t.Fatalf("Take is %v; want %v", got, what)
+	}
+}
+
+func write(t *testing.T, fd int, p string) {
+	t.Helper()
+	if _, err := syscall.Write(fd, []byte(p)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, fd int) string {
+	t.Helper()
+	p := make([]byte, 100)
+	n, err := syscall.Read(fd, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(p[:n])
+}
+
+func TestWatch(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"A1ReadThenEOF": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			write(t, b, "x")
+			w := armed(t, l, a, Read, 0)
+			takes(t, l, w, Read)
+			read(t, a)
+			w.Arm(0)
+			noMessage(t, l)
+			syscall.Shutdown(b, syscall.SHUT_WR)
+			takes(t, l, w, Read)
+			if n, err := syscall.Read(a, make([]byte, 1)); n != 0 || err != nil {
+				t.Errorf("read gives %d, %v", n, err)
+			}
+		},
+		"A2TwoOneShots": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			v, w := armed(t, l, a, Read, 0), armed(t, l, a, Read, 0)
+			write(t, b, "x")
+			takes(t, l, v, Read)
+			takes(t, l, w, Read)
+			noMessage(t, l)
+		},
+		"A3WriteAtOnce": func(t *testing.T, l *Loop) {
+			a, _ := socketPair(t)
+			takes(t, l, armed(t, l, a, Write, 0), Write)
+		},
+		"A4PeerCloses": func(t *testing.T, l *Loop) {
+			a, c := socketPair(t)
+			b, _ := syscall.Dup(c)
+			syscall.Close(c)
+			unix.Dup2(a, c) // for the clean-up; b is the peer's only descriptor
+			for {
+				if _, err := syscall.Write(a, make([]byte, 4096)); err != nil {
+					break
+				}
+			}
+			r, w := armed(t, l, a, Read, 0), armed(t, l, a, Write, 0)
+			noMessage(t, l)
+			syscall.Close(b)
+			takes(t, l, r, Read)
+			takes(t, l, w, Write)
+		},
+		"A5A7EarlyClose": func(t *testing.T, l *Loop) {
+			if l.Features()&FeatureEarlyClose == 0 {
+				t.Skip("the method has no early close here")
+			}
+			a, b := socketPair(t)
+			write(t, b, "unread")
+			w := armed(t, l, a, EarlyClose|Persist, 0)
+			noMessage(t, l)
+			syscall.Shutdown(b, syscall.SHUT_WR)
+			takes(t, l, w, EarlyClose)
+			takes(t, l, w, EarlyClose) // it lasts
+		},
+		"A6OneShotLeavesTheLoopEmpty": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			w := armed(t, l, a, Read, 0)
+			write(t, b, "x")
+			takes(t, l, w, Read)
+			if n := l.Stats().Sources; n != 0 {
+				t.Errorf("%d live sources", n)
+			}
+			w.Arm(0)
+			if n := l.Stats().Sources; n != 1 {
+				t.Errorf("%d live sources once armed again", n)
+			}
+		},
+		"A8Transfer/OneShot":    func(t *testing.T, l *Loop) { testTransfer(t, l, 0) },
+		"A9Transfer/Persistent": func(t *testing.T, l *Loop) { testTransfer(t, l, Persist) },
+		"A9Transfer/Edge":       func(t *testing.T, l *Loop) { testTransfer(t, l, Persist|Edge) },
+		"A11Independent": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			r, w := armed(t, l, a, Read|Persist, 0), armed(t, l, a, Write|Persist, 0)
+			takes(t, l, w, Write)
+			w.Disarm()
+			noMessage(t, l)
+			write(t, b, "x")
+			takes(t, l, r, Read)
+		},
+		"A12OnlyOnce": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			w := armed(t, l, a, Read, 0)
+			write(t, b, "x")
+			takes(t, l, w, Read)
+			write(t, b, "y")
+			noMessage(t, l)
+		},
+		"A14Disarmed": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			v, w := armed(t, l, a, Read, 0), armed(t, l, a, Read, 0)
+			write(t, b, "x")
+			takes(t, l, v, Read) // both are in the queue now
+			w.Disarm()
+			noMessage(t, l)
+			if w.Take() != 0 {
+				t.Error("something is left to take")
+			}
+		},
+		"A15Activate": func(t *testing.T, l *Loop) {
+			a, _ := socketPair(t)
+			w, _ := l.Watch(uintptr(a), Read)
+			w.Activate(Read)
+			if got := w.Pending(); got != Read {
+				t.Errorf("Pending is %v", got)
+			}
+			w.Activate(Timeout | Persist) // Persist cannot happen
+			if got := w.Pending(); got != Read|Timeout {
+				t.Errorf("Pending is %v", got)
+			}
+			w.Activate(0)
+			takes(t, l, w, Read|Timeout)
+			noMessage(t, l)
+		},
+		"A21Absurd": func(t *testing.T, l *Loop) {
+			for _, fd := range []uintptr{1 << 30, ^uintptr(0), math.MaxInt32} {
+				if _, err := l.Watch(fd, Read); err == nil {
+					t.Errorf("Watch(%d) gives no error", fd)
+				}
+			}
+		},
+		"A23Pending": func(t *testing.T, l *Loop) {
+			a, _ := socketPair(t)
+			w := armed(t, l, a, Read, 0)
+			if got := w.Pending(); got != Read {
+				t.Errorf("Pending is %v", got)
+			}
+			w.Arm(time.Hour)
+			if got := w.Pending(); got != Read|Timeout {
+				t.Errorf("Pending is %v with a time limit", got)
+			}
+			w.SetTimeout(0)
+			if got := w.Pending(); got != Read {
+				t.Errorf("Pending is %v without it", got)
+			}
+			w.Disarm()
+			if got := w.Pending(); got != 0 {
+				t.Errorf("Pending is %v once disarmed", got)
+			}
+			if w.FD() != uintptr(a) || w.Interest() != Read || w.Loop() != l { // A24
+				t.Error("the accessors tell something else")
+			}
+		},
+		"A29ManyReady": func(t *testing.T, l *Loop) {
+			const n = 70
+			for range n {
+				a, b := socketPair(t)
+				armed(t, l, a, Read, 0)
+				write(t, b, "x")
+			}
+			for i := range n {
+				if _, ok := l.Poll(0); !ok {
+					t.Fatalf("%d of %d in one pass", i, n)
+				}
+			}
+			if got := l.Stats().Turns; got != 1 {
+				t.Errorf("it took %d turns", got)
+			}
+		},
+		"A31DupAndReuse": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			c, err := syscall.Dup(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, w := armed(t, l, a, Read, 0), armed(t, l, c, Read, 0)
+			w.Disarm()
+			syscall.Close(c)
+			if err := unix.Dup2(a, c); err != nil {
+				t.Fatal(err)
+			}
+			defer syscall.Close(c)
+			again := armed(t, l, c, Write, 0)
+			write(t, b, "x")
+			got := make(map[Event]bool)
+			for range 2 {
+				ev, _ := l.Poll(time.Second)
+				got[ev] = true
+			}
+			if !got[Ready{v}] || !got[Ready{again}] {
+				t.Errorf("got %v", got)
+			}
+		},
+		"ReusedNumberWithoutDisarm": func(t *testing.T, l *Loop) {
+			// Against the rules, but it must not lose the new watch for ever.
+			a, b := socketPair(t)
+			w := armed(t, l, a, Read, 0)
+			c, d := socketPair(t)
+			unix.Dup2(c, a)
+			if err := w.Arm(0); err != nil {
+				t.Fatal(err)
+			}
+			v := armed(t, l, a, Read|Write, 0)
+			_ = v
+			write(t, d, "x")
+			_ = b
+			if _, ok := l.Poll(time.Second); !ok {
+				t.Error("nothing was reported of the new descriptor")
+			}
+		},
+		"B1Edge": func(t *testing.T, l *Loop) {
+			if l.Features()&FeatureEdge == 0 {
+				t.Skip("the method has no edge trigger")
+			}
+			a, b := socketPair(t)
+			w := armed(t, l, a, Read|Edge|Persist, 0)
+			write(t, b, "xy")
+			takes(t, l, w, Read)
+			syscall.Read(a, make([]byte, 1))
+			noMessage(t, l)
+			write(t, b, "z")
+			takes(t, l, w, Read)
+		},
+		"B1Level": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			w := armed(t, l, a, Read|Persist, 0)
+			write(t, b, "xy")
+			takes(t, l, w, Read)
+			syscall.Read(a, make([]byte, 1))
+			takes(t, l, w, Read)
+			syscall.Read(a, make([]byte, 1))
+			noMessage(t, l)
+		},
+		"B3Mixed": func(t *testing.T, l *Loop) {
+			if l.Features()&FeatureEdge == 0 {
+				t.Skip("the method has no edge trigger, so nothing can be mixed")
+			}
+			a, b := socketPair(t)
+			v := armed(t, l, a, Read|Edge|Persist, 0)
+			w, err := l.Watch(uintptr(a), Read)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Arm(0); err == nil {
+				t.Fatal("watches with and without Edge are armed")
+			}
+			write(t, b, "x")
+			takes(t, l, v, Read)
+			noMessage(t, l)
+		},
+		"Timeout": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			w := armed(t, l, a, Read, time.Millisecond)
+			takes(t, l, w, Timeout)
+			write(t, b, "x")
+			noMessage(t, l) // the time limit has disarmed it
+			w = armed(t, l, a, Write|Persist, time.Hour)
+			takes(t, l, w, Write)
+			w.SetTimeout(time.Millisecond)
+			w.Disarm()
+			noMessage(t, l)
+		},
+		"TimeoutWithReadiness": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			w := armed(t, l, a, Read|Persist, time.Nanosecond)
+			write(t, b, "x")
+			for w.limit.when >= l.clock() {
+			}
+			takes(t, l, w, Read|Timeout) // one turn, one message
+		},
+		"PersistTimeoutRestarts": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			w := armed(t, l, a, Read|Persist, time.Hour)
+			when := w.limit.when
+			write(t, b, "x")
+			takes(t, l, w, Read)
+			if w.limit.when <= when {
+				t.Error("a message does not restart the time limit")
+			}
+		},
+		"WatchConn": func(t *testing.T, l *Loop) {
+			s, far := connectedPair(t, l)
+			s.Abort()
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			_ = far
+			c, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			w, err := l.WatchConn(c.(*net.TCPConn), Write)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Arm(0); err != nil {
+				t.Fatal(err)
+			}
+			takes(t, l, w, Write)
+			w.Close()
+			c.Close()
+			if _, err := l.WatchConn(c.(*net.TCPConn), Write); err == nil {
+				t.Error("WatchConn of a closed connection gives no error")
+			}
+		},
+		"Stalled": testWatchStalled,
+	})
+}
+
+// testTransfer moves a large payload with watches of both ends (A8, A9).
+func testTransfer(t *testing.T, l *Loop, mode What) {
+	a, b := socketPair(t)
+	out, in := pattern(1<<20), []byte(nil)
+	w, r := armed(t, l, a, Write|mode, 0), armed(t, l, b, Read|mode, 0)
+	rest, buf := out, make([]byte, 1<<16)
+	for len(in) < len(out) {
+		ev, ok := l.Poll(10 * time.Second)
+		if !ok {
+			t.Fatalf("nothing happens any more after %d bytes", len(in))
+		}
+		switch ev {
+		case Ready{w}:
+			for len(rest) > 0 {
+				n, err := syscall.Write(a, rest)
+				if err != nil {
+					break
+				}
+				rest = rest[n:]
+			}
+			if len(rest) == 0 {
+				w.Disarm()
+			} else if mode&Persist == 0 {
+				w.Arm(0)
+			}
+		case Ready{r}:
+			for {
+				n, err := syscall.Read(b, buf)
+				if err != nil {
+					break
+				}
+				in = append(in, buf[:n]...)
+			}
+			if mode&Persist == 0 {
+				r.Arm(0)
+			}
+		}
+	}
+	if !bytes.Equal(in, out) {
+		t.Error("other bytes have arrived")
+	}
+	r.Disarm()
+	if n := l.Stats().Sources; n != 0 {
+		t.Errorf("%d live sources are left", n)
+	}
+}
+
+// A lasting condition that nobody receives does not make the loop spin, and is
+// reported again once somebody does.
+func testWatchStalled(t *testing.T, l *Loop) {
+	a, b := socketPair(t)
+	w := armed(t, l, a, Read|Persist, 0)
+	c := l.Events()
+	write(t, b, "x")
+	for w.Pending() == Read && !w.offeredNow() {
+		time.Sleep(time.Millisecond) // until the loop has seen it
+	}
+	before := l.Stats().Turns
+	time.Sleep(20 * time.Millisecond) // in which a loop that spins makes thousands of turns
+	if n := l.Stats().Turns - before; n > 5 {
+		t.Errorf("%d turns while the message was not received", n)
+	}
+	for range 3 {
+		if ev := <-c; ev != Event(Ready{w}) {
+			t.Errorf("unexpected %v", ev)
+		}
+	}
+	w.Close()
+	l.Close()
+	if _, ok := <-c; ok {
+		t.Error("a message of a closed loop")
+	}
+}
+
+// offeredNow reports whether a message of s waits to be received.
+func (s *source) offeredNow() bool {
+	l := s.lock()
+	defer l.mu.Unlock()
+	return s.offered
+}
