@@ -32,7 +32,9 @@ type Source interface {
 	// in a buffered channel cannot be taken back any more.
 	//
 	// The loop never closes ch. If you close it, the sources that were sent
-	// there go back to the loop's own way.
+	// there go back to the loop's own way, with nothing lost. (To close a
+	// channel while somebody sends to it is a race by Go's rules, and the race
+	// detector says so.)
 	Notify(ch chan<- Event)
 
 	// Close ends the source and takes back what it has not delivered. Closing
