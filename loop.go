@@ -161,7 +161,6 @@ type Loop struct {
 	epoch  time.Time     // zero of the loop's clock; never changes
 	done   chan struct{} // closed by Close
 	fedc   chan struct{} // closed when the feeder of Events or Batches has ended
-	batch  iter.Seq[Event]
 
 	// turnc holds a token while somebody makes a turn. Its holder owns the
 	// following two.
@@ -254,7 +253,6 @@ func newLoop(c Config, p poller) *Loop {
 	}
 	l.withdrawn = sync.NewCond(&l.mu)
 	l.own = *l.newRoute(nil)
-	l.batch = l.takeBatch
 	l.exit.loop = l
 	l.exit.owner = &l.exit
 	return l
@@ -420,7 +418,9 @@ type Batch struct{ loop *Loop }
 // All returns an iterator that takes messages from the loop's queue, until it
 // is empty or Config.MaxBatch of them were taken. Breaking out of the range
 // leaves the rest in the queue for the next batch.
-func (b Batch) All() iter.Seq[Event] { return b.loop.batch }
+func (b Batch) All() iter.Seq[Event] {
+	return func(yield func(Event) bool) { b.loop.takeBatch(yield) }
+}
 
 // takeBatch yields the messages of one batch.
 func (l *Loop) takeBatch(yield func(Event) bool) {

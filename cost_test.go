@@ -1,0 +1,184 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix
+
+package evchan
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestNoAllocations (U14): a message costs no memory, however it is received.
+func TestNoAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	check := func(t *testing.T, what string, f func()) {
+		t.Helper()
+		f() // warms up
+		if n := testing.AllocsPerRun(200, f); n != 0 {
+			t.Errorf("%s: %v allocations a message", what, n)
+		}
+	}
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Poll": func(t *testing.T, l *Loop) {
+			tr := l.Trigger()
+			check(t, "Trigger", func() {
+				tr.Fire()
+				l.Poll(0)
+				tr.Take()
+			})
+			tm := l.After(time.Hour)
+			check(t, "Timer", func() {
+				tm.Reset(0)
+				l.Poll(-1)
+			})
+		},
+		"All": func(t *testing.T, l *Loop) {
+			tr := l.Trigger()
+			check(t, "Trigger", func() {
+				tr.Fire()
+				for range l.All() {
+					break
+				}
+			})
+		},
+		"Events": func(t *testing.T, l *Loop) {
+			tr, c := l.Trigger(), l.Events()
+			check(t, "Trigger", func() {
+				tr.Fire()
+				<-c
+			})
+		},
+		"Batches": func(t *testing.T, l *Loop) {
+			tr, c := l.Trigger(), l.Batches()
+			check(t, "Trigger", func() {
+				tr.Fire()
+				for n := 0; n == 0; {
+					for range (<-c).All() {
+						n++
+					}
+				}
+			})
+		},
+		"Echo": func(t *testing.T, l *Loop) {
+			s, far := connectedPair(t, l)
+			p := make([]byte, 64)
+			check(t, "echo", func() {
+				far.Write(p)
+				if ev, ok := l.Poll(-1); !ok || ev != Event(Readable{s}) {
+					t.Fatalf("unexpected %v", ev)
+				}
+				s.WriteTo(s)
+				io.ReadFull(far, p)
+			})
+		},
+	})
+}
+
+// TestIdle (U13): a loop that has nothing to do does nothing. It runs in a
+// process of its own, whose context switches can be counted.
+func TestIdle(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("context switches are counted through /proc")
+	}
+	for _, method := range Methods() {
+		t.Run(method, func(t *testing.T) {
+			cmd := exec.Command(os.Args[0], "-test.run=^TestIdleChild$", "-test.v")
+			cmd.Env = append(os.Environ(), "EVCHAN_IDLE_CHILD="+method)
+			out, err := cmd.CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "--- PASS: TestIdleChild") {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+func TestIdleChild(t *testing.T) {
+	method := os.Getenv("EVCHAN_IDLE_CHILD")
+	if method == "" {
+		t.Skip("it is run by TestIdle")
+	}
+	l, err := New(&Config{Method: method, IgnoreEnv: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for range 10_000 {
+		l.After(time.Hour)
+	}
+	for range 500 { // each has two ends
+		a, b := socketPair(t)
+		for _, fd := range []sysFD{a, b} {
+			dup, err := dupFD(fd)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.WrapFD(uintptr(dup)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	l.Events()
+	runtime.GC()
+	// The garbage collector's goroutines, and the runtime's monitor, go to rest.
+	wait := 500 * time.Millisecond
+	if s := os.Getenv("EVCHAN_IDLE_TIME"); s != "" {
+		if wait, err = time.ParseDuration(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(200 * time.Millisecond)
+	before, turns := switches(t), l.Stats().Turns
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	mallocs := m.Mallocs
+	time.Sleep(wait)
+	runtime.ReadMemStats(&m)
+	if n := m.Mallocs - mallocs; n > 20 {
+		t.Errorf("%d allocations", n)
+	}
+	if n := l.Stats().Turns - turns; n != 0 {
+		t.Errorf("%d turns", n)
+	}
+	// The test itself sleeps and stops the world.
+	if n := switches(t) - before; n > 50 {
+		t.Errorf("%d context switches in %v", n, wait)
+	} else {
+		t.Logf("%d context switches in %v", n, wait)
+	}
+}
+
+// switches returns the context switches of the process's threads so far.
+func switches(t *testing.T) int {
+	t.Helper()
+	n := 0
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		p, err := os.ReadFile("/proc/self/task/" + task.Name() + "/status")
+		if err != nil {
+			continue // the thread has ended
+		}
+		for line := range strings.Lines(string(p)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.HasSuffix(name, "voluntary_ctxt_switches") {
+				k, err := strconv.Atoi(strings.TrimSpace(value))
+				if err != nil {
+					t.Fatal(err)
+				}
+				n += k
+			}
+		}
+	}
+	return n
+}
