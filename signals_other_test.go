@@ -1,0 +1,17 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build !unix
+
+package evchan
+
+import (
+	"os"
+	"syscall"
+)
+
+const userSignal = syscall.SIGINT
+
+var badSignals = []os.Signal{nil, syscall.Signal(0), syscall.Signal(1000)}
+
+func raiseSignal() error { return ErrUnsupported }

@@ -1,0 +1,262 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// inBubble runs each test on a loop with a fake poller and virtual time.
+func inBubble(t *testing.T, conf Config, tests map[string]func(*testing.T, *Loop)) {
+	conf.IgnoreEnv = true
+	c, err := conf.complete()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLoop(c, newFakePoller())
+				defer l.Close()
+				test(t, l)
+			})
+		})
+	}
+}
+
+// wait returns the next message, which must be want, and checks when it came.
+func wait(t *testing.T, l *Loop, want Event, after time.Duration) {
+	t.Helper()
+	began := time.Now()
+	ev, ok := l.Poll(-1)
+	if !ok || ev != want {
+		t.Fatalf("got %v; want %v", ev, want)
+	}
+	if d := time.Since(began); d != after {
+		t.Errorf("%v came after %v; want %v", ev, d, after)
+	}
+}
+
+func TestTimer(t *testing.T) {
+	inBubble(t, Config{}, map[string]func(*testing.T, *Loop){
+		"C1Once": func(t *testing.T, l *Loop) {
+			tm := l.After(200 * time.Millisecond)
+			if ev, ok := l.Poll(200*time.Millisecond - 1); ok {
+				t.Fatalf("%v too early", ev)
+			}
+			wait(t, l, Tick{tm}, 1)
+			if n := tm.Take(); n != 1 {
+				t.Errorf("Take is %d", n)
+			}
+			if ev, ok := l.Poll(time.Hour); ok {
+				t.Errorf("unexpected %v", ev)
+			}
+		},
+		"C2Periodic": func(t *testing.T, l *Loop) {
+			tm := l.Every(10 * time.Millisecond)
+			for range 5 {
+				wait(t, l, Tick{tm}, 10*time.Millisecond)
+			}
+		},
+		"C3Stalled": func(t *testing.T, l *Loop) {
+			tm := l.Every(10 * time.Millisecond)
+			time.Sleep(35 * time.Millisecond)
+			wait(t, l, Tick{tm}, 0)
+			if n := tm.Take(); n != 3 {
+				t.Errorf("Take is %d; want 3", n)
+			}
+			wait(t, l, Tick{tm}, 5*time.Millisecond) // in its old phase
+		},
+		"C5NoDrift": func(t *testing.T, l *Loop) {
+			tm := l.Every(10 * time.Millisecond)
+			for range 5 {
+				wait(t, l, Tick{tm}, 10*time.Millisecond)
+				time.Sleep(3 * time.Millisecond)
+				wait(t, l, Tick{tm}, 7*time.Millisecond)
+			}
+		},
+		"C7EqualDurationsInOrder": func(t *testing.T, l *Loop) {
+			var all []*Timer
+			for range 100 {
+				all = append(all, l.After(time.Second))
+			}
+			wait(t, l, Tick{all[0]}, time.Second)
+			for _, tm := range all[1:] {
+				wait(t, l, Tick{tm}, 0)
+			}
+		},
+		"EqualDeadlinesInOrder": func(t *testing.T, l *Loop) {
+			a := l.After(3 * time.Second)
+			time.Sleep(time.Second)
+			b := l.After(2 * time.Second)
+			time.Sleep(time.Second)
+			c := l.After(time.Second)
+			a.Reset(time.Second) // starts anew, so it comes last
+			wait(t, l, Tick{b}, time.Second)
+			wait(t, l, Tick{c}, 0)
+			wait(t, l, Tick{a}, 0)
+		},
+		"C8LastDurationWins": func(t *testing.T, l *Loop) {
+			for range 3 {
+				l.After(time.Minute).Stop() // the duration has a list now
+			}
+			tm := l.After(time.Minute)
+			tm.Reset(time.Second)
+			wait(t, l, Tick{tm}, time.Second)
+			tm.Reset(time.Second)
+			tm.Reset(time.Minute)
+			wait(t, l, Tick{tm}, time.Minute)
+		},
+		"C9HundredPeriodic": func(t *testing.T, l *Loop) {
+			count := make(map[*Timer]int)
+			for i := range 100 {
+				count[l.Every(time.Duration(2+i%2)*time.Second)] = 0
+			}
+			l.Exit(12*time.Second + 1)
+			for ev := range l.All() {
+				count[ev.(Tick).Timer]++
+			}
+			for tm, n := range count {
+				if want := int(12 * time.Second / tm.period); n != want {
+					t.Errorf("%v fired %d times; want %d", tm.label(), n, want)
+				}
+			}
+		},
+		"RearmedForNow": func(t *testing.T, l *Loop) {
+			tm := l.After(0)
+			for range 3 {
+				turns := l.Stats().Turns
+				wait(t, l, Tick{tm}, 0)
+				if n := l.Stats().Turns - turns; n != 1 {
+					t.Errorf("%d turns for one Tick", n)
+				}
+				tm.Reset(0)
+			}
+		},
+		"Negative": func(t *testing.T, l *Loop) {
+			wait(t, l, Tick{l.After(-time.Hour)}, 0)
+		},
+		"StopUnreceived": func(t *testing.T, l *Loop) {
+			a, b := l.After(time.Second), l.After(time.Second)
+			wait(t, l, Tick{a}, time.Second) // b has expired as well
+			if !b.Stop() || b.Take() != 0 || b.Stop() {
+				t.Error("Stop of an unreceived Tick")
+			}
+			if a.Stop() {
+				t.Error("Stop of a timer that has fired is true")
+			}
+			noMessage(t, l)
+			if a.Reset(time.Second) || !a.Reset(2*time.Second) {
+				t.Error("Reset tells something else than Stop would")
+			}
+			if got := time.Until(a.When()); got != 2*time.Second {
+				t.Errorf("When is %v away", got)
+			}
+			a.Stop()
+			if !a.When().IsZero() {
+				t.Error("When of a stopped timer")
+			}
+		},
+		"Closed": func(t *testing.T, l *Loop) {
+			tm := l.Every(time.Second)
+			tm.Close()
+			tm.Close()
+			if tm.Reset(time.Second) || tm.Stop() {
+				t.Error("a closed timer runs")
+			}
+			if ev, ok := l.Poll(time.Hour); ok {
+				t.Errorf("unexpected %v", ev)
+			}
+		},
+		"E1ExitLeavesLongTimer": func(t *testing.T, l *Loop) {
+			l.After(24 * time.Hour)
+			began := time.Now()
+			l.Exit(300 * time.Millisecond)
+			for ev := range l.All() {
+				t.Errorf("unexpected %v", ev)
+			}
+			if d := time.Since(began); d != 300*time.Millisecond || !l.Exited() {
+				t.Errorf("ended after %v, Exited is %v", d, l.Exited())
+			}
+		},
+		"StalledReceiverGetsOneTick": func(t *testing.T, l *Loop) {
+			c := l.Events()
+			tm := l.Every(time.Second)
+			time.Sleep(10*time.Second + 1)
+			synctest.Wait()
+			if ev := <-c; ev != Event(Tick{tm}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			if n := tm.Take(); n != 10 {
+				t.Errorf("Take is %d", n)
+			}
+			began := time.Now()
+			<-c
+			if d := time.Since(began); d != time.Second-1 {
+				t.Errorf("the next Tick came after %v", d)
+			}
+		},
+		"H1FromOtherGoroutines": func(t *testing.T, l *Loop) {
+			c := l.Events()
+			for i := range 4 {
+				go l.After(time.Duration(i+1) * time.Second)
+			}
+			began := time.Now()
+			for range 4 {
+				<-c
+			}
+			if d := time.Since(began); d != 4*time.Second {
+				t.Errorf("the last came after %v", d)
+			}
+		},
+	})
+}
+
+func TestTimerPanics(t *testing.T) {
+	l := dialLoop(t, "")
+	for _, d := range []time.Duration{0, -1} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("Every(%v) does not panic", d)
+				}
+			}()
+			l.Every(d)
+		}()
+	}
+}
+
+// TestC12ManyTimers re-arms and stops 20,000 timers at random from the range.
+func TestC12ManyTimers(t *testing.T) {
+	inBubble(t, Config{ExitOnEmpty: true}, map[string]func(*testing.T, *Loop){"C12": func(t *testing.T, l *Loop) {
+		var all []*Timer
+		for i := range 20_000 {
+			all = append(all, l.After(time.Duration(i*7919%1000)*time.Millisecond))
+		}
+		n, last := 0, time.Time{}
+		for ev := range l.All() {
+			if now := time.Now(); now.Before(last) {
+				t.Fatal("time goes backwards")
+			} else {
+				last = now
+			}
+			n++
+			if n < 40_000 {
+				tm := all[n*104729%len(all)]
+				switch n % 3 {
+				case 0:
+					tm.Stop()
+				case 1:
+					tm.Reset(time.Duration(n*31%500) * time.Millisecond)
+				}
+			}
+			_ = ev
+		}
+		if l.timers.len() != 0 || n < 10_000 {
+			t.Errorf("%d timers are left after %d expiries", l.timers.len(), n)
+		}
+	}})
+}
