@@ -178,7 +178,7 @@ func (w *SignalWatch) prepare(pending) pending      { return 0 }
 func (w *SignalWatch) confirm(bits pending) pending { return bits }
 func (w *SignalWatch) received(pending)             {}
 func (w *SignalWatch) alive() bool                  { return !w.ended }
-func (w *SignalWatch) label() string                { return "signal " + w.sig.String() }
+func (w *SignalWatch) label() string                { return "signal " + signalName(w.sig) }
 
 func (w *SignalWatch) abandon() {
 	l := w.lock()
@@ -189,5 +189,5 @@ func (w *SignalWatch) abandon() {
 func (w *SignalWatch) dump() string {
 	l := w.lock()
 	defer l.mu.Unlock()
-	return "signal " + w.words() + " count=" + itoa(w.count) + " signal=" + quote(w.sig.String())
+	return "signal " + w.words() + " count=" + itoa(w.count) + " signal=" + signalName(w.sig)
 }

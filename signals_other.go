@@ -5,7 +5,10 @@
 
 package evchan
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+)
 
 // maxSignal is the highest that package syscall names where there are no
 // signals proper.
@@ -15,3 +18,6 @@ const maxSignal = 15
 func catchable(sig syscall.Signal) bool {
 	return sig == syscall.SIGINT || sig == syscall.SIGTERM
 }
+
+// signalName returns what sig calls itself.
+func signalName(sig os.Signal) string { return quote(sig.String()) }

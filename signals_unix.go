@@ -5,7 +5,12 @@
 
 package evchan
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
 
 // maxSignal is more than any Unix has; os/signal ignores numbers that the
 // system lacks.
@@ -14,4 +19,13 @@ const maxSignal = 64
 // catchable reports whether a handler can be set for sig (sigaction(2)).
 func catchable(sig syscall.Signal) bool {
 	return sig != syscall.SIGKILL && sig != syscall.SIGSTOP
+}
+
+// signalName returns the name of sig, such as SIGHUP, or its number.
+func signalName(sig os.Signal) string {
+	n, _ := sig.(syscall.Signal)
+	if name := unix.SignalName(n); name != "" {
+		return name
+	}
+	return itoa(int(n))
 }

@@ -697,15 +697,15 @@ func (s *Stream) writeChain(b *Buffer, from *Stream) (int, error) {
 		return 0, err
 	}
 	n := b.n
+	if n == 0 {
+		return 0, nil
+	}
 	s.mu.Lock()
-	if err := s.writeErr(); err != nil || n == 0 {
-		if err == ErrFull && from != nil && n > 0 {
+	if err := s.writeErr(); err != nil {
+		if err == ErrFull && from != nil {
 			from.block(s)
 		}
 		s.mu.Unlock()
-		if n == 0 && err == ErrFull {
-			err = nil
-		}
 		return 0, err
 	}
 	s.out.splice(b)
