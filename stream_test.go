@@ -94,8 +94,8 @@ func dial(t *testing.T, ln *Listener) net.Conn {
 // gets exactly its own lines back. One more never reads, and harms nobody.
 func TestFiveHundred(t *testing.T) {
 	clients := 500
-	if testing.Short() {
-		clients = 50
+	if testing.Short() || raceEnabled {
+		clients = 100
 	}
 	onMethods(t, Config{MaxOutput: 1 << 20}, map[string]func(*testing.T, *Loop){"Lines": func(t *testing.T, l *Loop) {
 		ln := listen(t, l, "tcp", nil)
@@ -372,7 +372,11 @@ func testBackPressure(t *testing.T, l *Loop) {
 	}()
 	full, begun := 0, false
 	for {
-		ev, ok := l.Poll(200 * time.Millisecond)
+		patience := 50 * time.Millisecond
+		if begun {
+			patience = 30 * time.Second
+		}
+		ev, ok := l.Poll(patience)
 		if !ok {
 			if begun {
 				t.Fatal("it does not go on")
