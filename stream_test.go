@@ -352,7 +352,7 @@ func testReadableTakenBack(t *testing.T, l *Loop) {
 
 // A slow destination holds up the source, not the memory, and EOF comes last.
 func testBackPressure(t *testing.T, l *Loop) {
-	const total, limit = 4 << 20, 64 << 10
+	const total, limit = 24 << 20, 64 << 10 // more than the kernel's buffers hold
 	src, from := connectedPair(t, l)
 	dst, to := connectedPair(t, l)
 	dst.SetWriteMarks(0, limit)
@@ -380,6 +380,9 @@ func testBackPressure(t *testing.T, l *Loop) {
 		if !ok {
 			if begun {
 				t.Fatal("it does not go on")
+			}
+			if full == 0 {
+				continue // the peer is slow
 			}
 			begun = true
 			close(begin) // now that nothing moves any more
