@@ -725,11 +725,20 @@ func (l *Loop) Close() error {
 	for _, s := range live {
 		s.index = 0
 	}
+	var paused []owner // not live, but with a descriptor
+	for _, r := range l.regs {
+		if o, ok := r.who.(owner); ok && !o.alive() {
+			paused = append(paused, o)
+		}
+	}
 	clear(l.routes)
 	l.work = nil
 	l.unlock()
 	for _, s := range live {
 		s.owner.abandon()
+	}
+	for _, o := range paused {
+		o.abandon()
 	}
 	l.signals.stop()
 	l.poller.close()

@@ -1,0 +1,246 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix
+
+package evchan
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+)
+
+// acceptOne returns the next accepted stream.
+func acceptOne(t *testing.T, l *Loop) *Stream {
+	t.Helper()
+	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
+		ev, ok := l.Poll(time.Second)
+		if ev, is := ev.(Accepted); ok && is {
+			return ev.Stream
+		}
+	}
+	t.Fatal("nothing was accepted in time")
+	return nil
+}
+
+func TestListener(t *testing.T) {
+	onMethods(t, Config{Priorities: 3}, map[string]func(*testing.T, *Loop){
+		"O1RandomPorts": func(t *testing.T, l *Loop) {
+			a, b := listen(t, l, "tcp", nil), listen(t, l, "tcp", nil)
+			if a.Addr().String() == b.Addr().String() {
+				t.Error("two listeners have one address")
+			}
+			for _, ln := range []*Listener{a, b} {
+				dial(t, ln)
+				if s := acceptOne(t, l); s.Listener() != ln {
+					t.Error("accepted by the other listener")
+				} else {
+					s.Abort()
+				}
+			}
+			a.Pause()
+			b.Pause()
+			if n := l.Stats().Sources; n != 0 {
+				t.Errorf("%d live sources with both paused", n)
+			}
+		},
+		"Inherits": func(t *testing.T, l *Loop) {
+			ln := listen(t, l, "tcp", &ListenConfig{MaxInput: 4})
+			ln.SetPriority(2)
+			c := make(chan Event, 1)
+			ln.Notify(c)
+			conn := dial(t, ln)
+			l.turn(10 * time.Second)
+			s := (<-c).(Accepted).Stream
+			if s.Priority() != 2 {
+				t.Errorf("priority %d", s.Priority())
+			}
+			send(t, conn, "12345678")
+			l.turn(10 * time.Second)
+			if ev := <-c; ev != Event(Readable{s}) || s.Input().Len() != 4 || !s.InputFull() {
+				t.Errorf("%v with %d bytes", ev, s.Input().Len())
+			}
+		},
+		"Networks": func(t *testing.T, l *Loop) {
+			for _, c := range []struct{ network, address string }{
+				{"tcp", "127.0.0.1:0"}, {"tcp4", "127.0.0.1:0"}, {"tcp", "localhost:0"}, {"tcp6", "[::1]:0"}, {"tcp", ":0"},
+			} {
+				ln, err := l.Listen(c.network, c.address, nil)
+				if c.network == "tcp6" && err != nil {
+					t.Logf("no IPv6 here: %v", err)
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				conn := dial(t, ln)
+				s := acceptOne(t, l)
+				if got, want := s.RemoteAddr().String(), conn.LocalAddr().String(); got != want {
+					t.Errorf("RemoteAddr is %s; want %s", got, want)
+				}
+				s.Abort()
+				ln.Close()
+				again, err := l.Listen(c.network, ln.Addr().String(), nil)
+				if err != nil {
+					t.Errorf("the address cannot be used again: %v", err)
+				} else {
+					again.Close()
+				}
+			}
+		},
+		"UnixFileIsRemoved": func(t *testing.T, l *Loop) {
+			ln := listen(t, l, "unix", nil)
+			path := ln.Addr().String()
+			if _, err := os.Stat(path); err != nil {
+				t.Error(err)
+			}
+			ln.Close()
+			if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the file is still there: %v", err)
+			}
+		},
+		"ReusePort": func(t *testing.T, l *Loop) {
+			a := listen(t, l, "tcp", &ListenConfig{ReusePort: true})
+			if _, err := l.Listen("tcp", a.Addr().String(), &ListenConfig{ReusePort: true}); err != nil {
+				t.Error(err)
+			}
+		},
+		"Paused": func(t *testing.T, l *Loop) {
+			ln := listen(t, l, "tcp", &ListenConfig{Paused: true})
+			dial(t, ln)
+			noMessage(t, l)
+			ln.Resume()
+			acceptOne(t, l)
+			ln.Pause()
+			dial(t, ln)
+			noMessage(t, l)
+			ln.Resume()
+			acceptOne(t, l)
+		},
+		"MaxPending": func(t *testing.T, l *Loop) {
+			ln := listen(t, l, "tcp", &ListenConfig{MaxPending: 3})
+			for range 10 {
+				dial(t, ln)
+			}
+			for range 5 {
+				l.turn(time.Millisecond)
+			}
+			if n := l.Stats().Queue; n != 3 {
+				t.Errorf("%d Accepted wait to be received; want 3", n)
+			}
+			for range 10 {
+				acceptOne(t, l)
+			}
+			noMessage(t, l)
+		},
+		"O4CloseInRange": func(t *testing.T, l *Loop) {
+			ln := listen(t, l, "tcp", nil)
+			c := dial(t, ln)
+			dial(t, ln)
+			s := acceptOne(t, l)
+			ln.Close()
+			s.Close()
+			c.Close()
+			s = acceptOne(t, l) // had been accepted before
+			s.Abort()
+			waitReleased(t, l)
+		},
+		"WrapListener": func(t *testing.T, l *Loop) {
+			nl, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			ln, err := l.WrapListener(nl)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := nl.Accept(); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("the net.Listener lives: %v", err)
+			}
+			dial(t, ln)
+			acceptOne(t, l)
+			f, err := ln.File()
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+		},
+		"WrapKillsConn": func(t *testing.T, l *Loop) {
+			ln := listen(t, l, "tcp", nil)
+			c := dial(t, ln)
+			peer := acceptOne(t, l)
+			s, err := l.Wrap(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("the net.Conn lives: %v", err)
+			}
+			s.Write([]byte("y"))
+			nextOf(t, l, peer)
+			if p := string(peer.Input().Next(10)); p != "y" {
+				t.Errorf("got %q", p)
+			}
+		},
+	})
+}
+
+// TestA46Rounds opens and closes many connections in every way, and leaves no
+// descriptor.
+func TestA46Rounds(t *testing.T) {
+	rounds := 1000
+	if raceEnabled || testing.Short() {
+		rounds = 200
+	}
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"A46": func(t *testing.T, l *Loop) {
+		ln := listen(t, l, "tcp", nil)
+		l.Poll(time.Microsecond) // what a timed wait needs is there then
+		before := openDescriptors()
+		serve(t, l, func(ev Event) {
+			switch ev := ev.(type) {
+			case Readable:
+				switch p := ev.Stream.Input(); p.Next(1)[0] {
+				case 'c':
+					ev.Stream.Close()
+				case 'a':
+					ev.Stream.Abort()
+				case 'w':
+					ev.Stream.Write([]byte("bye"))
+					ev.Stream.CloseWrite()
+				}
+			case EOF:
+				ev.Stream.Close()
+			}
+		})
+		for i := range rounds {
+			c, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch i % 5 {
+			case 0:
+				io.WriteString(c, "c")
+				io.Copy(io.Discard, c)
+			case 1:
+				io.WriteString(c, "a")
+				io.Copy(io.Discard, c)
+			case 2:
+				io.WriteString(c, "w")
+				io.Copy(io.Discard, c)
+			case 3:
+				c.(*net.TCPConn).SetLinger(0)
+			}
+			c.Close()
+		}
+		for until := time.Now().Add(10 * time.Second); openDescriptors() > before || l.Stats().Sources > 1; {
+			if time.Now().After(until) {
+				t.Fatalf("%d descriptors are open, were %d; %d live sources", openDescriptors(), before, l.Stats().Sources)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}})
+}
