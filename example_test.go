@@ -1,0 +1,247 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan_test
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"time"
+
+	"github.com/evchan/evchan"
+)
+
+// newLoop returns a loop with default settings.
+func newLoop() *evchan.Loop {
+	loop, err := evchan.New(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return loop
+}
+
+// An echo server, and a client that talks to it.
+func Example_echo() {
+	loop := newLoop()
+	defer loop.Close()
+	ln, err := loop.Listen("tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	go func() { // the client
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Fprintln(conn, "hello")
+		conn.(*net.TCPConn).CloseWrite()
+		reply, _ := io.ReadAll(conn)
+		fmt.Printf("client got %q\n", reply)
+		conn.Close()
+		loop.Close()
+	}()
+
+	for ev := range loop.Events() {
+		switch ev := ev.(type) {
+		case evchan.Readable:
+			io.Copy(ev.Stream, ev.Stream)
+		case evchan.EOF:
+			ev.Stream.Close()
+		}
+	}
+	// Output:
+	// client got "hello\n"
+}
+
+// All runs the loop on the calling goroutine.
+func ExampleLoop_All() {
+	loop := newLoop()
+	defer loop.Close()
+	loop.After(time.Millisecond)
+	for ev := range loop.All() {
+		fmt.Println(ev)
+		break
+	}
+	// Output:
+	// Tick timer
+}
+
+// The channel of Events stands in a select beside others.
+func ExampleLoop_Events() {
+	loop := newLoop()
+	defer loop.Close()
+	loop.Trigger().Fire()
+	select {
+	case ev := <-loop.Events():
+		fmt.Println(ev)
+	case <-time.After(10 * time.Second):
+		fmt.Println("too late")
+	}
+	// Output:
+	// Fired trigger
+}
+
+// Each batch is a range of its own.
+func ExampleLoop_Batches() {
+	loop := newLoop()
+	for range 3 {
+		loop.Trigger().Fire()
+	}
+	n := 0
+	for batch := range loop.Batches() {
+		for ev := range batch.All() {
+			fmt.Println(ev)
+			if n++; n == 3 {
+				loop.Close()
+			}
+		}
+	}
+	// Output:
+	// Fired trigger
+	// Fired trigger
+	// Fired trigger
+}
+
+// Poll steps by hand.
+func ExampleLoop_Poll() {
+	loop := newLoop()
+	defer loop.Close()
+	if _, ok := loop.Poll(0); !ok {
+		fmt.Println("nothing yet")
+	}
+	loop.After(time.Millisecond)
+	if ev, ok := loop.Poll(-1); ok {
+		fmt.Println(ev)
+	}
+	// Output:
+	// nothing yet
+	// Tick timer
+}
+
+// A slow receiver gets one Tick for several expiries.
+func ExampleLoop_Every() {
+	loop := newLoop()
+	defer loop.Close()
+	timer := loop.Every(10 * time.Millisecond)
+	time.Sleep(35 * time.Millisecond)
+	loop.Poll(-1)
+	fmt.Println(timer.Take() >= 3)
+	// Output:
+	// true
+}
+
+// Wrap takes over a connection of package net.
+func ExampleLoop_Wrap() {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		conn, _ := ln.Accept()
+		io.WriteString(conn, "welcome\n")
+		conn.Close()
+	}()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	loop := newLoop()
+	defer loop.Close()
+	stream, err := loop.Wrap(conn)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for ev := range loop.All() {
+		if _, ok := ev.(evchan.EOF); ok {
+			break
+		}
+	}
+	line, _ := stream.Input().ReadLine(evchan.LF)
+	fmt.Printf("%s\n", line)
+	// Output:
+	// welcome
+}
+
+// Dial returns at once; what is written is sent once it is connected.
+func ExampleLoop_Dial() {
+	loop := newLoop()
+	defer loop.Close()
+	ln, err := loop.Listen("tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err := loop.Dial("tcp", ln.Addr().String(), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	io.WriteString(client, "hello")
+	for ev := range loop.All() {
+		if ev, ok := ev.(evchan.Readable); ok {
+			fmt.Printf("server got %q\n", ev.Stream.Input().Next(100))
+			break
+		}
+	}
+	// Output:
+	// server got "hello"
+}
+
+// A source can have a channel of its own.
+func ExampleTrigger() {
+	loop := newLoop()
+	defer loop.Close()
+	wake := loop.Trigger()
+	private := make(chan evchan.Event, 1)
+	wake.Notify(private)
+	loop.Events() // starts the loop
+
+	go func() { // any goroutine may fire it
+		wake.Fire()
+		wake.Fire()
+		wake.Fire()
+	}()
+	fires := 0
+	for fires < 3 {
+		<-private
+		fires += wake.Take()
+	}
+	fmt.Println(fires)
+	// Output:
+	// 3
+}
+
+// A reply is built in Output and sent in one piece.
+func ExampleStream_Flush() {
+	loop := newLoop()
+	defer loop.Close()
+	ln, err := loop.Listen("tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	go func() {
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			log.Fatal(err)
+		}
+		reply, _ := io.ReadAll(conn)
+		fmt.Printf("%s", reply)
+		conn.Close()
+		loop.Exit(0)
+	}()
+	for ev := range loop.All() {
+		if ev, ok := ev.(evchan.Accepted); ok {
+			out := ev.Stream.Output()
+			fmt.Fprintf(out, "%d + %d\n", 1, 2)
+			out.WriteString("= 3\n")
+			ev.Stream.Flush()
+			ev.Stream.Close()
+		}
+	}
+	// Output:
+	// 1 + 2
+	// = 3
+}
