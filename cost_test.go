@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// TestNoAllocations (U14): a message costs no memory, however it is received.
-func TestNoAllocations(t *testing.T) {
+// TestU14NoAllocations: a message costs no memory, however it is received.
+func TestU14NoAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
@@ -84,9 +84,9 @@ func TestNoAllocations(t *testing.T) {
 	})
 }
 
-// TestIdle (U13): a loop that has nothing to do does nothing. It runs in a
+// TestU13Idle: a loop that has nothing to do does nothing. It runs in a
 // process of its own, whose context switches can be counted.
-func TestIdle(t *testing.T) {
+func TestU13Idle(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("context switches are counted through /proc")
 	}
@@ -105,7 +105,7 @@ func TestIdle(t *testing.T) {
 func TestIdleChild(t *testing.T) {
 	method := os.Getenv("EVCHAN_IDLE_CHILD")
 	if method == "" {
-		t.Skip("it is run by TestIdle")
+		t.Skip("it is run by TestU13Idle")
 	}
 	l, err := New(&Config{Method: method, IgnoreEnv: true})
 	if err != nil {

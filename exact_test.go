@@ -16,8 +16,8 @@ import (
 )
 
 var (
-	exactTime = flag.Duration("exact.time", 200*time.Millisecond, "how long each form of TestExact runs")
-	exactSeed = flag.Uint64("exact.seed", 0, "seed of TestExact; 0: by the clock")
+	exactTime = flag.Duration("exact.time", 200*time.Millisecond, "how long each form of TestU1U4Exact runs")
+	exactSeed = flag.Uint64("exact.seed", 0, "seed of TestU1U4Exact; 0: by the clock")
 )
 
 // A subject is a source under test. The test makes one call of it at a time, so
@@ -171,10 +171,9 @@ func (x *exactTest) receive(l *Loop, form string, n int) {
 	wg.Wait()
 }
 
-// TestExact does things to sources at random while their messages are received,
-// and checks of each message that it was true when it was received (U1, U4,
-// and DESIGN's rule that retraction is exact).
-func TestExact(t *testing.T) {
+// TestU1U4Exact does things to sources at random while their messages are received,
+// and checks of each message that it was true when it was received (U1, U4).
+func TestU1U4Exact(t *testing.T) {
 	for _, c := range []struct {
 		form      string
 		receivers int
@@ -257,9 +256,9 @@ func testExact(t *testing.T, method, form string, receivers int) {
 	}
 }
 
-// TestRetraction does one thing at a time, with the message being offered on the
+// TestU1U3Retraction does one thing at a time, with the message being offered on the
 // channel of Events, and then receives without waiting.
-func TestRetraction(t *testing.T) {
+func TestU1U3Retraction(t *testing.T) {
 	l, err := New(&Config{IgnoreEnv: true, Priorities: 3})
 	if err != nil {
 		t.Fatal(err)

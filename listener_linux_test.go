@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// TestDescriptorLimit (U12, O2, O3): a process without descriptors left has one
+// TestU12DescriptorLimit (O2, O3): a process without descriptors left has one
 // AcceptFailed, does not spin, and accepts all that wait when it can again. It
 // runs in a process of its own.
-func TestDescriptorLimit(t *testing.T) {
+func TestU12DescriptorLimit(t *testing.T) {
 	for _, method := range Methods() {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestDescriptorLimitChild$", "-test.v")
 		cmd.Env = append(os.Environ(), "EVCHAN_LIMIT_CHILD="+method)
@@ -31,7 +31,7 @@ func TestDescriptorLimit(t *testing.T) {
 func TestDescriptorLimitChild(t *testing.T) {
 	method := os.Getenv("EVCHAN_LIMIT_CHILD")
 	if method == "" {
-		t.Skip("it is run by TestDescriptorLimit")
+		t.Skip("it is run by TestU12DescriptorLimit")
 	}
 	l := dialLoop(t, method)
 	ln := listen(t, l, "tcp", nil)

@@ -186,8 +186,8 @@ func TestUseAfterClose(t *testing.T) {
 	}})
 }
 
-// TestConfig checks the choice of the method (A33 to A35).
-func TestConfig(t *testing.T) {
+// TestA33A34A35Config checks the choice of the method.
+func TestA33A34A35Config(t *testing.T) {
 	best := Methods()[0]
 	get := func(c *Config) string {
 		t.Helper()
@@ -230,9 +230,9 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestDump (A25, T13): each live source is visited once, with its state in words
+// TestA25T13Dump: each live source is visited once, with its state in words
 // that a program can read.
-func TestDump(t *testing.T) {
+func TestA25T13Dump(t *testing.T) {
 	l := dialLoop(t, "")
 	a, b := socketPair(t)
 	w := armed(t, l, a, Read|Persist, time.Hour)

@@ -183,7 +183,7 @@ func TestStream(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
 		"MessageOrder":        testMessageOrder,
 		"InputLimit":          testInputLimit,
-		"OutputLimit":         testOutputLimit,
+		"U8OutputLimit":       testOutputLimit,
 		"ReadableTakenBack":   testReadableTakenBack,
 		"BackPressure":        testBackPressure,
 		"U9CloseFlushes":      testCloseFlushes,
@@ -197,6 +197,7 @@ func TestStream(t *testing.T) {
 		"Addresses":           testAddresses,
 		"ReadFrom":            testReadFrom,
 		"IdleHoldsNothing":    testIdleHoldsNothing,
+		"U2NobodyReceives":    testNobodyReceives,
 	})
 	onMethods(t, Config{Linger: 10 * time.Millisecond}, map[string]func(*testing.T, *Loop){
 		"LingerEnds": func(t *testing.T, l *Loop) {
@@ -645,5 +646,42 @@ func testIdleHoldsNothing(t *testing.T, l *Loop) {
 	io.ReadFull(far, make([]byte, 4))
 	if s.inbox.head != nil || s.in.head != nil || s.out.head != nil || s.spent != nil {
 		t.Error("an idle stream holds memory")
+	}
+}
+
+// A receiver that does not receive costs neither memory nor messages.
+func testNobodyReceives(t *testing.T, l *Loop) {
+	const streams, each = 20, 1 << 20
+	l.Events()
+	var all []*Stream
+	want := pattern(each)
+	for range streams {
+		s, far := connectedPair(t, l)
+		all = append(all, s)
+		go func() {
+			far.Write(want)
+			far.CloseWrite()
+		}()
+	}
+	time.Sleep(20 * time.Millisecond) // in which much could pile up
+	if st := l.Stats(); st.Queue > streams || st.BytesIn > streams*defaultMaxInput {
+		t.Errorf("%d sources are queued, %d bytes were read", st.Queue, st.BytesIn)
+	}
+	got := make(map[*Stream][]byte)
+	for open := streams; open > 0; {
+		switch ev := (<-l.Events()).(type) {
+		case Readable:
+			in := ev.Stream.Input()
+			got[ev.Stream] = append(got[ev.Stream], in.Next(in.Len())...)
+		case EOF:
+			open--
+		default:
+			t.Fatalf("unexpected %v", ev)
+		}
+	}
+	for _, s := range all {
+		if p := append(got[s], s.Input().Next(each)...); !bytes.Equal(p, want) {
+			t.Errorf("a stream got %d bytes of %d", len(p), each)
+		}
 	}
 }
