@@ -11,6 +11,6 @@ func (b *Buffer) readFD(fd sysFD, limit int) (n int, full bool, err error) {
 }
 
 // writeFD needs system calls that there are not.
-func (b *Buffer) writeFD(fd sysFD) (n int, spent *chunk, err error) {
+func (b *Buffer) writeFD(fd sysFD, socket bool) (n int, spent *chunk, err error) {
 	return 0, nil, ErrUnsupported
 }

@@ -94,12 +94,13 @@ func (b *Buffer) recvFD(fd sysFD, limit int) (n int, full bool, err error) {
 	return n, n == len(p), err
 }
 
-// writeFD writes from the front of b to the non-blocking descriptor fd until b is
+// writeFD writes from the front of b to the non-blocking descriptor fd, which may
+// be a socket, until b is
 // empty or fd takes no more, and removes what it wrote. Chunks that may have a release
 // function are returned, for the caller to free when it holds no lock. An error is a bare
 // syscall.Errno, or what reading a file gave; what was written before it counts.
 // It tells nobody and minds no freezing.
-func (b *Buffer) writeFD(fd sysFD) (n int, spent *chunk, err error) {
+func (b *Buffer) writeFD(fd sysFD, socket bool) (n int, spent *chunk, err error) {
 	b.settle()
 	for b.n > 0 {
 		var k int
@@ -119,7 +120,11 @@ func (b *Buffer) writeFD(fd sysFD) (n int, spent *chunk, err error) {
 				}
 			}
 		case next == nil || next.isFile():
-			k, err = sysWrite(fd, c.buf[c.r:c.w])
+			if socket {
+				k, err = sysSend(fd, c.buf[c.r:c.w])
+			} else {
+				k, err = sysWrite(fd, c.buf[c.r:c.w])
+			}
 		default:
 			k, err = sysWriteChain(fd, c)
 		}

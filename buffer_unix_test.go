@@ -333,7 +333,7 @@ func TestBufferWriteToConn(t *testing.T) {
 
 // sendFD is b.writeFD for a caller that holds no lock.
 func sendFD(b *Buffer, fd sysFD) (int, error) {
-	n, spent, err := b.writeFD(fd)
+	n, spent, err := b.writeFD(fd, false)
 	freeChain(spent)
 	return n, err
 }

@@ -19,7 +19,7 @@ type sock struct {
 
 func (k *sock) fill(in *Buffer, limit int) (int, bool, error) { return in.readFD(k.fd, limit) }
 func (k *sock) write(p []byte) (int, error)                   { return 0, ErrUnsupported }
-func (k *sock) flush(out *Buffer) (int, *chunk, error)        { return out.writeFD(k.fd) }
+func (k *sock) flush(out *Buffer) (int, *chunk, error)        { return out.writeFD(k.fd, true) }
 func (k *sock) closeWrite() error                             { return ErrUnsupported }
 func (k *sock) failure() error                                { return ErrUnsupported }
 func (k *sock) close(reset bool)                              {}

@@ -43,7 +43,9 @@ func (k *sock) write(p []byte) (n int, err error) {
 	return sysSend(k.fd, p)
 }
 
-func (k *sock) flush(out *Buffer) (n int, spent *chunk, err error) { return out.writeFD(k.fd) }
+func (k *sock) flush(out *Buffer) (n int, spent *chunk, err error) {
+	return out.writeFD(k.fd, !k.plain)
+}
 
 func (k *sock) halfCloses() bool { return !k.plain }
 
