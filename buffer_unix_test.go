@@ -185,7 +185,7 @@ func TestBufferK6FileIsSent(t *testing.T) {
 	var c counter
 	out.AppendFile(f, 1, 300_000, c.release)
 	out.WriteString("tail")
-	n, spent, err := out.writeFD(sysFD(w.Fd()))
+	n, spent, err := out.writeFD(sysFD(w.Fd()), false)
 	if n != 300_008 || err != nil {
 		t.Errorf("writeFD = %d, %v", n, err)
 	}
