@@ -48,8 +48,9 @@ func (l *Loop) Dump(w io.Writer) error {
 
 // Stats are counts of what a loop has done since New.
 type Stats struct {
-	Turns    uint64            // times the kernel was asked what is ready
-	Wakeups  uint64            // those of them that could wait, and so ended a wait
+	Turns    uint64            // rounds of the loop
+	Polls    uint64            // times the kernel was asked what is ready: once a turn
+	Wakeups  uint64            // polls that could wait, and so ended a wait
 	Messages map[string]uint64 // messages received, by the name of their type
 	BytesIn  uint64            // bytes that streams have read
 	BytesOut uint64            // bytes that streams have written to the kernel
@@ -63,6 +64,7 @@ func (l *Loop) Stats() Stats {
 	defer l.mu.Unlock()
 	st := Stats{
 		Turns:    l.turns,
+		Polls:    l.turns,
 		Wakeups:  l.wakeups,
 		Messages: make(map[string]uint64),
 		BytesIn:  l.bytesIn.Load(),

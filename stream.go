@@ -609,8 +609,10 @@ func (s *Stream) AtEOF() bool {
 }
 
 // InputFull reports whether so much input is unread that reading has stopped
-// (see Config.MaxInput). Read some, or Close the stream: a peer that never ends
-// its line would sit there for ever.
+// (see Config.MaxInput). Read some, raise the mark, or Close the stream: a peer
+// that never ends its line would sit there for ever. Over a channel more may have
+// arrived since you looked at Input: whether a line is too long is to be seen from
+// the length of Input, once its full lines were taken.
 func (s *Stream) InputFull() bool {
 	return int(s.held.Load()) >= s.limits.Load().readHigh
 }

@@ -97,6 +97,9 @@ const lastLine = "last line"
 // reply answers the full lines that have arrived, as far as the client takes
 // the answers, and closes the stream after the last.
 func reply(s *evchan.Stream) {
+	if s.Flush() != nil {
+		return // answers still wait in Output; Drained says when to go on
+	}
 	in, out := s.Input(), s.Output()
 	for line := range in.Lines(evchan.LF) {
 		out.Write(rot13(line))
@@ -107,10 +110,10 @@ func reply(s *evchan.Stream) {
 	}
 	switch err := s.Flush(); {
 	case errors.Is(err, evchan.ErrFull):
-		// The answers wait in Output, and no more is read, until Drained.
+		// As above. No more is read than MaxInput meanwhile.
 	case s.Data == lastLine:
 		s.Close()
-	case s.InputFull():
+	case in.Len() >= maxLine:
 		s.Abort() // a line that never ends
 	}
 }
