@@ -1074,6 +1074,17 @@ func (b *Buffer) free() {
 	freeChain(b.detach())
 }
 
+// inMemory returns how many bytes of b are not in files.
+func (b *Buffer) inMemory() int {
+	n := b.n
+	for c := b.head; c != nil; c = c.next {
+		if c.isFile() {
+			n -= c.size()
+		}
+	}
+	return n
+}
+
 // detach takes all chunks out of b and returns them. It tells nobody.
 func (b *Buffer) detach() *chunk {
 	c := b.head

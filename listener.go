@@ -79,7 +79,7 @@ type Listener struct {
 	addr       net.Addr // never changes
 	limits     *limits  // of its streams; never changes
 	maxPending int      // never changes
-	path       string   // the socket's file, to be removed; never changes
+	path       string   // the socket's file, to be removed; mu guards it
 
 	// mu guards the following. It is taken before the loop's mu.
 	mu sync.Mutex

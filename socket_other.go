@@ -34,3 +34,4 @@ func closeFD(sysFD)                                           {}
 func (k *sock) halfCloses() bool                              { return true }
 func inspectFD(sysFD) (plain, readable bool, err error)       { return false, false, ErrUnsupported }
 func socketAddrs(sysFD) (local, remote net.Addr)              { return nil, nil }
+func (k *sock) netConn() (net.Conn, error)                    { return nil, ErrUnsupported }

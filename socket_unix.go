@@ -190,6 +190,17 @@ func (ln *Listener) setOptions(c *ListenConfig) error {
 	return nil
 }
 
+// netConn returns a connection of package net on a duplicate of the socket.
+func (k *sock) netConn() (net.Conn, error) {
+	fd, err := dupFD(k.fd)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "stream")
+	defer f.Close() // FileConn takes a duplicate
+	return net.FileConn(f)
+}
+
 // inspectFD makes fd non-blocking and tells what it is: whether a stream socket or
 // something plain, and whether it can be read from.
 func inspectFD(fd sysFD) (plain, readable bool, err error) {

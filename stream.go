@@ -630,7 +630,7 @@ func (s *Stream) writeErr() error {
 		return ErrClosed
 	case s.state&stateFin != 0:
 		return s.opError("write", syscall.EPIPE)
-	case s.out.n >= s.limits.Load().writeHigh:
+	case s.out.n >= s.limits.Load().writeHigh && s.out.inMemory() >= s.limits.Load().writeHigh:
 		return ErrFull
 	}
 	return nil
