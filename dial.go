@@ -162,6 +162,12 @@ func (s *Stream) attached(fin bool) pending {
 	return s.flushLocked()
 }
 
+// connecting reports whether s is still being connected. mu is held.
+func (s *Stream) connecting() bool {
+	_, ok := s.transport.(*dialing)
+	return ok
+}
+
 // A dialing is the transport of a stream that is being connected.
 type dialing struct {
 	dialer net.Dialer

@@ -30,9 +30,9 @@ func (s *Stream) NetConn() (net.Conn, error) {
 		return nil, s.err
 	case s.transport == nil:
 		return nil, ErrClosed
-	case s.out.n > 0 || s.sock.fd == noFD:
+	case s.out.n > 0 || s.connecting():
 		return nil, ErrWouldBlock
-	case s.sock.plain:
+	case s.transport != &s.sock || s.sock.plain:
 		return nil, fmt.Errorf("evchan: net.Conn of a descriptor that is not a socket: %w", ErrUnsupported)
 	}
 	conn, err := s.sock.netConn()

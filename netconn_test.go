@@ -84,7 +84,7 @@ func TestNetConn(t *testing.T) {
 			if _, err := s.NetConn(); err != ErrClosed {
 				t.Errorf("after the end it gives %v", err)
 			}
-			r, w := pipe(t)
+			r, w := pipeFDs(t)
 			for _, fd := range []uintptr{r, w} {
 				p, err := l.WrapFD(fd)
 				if err != nil {

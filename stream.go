@@ -901,7 +901,7 @@ func (s *Stream) driveClose() {
 		s.release(false)
 		return
 	}
-	if _, ok := s.transport.(*dialing); ok {
+	if s.connecting() {
 		s.release(false) // there is nobody to say goodbye to
 		return
 	}
@@ -1017,6 +1017,7 @@ func (s *Stream) dump() string {
 	s.mu.Lock()
 	queued, state, released := s.out.n, s.state, s.transport == nil
 	fd, remote := s.sock.fd, s.remoteAddr()
+	connecting := s.connecting()
 	s.mu.Unlock()
 	l := s.lock()
 	defer l.mu.Unlock()
@@ -1026,7 +1027,7 @@ func (s *Stream) dump() string {
 		d += "ended"
 	case state&stateClosed != 0:
 		d += "closing"
-	case fd == noFD:
+	case connecting:
 		d += "connecting"
 	case state&stateEOF != 0 && state&stateFin != 0:
 		d += "finished"

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// pipe returns both ends of a pipe, as descriptors that nobody else owns.
-func pipe(t *testing.T) (r, w uintptr) {
+// pipeFDs returns both ends of a pipe, as descriptors that nobody else owns.
+func pipeFDs(t *testing.T) (r, w uintptr) {
 	t.Helper()
 	var p [2]int
 	if err := syscall.Pipe(p[:]); err != nil {
@@ -45,7 +45,7 @@ func TestWrapFD(t *testing.T) {
 }
 
 func testWrapPipe(t *testing.T, l *Loop) {
-	rfd, wfd := pipe(t)
+	rfd, wfd := pipeFDs(t)
 	r, err := l.WrapFD(rfd)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func testWrapPipe(t *testing.T, l *Loop) {
 }
 
 func testWrapBrokenPipe(t *testing.T, l *Loop) {
-	rfd, wfd := pipe(t)
+	rfd, wfd := pipeFDs(t)
 	w, err := l.WrapFD(wfd)
 	if err != nil {
 		t.Fatal(err)
