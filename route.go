@@ -105,8 +105,9 @@ func (r *route) head(upto uint64) *source {
 
 // next takes the most urgent source of r that has a message out of its lane, and
 // the message's bit out of what it has pending, and returns both, or nil. The
-// caller ends with take, if the message was received, or with unpop. l.mu is held, and let go while a source
-// does the work that must come before its next message.
+// caller ends with take, if the message was received, or with unpop. l.mu is
+// held, and let go while a source does the work that must come before its next
+// message.
 func (l *Loop) next(r *route) (*source, pending) {
 	for !l.closed {
 		s := r.head(l.upto(r))
@@ -250,7 +251,7 @@ func (l *Loop) feed(r *route) {
 		yielded = false
 		if o == refused {
 			r.offer, r.offerBit, s.offered = s, bit, true
-			l.unlock()
+			l.leave() // not unlock: two feeders could wait for each other's offer
 			o = r.await(ev, l.done)
 			l.mu.Lock()
 			r.offer, s.offered = nil, false
@@ -445,6 +446,12 @@ func (l *Loop) unlock() {
 		r.overtaken = false
 		l.withdraw(r)
 	}
+	l.leave()
+}
+
+// leave is unlock for one who may not wait: what has been overtaken is left to
+// whoever is at it.
+func (l *Loop) leave() {
 	for i, r := range l.starts {
 		l.starts[i] = nil
 		r.starting = false

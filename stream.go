@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -495,15 +496,13 @@ func (s *Stream) unblock() {
 // block notes that s waits until dst, whose mu is held, has drained.
 func (s *Stream) block(dst *Stream) {
 	l := s.edit()
-	already := s.blocked
 	s.blocked = true
 	if s.pend&eof != 0 {
 		l.retract(&s.source, eof)
 		s.heldEOF = true
 	}
 	l.unlock()
-	if !already {
-		x := dst.more()
+	if x := dst.more(); !slices.Contains(x.waiters, s) {
 		x.waiters = append(x.waiters, s)
 	}
 }
