@@ -121,12 +121,7 @@ func (w *SignalWatch) Signal() os.Signal { return w.sig }
 // Signaled that has not been received is taken back. As the kernel keeps no
 // count, signals that come at one time may be counted once.
 func (w *SignalWatch) Take() int {
-	l := w.edit()
-	defer l.unlock()
-	n := w.count
-	w.count = 0
-	l.retract(&w.source, message)
-	return n
+	return w.takeCount(&w.count)
 }
 
 // Close ends the watch. A Signaled that has not been received is taken back.

@@ -193,6 +193,17 @@ func (s *source) Notify(ch chan<- Event) {
 	l.reroute(s, l.routeTo(ch))
 }
 
+// takeCount returns *count, which the loop's mu guards, sets it to 0, and takes
+// the message back that tells of it.
+func (s *source) takeCount(count *int) int {
+	l := s.edit()
+	defer l.unlock()
+	n := *count
+	*count = 0
+	l.retract(s, message)
+	return n
+}
+
 // enqueue adds bits to what s has pending and makes sure that it will have its
 // turn. l.mu is held.
 func (l *Loop) enqueue(s *source, bits pending) {

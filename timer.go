@@ -115,12 +115,7 @@ func (t *Timer) When() time.Time {
 // Take returns how many times the timer has expired since the last Take. A Tick
 // that has not been received is taken back.
 func (t *Timer) Take() int {
-	l := t.edit()
-	defer l.unlock()
-	n := t.count
-	t.count = 0
-	l.retract(&t.source, message)
-	return n
+	return t.takeCount(&t.count)
 }
 
 // Close ends the timer for good: it stops it, and Reset does nothing from then

@@ -42,12 +42,7 @@ func (t *Trigger) Fire() {
 // that has not been received is taken back, so the results of all calls add
 // up to the number of calls of Fire.
 func (t *Trigger) Take() int {
-	l := t.edit()
-	defer l.unlock()
-	n := t.count
-	t.count = 0
-	l.retract(&t.source, message)
-	return n
+	return t.takeCount(&t.count)
 }
 
 // Close ends the trigger. A Fired that has not been received is taken back.
