@@ -88,6 +88,7 @@ type streamExtra struct {
 	local, remote net.Addr  // where they cannot be had from the socket; never change
 	waiters       []*Stream // whose WriteTo into this stream has found it full
 	idle          *idle     // nil: no timeouts were set
+	shares        [2]*share // in rate limits: its own and its group's; nil: none
 	linger        timerNode // running: while closing; the loop's mu guards it
 	overdue       bool      // linger has expired; the loop's mu guards it
 }
@@ -179,6 +180,18 @@ func (s *Stream) forget(close bool) {
 		s.transport.close(false)
 	}
 	s.transport = nil
+	if s.extra != nil {
+		l := s.lock()
+		s.extra.retire(l)
+		l.mu.Unlock()
+	}
+}
+
+// retire ends what the loop does for x's stream. The loop's mu is held.
+func (x *streamExtra) retire(l *Loop) {
+	l.timers.stop(&x.linger)
+	x.stopIdle(l)
+	x.leaveShares()
 }
 
 // unlock lets go of s.mu, then calls the release functions of what was sent.
@@ -261,6 +274,7 @@ func (s *Stream) fill() (bits pending) {
 		return 0
 	}
 	if s.paused&Read != 0 || s.state&stateEOF != 0 {
+		s.waive(dirRead)
 		return s.checkFailure()
 	}
 	l := s.Loop()
@@ -269,8 +283,9 @@ func (s *Stream) fill() (bits pending) {
 	defer func() {
 		if got > 0 {
 			l.bytesIn.Add(uint64(got))
-			s.active(idleRead)
+			s.active(dirRead)
 		}
+		s.waive(dirRead)
 	}()
 	for {
 		room := limit - int(s.held.Load())
@@ -281,11 +296,15 @@ func (s *Stream) fill() (bits pending) {
 			}
 			return bits | s.checkFailure()
 		}
+		if room = s.quota(dirRead, room); room == 0 {
+			return bits | s.checkFailure()
+		}
 		n, full, err := s.transport.fill(&s.inbox, room)
 		switch {
 		case n > 0:
 			// First the bytes, then the question whether they were consumed.
 			s.held.Add(int64(n))
+			s.moved(dirRead, n)
 			got += n
 			bits |= readable
 		case err == syscall.EAGAIN:
@@ -367,23 +386,30 @@ func (s *Stream) flushLocked() (bits pending) {
 		return 0
 	}
 	if s.paused&Write != 0 && s.state&stateClosed == 0 {
+		s.waive(dirWrite)
 		s.noteOwed()
 		return 0
 	}
-	for range 2 {
-		if s.out.n == 0 {
+	for s.out.n > 0 {
+		room := s.quota(dirWrite, s.out.n)
+		if room == 0 {
+			s.lagging.Store(false) // it waits for its rate, not for the kernel
 			break
 		}
-		n, spent, err := s.transport.flush(&s.out)
+		n, spent, err := s.flushSome(room)
 		s.spend(spent)
 		if n > 0 {
 			s.Loop().bytesOut.Add(uint64(n))
-			s.active(idleWrite)
+			s.active(dirWrite)
+			s.moved(dirWrite, n)
 		}
 		if err != nil {
 			return s.failed("write", err)
 		}
-		if s.out.n == 0 || s.lagging.Load() {
+		if n == room {
+			continue
+		}
+		if s.lagging.Load() {
 			break
 		}
 		// Once the flag is up, a report of room is heard. Room that came
@@ -391,6 +417,7 @@ func (s *Stream) flushLocked() (bits pending) {
 		s.lagging.Store(true)
 		s.waits()
 	}
+	s.waive(dirWrite)
 	lim := s.limits.Load()
 	if s.out.n > 0 {
 		s.rearm()
@@ -410,6 +437,19 @@ func (s *Stream) flushLocked() (bits pending) {
 		}
 	}
 	return bits
+}
+
+// flushSome sends what is possible of the first n bytes of the output. mu is held.
+func (s *Stream) flushSome(n int) (int, *chunk, error) {
+	if n == s.out.n {
+		return s.transport.flush(&s.out)
+	}
+	var part Buffer
+	part.MoveN(&s.out, n)
+	n, spent, err := s.transport.flush(&part)
+	part.splice(&s.out)
+	s.out.splice(&part)
+	return n, spent, err
 }
 
 // failed ends the stream because of err, and returns what came of it. What the
@@ -444,8 +484,7 @@ func (s *Stream) release(reset bool) {
 		l.unregister(s)
 	}
 	if s.extra != nil {
-		l.timers.stop(&s.extra.linger)
-		s.extra.stopIdle(l)
+		s.extra.retire(l)
 	}
 	s.released = true
 	l.streamReleased()
@@ -648,10 +687,14 @@ func (s *Stream) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n := 0
-	if s.out.n == 0 && s.paused&Write == 0 {
+	if room := len(p); s.out.n == 0 && s.paused&Write == 0 {
 		var err error
-		n, err = s.transport.write(p)
-		s.Loop().bytesOut.Add(uint64(n))
+		if room = s.quota(dirWrite, room); room > 0 {
+			n, err = s.transport.write(p[:room])
+			s.Loop().bytesOut.Add(uint64(n))
+			s.moved(dirWrite, n)
+			s.waive(dirWrite)
+		}
 		if n == len(p) {
 			s.mu.Unlock()
 			return n, nil
@@ -852,6 +895,7 @@ func (s *Stream) end(abort bool) error {
 	}
 	s.state |= stateClosed | stateFin
 	s.hush()
+	s.waive(dirRead)
 	s.held.Add(-int64(s.inbox.n))
 	s.spend(s.inbox.detach())
 	if s.transport == nil {
