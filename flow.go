@@ -193,6 +193,11 @@ func (i *idle) expired(now int64) {
 func (s *Stream) SetIdleTimeouts(read, write time.Duration) {
 	s.mu.Lock()
 	defer s.unlock()
+	s.setIdle(read, write)
+}
+
+// setIdle is SetIdleTimeouts with mu held.
+func (s *Stream) setIdle(read, write time.Duration) {
 	if s.transport == nil || s.state&stateClosed != 0 {
 		return
 	}

@@ -60,9 +60,11 @@ type ListenConfig struct {
 	// [Stream.SetIdleTimeouts].
 	ReadIdle, WriteIdle time.Duration
 
-	// RateLimit is the limit of each stream by itself, nil means none, and
-	// RateGroup, which must be of the same loop, that of all of them together.
+	// RateLimit is the limit of each stream by itself; nil means none.
 	RateLimit *RateLimit
+
+	// RateGroup, which must be of the same loop, limits all of the streams
+	// together; nil means that nothing does.
 	RateGroup *RateGroup
 }
 

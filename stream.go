@@ -89,6 +89,7 @@ type streamExtra struct {
 	waiters       []*Stream // whose WriteTo into this stream has found it full
 	idle          *idle     // nil: no timeouts were set
 	shares        [2]*share // in rate limits: its own and its group's; nil: none
+	under         *Stream   // that Filter was called on; nil: none; never changes
 	linger        timerNode // running: while closing; the loop's mu guards it
 	overdue       bool      // linger has expired; the loop's mu guards it
 }
@@ -878,19 +879,20 @@ func (s *Stream) CloseWrite() error {
 // The stream sends no more messages: those that were not received are taken
 // back. Closing again returns nil. What lies in Input stays as it is.
 func (s *Stream) Close() error {
-	return s.end(false)
+	return s.end(false, false)
 }
 
 // Abort ends the stream at once. Its output is dropped and, where the transport
 // can do that, the peer is told so by a reset.
 func (s *Stream) Abort() error {
-	return s.end(true)
+	return s.end(true, true)
 }
 
-func (s *Stream) end(abort bool) error {
+// end closes the stream: gracefully, or at once, with a reset or without.
+func (s *Stream) end(now, reset bool) error {
 	s.mu.Lock()
 	defer s.unlock()
-	if s.state&stateClosed != 0 && !abort {
+	if s.state&stateClosed != 0 && !now {
 		return nil
 	}
 	s.state |= stateClosed | stateFin
@@ -902,8 +904,8 @@ func (s *Stream) end(abort bool) error {
 		return nil
 	}
 	l := s.Loop()
-	if abort || l.conf.Linger < 0 {
-		s.release(abort)
+	if now || l.conf.Linger < 0 {
+		s.release(reset)
 		return nil
 	}
 	s.flushLocked()
@@ -996,12 +998,17 @@ func (s *Stream) overdue() bool {
 // abandon ends the stream because its loop was closed.
 func (s *Stream) abandon() {
 	s.mu.Lock()
-	defer s.unlock()
 	if s.transport == nil {
+		s.mu.Unlock()
 		return
 	}
+	x, filtered := s.transport.(*filtering)
 	s.state |= stateClosed | stateFin
 	s.release(false)
+	s.unlock()
+	if filtered {
+		x.abandon()
+	}
 }
 
 // ---- What it is ----
