@@ -476,9 +476,14 @@ func (s *Stream) failed(op string, err error) (bits pending) {
 
 // release lets go of all that the stream has but its input. mu is held.
 func (s *Stream) release(reset bool) {
-	if s.transport == nil {
-		return
+	if t := s.transport; t != nil {
+		s.retreat()
+		t.close(reset)
 	}
+}
+
+// retreat is release, except that the transport is not closed. mu is held.
+func (s *Stream) retreat() {
 	s.unblock()
 	l := s.lock()
 	if !l.closed {
@@ -494,7 +499,6 @@ func (s *Stream) release(reset bool) {
 	if s.sock.fd != noFD {
 		l.poller.remove(s.sock.fd)
 	}
-	s.transport.close(reset)
 	s.transport = nil
 	s.lagging.Store(false)
 	s.spend(s.out.detach())
