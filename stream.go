@@ -321,6 +321,12 @@ func (s *Stream) checkFailure() pending {
 	return 0
 }
 
+// silent reports whether s sends no more messages: Close was called, or Closed was
+// received or is about to be enqueued. The loop's mu is held.
+func (s *Stream) silent() bool {
+	return s.closing || s.released && s.unreceived()&closed == 0
+}
+
 // confirm returns those of bits that are still true. The loop's mu is held.
 func (s *Stream) confirm(bits pending) pending {
 	if bits&messages == 0 {
@@ -398,7 +404,7 @@ func (s *Stream) flushLocked() (bits pending) {
 	} else {
 		s.lagging.Store(false)
 	}
-	if s.out.n <= lim.writeLow && s.state&stateOwed != 0 {
+	if s.out.n <= lim.writeLow && s.state&stateOwed != 0 && !s.connecting() { // Connected comes first
 		s.state &^= stateOwed
 		bits |= drained
 		s.unblock()
@@ -481,7 +487,7 @@ func (s *Stream) unblock() {
 		l := w.lock()
 		w.blocked = false
 		switch {
-		case w.closing:
+		case w.silent():
 		case w.held.Load() > 0:
 			if w.paused&Read == 0 {
 				l.enqueue(&w.source, readable)
@@ -888,10 +894,11 @@ func (s *Stream) hush() {
 	l.unlock()
 }
 
-// driveClose takes a close as far as possible: once the output has been sent, it
-// reads and discards until the peer has finished. If it closed its socket with
-// unread input, the kernel would send a reset, which destroys what is on its
-// way to the peer. mu is held.
+// driveClose takes a close as far as possible: it reads and discards until the
+// peer has finished, which may be the only way to have it take the output, and
+// releases the stream once that has been sent. If it closed its socket with unread
+// input, the kernel would send a reset, which destroys what is on its way to the
+// peer. mu is held.
 func (s *Stream) driveClose() {
 	if s.transport == nil {
 		return
@@ -904,11 +911,10 @@ func (s *Stream) driveClose() {
 		s.release(false) // there is nobody to say goodbye to
 		return
 	}
-	if s.out.n > 0 {
-		return
-	}
 	if !s.transport.halfCloses() {
-		s.release(false)
+		if s.out.n == 0 {
+			s.release(false)
+		}
 		return
 	}
 	var rest Buffer
@@ -926,11 +932,16 @@ func (s *Stream) driveClose() {
 		case err == syscall.EAGAIN:
 			s.rearm()
 			return
+		case err != nil:
+			s.release(false) // the peer will get nothing more
+			return
 		default:
 			s.state |= stateEOF
 		}
 	}
-	s.release(false)
+	if s.out.n == 0 {
+		s.release(false)
+	}
 }
 
 // expired is called when a close has taken too long. The loop's mu is held.
