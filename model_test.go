@@ -556,6 +556,7 @@ func (c *modelCall) pass() {
 		dst.Output().MoveN(src.Input(), c.size(64<<10))
 		sendOut()
 		if c.m.isEnding() || c.endOfFile {
+			queued = dst.Queued()
 			_, err = io.Copy(dst, src)
 		}
 	}
@@ -786,11 +787,19 @@ func (m *modelTest) hear(r *rand.Rand, began uint64, ev Event, via int) {
 		}
 		accept(s)
 	}
-	m.mu.RLock()
-	ms := m.streams[s]
-	m.mu.RUnlock()
-	if ms == nil {
-		return // its group is done: the message was received before that
+	var ms *modelStream
+	for ; ; runtime.Gosched() {
+		m.mu.RLock()
+		ms = m.streams[s]
+		accepting := m.listeners[s.Listener()] != nil
+		m.mu.RUnlock()
+		if ms != nil {
+			break
+		}
+		if !accepting {
+			return // its group is done: the message was received before that
+		}
+		// Another receiver has got its Accepted, and will register it.
 	}
 	ms.g.mu.Lock()
 	defer ms.g.mu.Unlock()
@@ -1085,11 +1094,11 @@ func (m *modelTest) listenFor(l *Loop, network string, accept func(*Stream)) *Li
 	}
 	m.mu.Lock()
 	m.listeners[ln] = func(s *Stream) {
+		ln.Close()
+		accept(s)
 		m.mu.Lock()
 		delete(m.listeners, ln)
 		m.mu.Unlock()
-		ln.Close()
-		accept(s)
 	}
 	m.mu.Unlock()
 	ln.Resume()
