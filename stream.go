@@ -39,7 +39,7 @@ type Stream struct {
 
 	held    atomic.Int64           // input that was not consumed: the bytes of inbox and in
 	stopped atomic.Bool            // reading has stopped at the limit; whoever clears it has it go on
-	seen    atomic.Uint32          // EarlyClose and hangup, once the kernel has reported them
+	seen    atomic.Uint32          // EarlyClose, hangup and urgent, once the kernel has reported them
 	lagging atomic.Bool            // there is output that the kernel would not take
 	limits  atomic.Pointer[limits] // never nil; what it points to never changes
 
@@ -136,7 +136,7 @@ func (l *Loop) newStream(fd sysFD) *Stream {
 
 // streamInterest is what the poller is asked for once and for all, with true
 // edge triggering.
-const streamInterest = Read | Write | EarlyClose | Edge
+const streamInterest = Read | Write | EarlyClose | Edge | urgent
 
 // open makes s live: from now on the poller reports on it. first is the first
 // message to be sent. If it fails, s is as if it had never been, and its
@@ -204,13 +204,13 @@ func (s *Stream) spend(c *chunk) {
 // ready is told what the poller has reported.
 func (s *Stream) ready(what What) {
 	l := s.Loop()
-	if bad := what & (EarlyClose | hangup); bad != 0 {
+	if bad := what & (EarlyClose | hangup | urgent); bad != 0 {
 		s.seen.Store(s.seen.Load() | uint32(bad))
 	}
 	if what&Write != 0 && s.lagging.Load() {
 		l.assign(s)
 	}
-	if what&(Read|EarlyClose|hangup) != 0 {
+	if what&(Read|EarlyClose|hangup|urgent) != 0 {
 		if s.closing {
 			l.assign(s)
 		} else {
@@ -299,8 +299,8 @@ func (s *Stream) fill() (bits pending) {
 		}
 		if !full && s.seen.Load() == 0 {
 			// A stream socket that gave less than was asked has no more, and
-			// will report it when it has (epoll(7)). Not so if the end was
-			// reported already.
+			// will report it when it has (epoll(7)). Not so if the end, or
+			// urgent bytes, were reported already.
 			s.rearm()
 			return bits
 		}
