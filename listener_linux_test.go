@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// TestU12DescriptorLimit (O2, O3): a process without descriptors left has one
+// TestU12O2O3L23DescriptorLimit: a process without descriptors left has one
 // AcceptFailed, does not spin, and accepts all that wait when it can again. It
 // runs in a process of its own.
-func TestU12DescriptorLimit(t *testing.T) {
+func TestU12O2O3L23DescriptorLimit(t *testing.T) {
 	for _, method := range Methods() {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestDescriptorLimitChild$", "-test.v")
 		cmd.Env = append(os.Environ(), "EVCHAN_LIMIT_CHILD="+method)
@@ -37,7 +37,7 @@ func TestU12DescriptorLimit(t *testing.T) {
 func TestDescriptorLimitChild(t *testing.T) {
 	method := os.Getenv("EVCHAN_LIMIT_CHILD")
 	if method == "" {
-		t.Skip("it is run by TestU12DescriptorLimit")
+		t.Skip("it is run by TestU12O2O3L23DescriptorLimit")
 	}
 	l := dialLoop(t, method)
 	ln := listen(t, l, "tcp", nil)
@@ -85,6 +85,15 @@ func TestDescriptorLimitChild(t *testing.T) {
 	// It tries again after 5 ms, 10 ms, 20 ms, and so on.
 	if n := l.Stats().Turns - turns; n > 50 {
 		t.Errorf("%d turns in %v at the limit", n, lasts)
+	}
+	// Nor can it dial: that fails with the same error, which is not the resolver's.
+	s, err := l.Dial("tcp", ln.Addr().String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dns *net.DNSError
+	if ev := nextOf(t, l, s); ev != Event(Closed{s}) || !errors.Is(s.Err(), syscall.EMFILE) || errors.As(s.Err(), &dns) {
+		t.Errorf("Dial at the limit: %v, %v", ev, s.Err())
 	}
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
 		t.Fatal(err)

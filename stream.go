@@ -920,7 +920,7 @@ func (s *Stream) driveClose() {
 	var rest Buffer
 	for budget := fillBudget; s.state&stateEOF == 0; {
 		n, _, err := s.transport.fill(&rest, fillBudget)
-		rest.free()
+		s.spend(rest.detach()) // of a pipe, it may have release functions
 		switch {
 		case n > 0:
 			if budget -= n; budget <= 0 {

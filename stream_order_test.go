@@ -23,6 +23,7 @@ func TestStreamOrder(t *testing.T) {
 		"EOFAfterClosed":     testEOFAfterClosed,
 		"ConnectedFirst":     testConnectedFirst,
 		"SendFileOfNothing":  testSendFileOfNothing,
+		"ReleaseAtClose":     testReleaseAtClose,
 	})
 	onMethods(t, Config{Linger: time.Hour}, map[string]func(*testing.T, *Loop){
 		"U9BothClose":           testBothClose,
@@ -206,6 +207,34 @@ func testCloseReadsAndWrites(t *testing.T, l *Loop) {
 	}()
 	waitReleased(t, l)
 	<-done
+}
+
+// What a closing end of a pipe discards is released without a lock, as
+// everything is.
+func testReleaseAtClose(t *testing.T, l *Loop) {
+	a, b := l.Pipe()
+	calls := 0
+	a.Output().Append(make([]byte, 1000), func() {
+		calls++
+		a.Queued()
+		b.Queued()
+	})
+	if err := a.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan struct{})
+	go func() {
+		b.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Fatal("Close does not return")
+	}
+	if calls != 1 {
+		t.Errorf("released %d times", calls)
+	}
 }
 
 func testSendFileOfNothing(t *testing.T, l *Loop) {
