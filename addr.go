@@ -35,8 +35,8 @@ func (s *Stream) LocalAddr() net.Addr {
 // RemoteAddr returns the address of the stream's far end, as package net gives
 // it; nil if it has none. It is still there after the end.
 func (s *Stream) RemoteAddr() net.Addr {
-	if s.remote.IsValid() {
-		return net.TCPAddrFromAddrPort(s.remote)
+	if s.remote.size != 0 {
+		return s.remote.addr()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,8 +46,8 @@ func (s *Stream) RemoteAddr() net.Addr {
 // remoteAddr is RemoteAddr with mu held.
 func (s *Stream) remoteAddr() net.Addr {
 	switch {
-	case s.remote.IsValid():
-		return net.TCPAddrFromAddrPort(s.remote)
+	case s.remote.size != 0:
+		return s.remote.addr()
 	case s.extra != nil && s.extra.under != nil:
 		return s.extra.under.RemoteAddr()
 	case s.extra != nil && s.extra.remote != nil:
@@ -87,7 +87,32 @@ func addrString(a net.Addr) string {
 	return a.String()
 }
 
-// addrPort4 returns an IPv4 address and port.
-func addrPort4(ip [4]byte, port uint16) netip.AddrPort {
-	return netip.AddrPortFrom(netip.AddrFrom4(ip), port)
+// A peerAddr is the TCP address of an accepted stream's peer, small.
+type peerAddr struct {
+	ip   [16]byte
+	zone uint32 // index of the interface; 0: none
+	port uint16
+	size uint8 // of the address: 4, 16; 0: there is none
+}
+
+// addr returns a as package net gives it.
+func (a *peerAddr) addr() net.Addr {
+	ip := netip.AddrFrom16(a.ip)
+	if a.size == 4 {
+		ip = netip.AddrFrom4([4]byte(a.ip[:4]))
+	}
+	return net.TCPAddrFromAddrPort(addrPort(ip, a.zone, a.port))
+}
+
+// addrPort returns an address, with the zone's name if it has one, and port.
+func addrPort(ip netip.Addr, zone uint32, port uint16) netip.AddrPort {
+	ip = ip.Unmap()
+	if zone != 0 && ip.Is6() {
+		name := itoa(int(zone))
+		if i, err := net.InterfaceByIndex(int(zone)); err == nil {
+			name = i.Name
+		}
+		ip = ip.WithZone(name)
+	}
+	return netip.AddrPortFrom(ip, port)
 }

@@ -69,12 +69,12 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	switch {
 	case s.state&stateClosed != 0:
 		return nil, ErrClosed
-	case s.err != nil:
-		return nil, s.err
+	case s.why() != nil:
+		return nil, s.why()
 	case s.transport == nil:
 		return nil, ErrClosed
 	}
-	if s.tap != nil {
+	if s.tapped {
 		return nil, errors.New("evchan: the stream is under a filter already")
 	}
 	up := s.Loop().newStream(noFD)
@@ -99,7 +99,7 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 		s.received(accepted)
 	}
 	s.heldEOF, s.blocked = false, false
-	s.tap = x
+	s.more().tap, s.tapped = x, true
 	l.streams++
 	l.refresh(&up.source)
 	l.assign(x)
@@ -313,14 +313,13 @@ func (x *filtering) work() {
 	x.publish(&plain, err, over)
 }
 
-// tapped is told what the source of a stream under a filter would have to say. l.mu
-// is held.
-func (l *Loop) tapped(s *source, bits pending) {
+// tell tells x what the stream under it would have to say. l.mu is held.
+func (l *Loop) tell(x *filtering, bits pending) {
 	if bits&connected != 0 {
-		l.enqueue(&s.tap.upper.source, connected)
+		l.enqueue(&x.upper.source, connected)
 	}
 	if bits != 0 {
-		l.assign(s.tap)
+		l.assign(x)
 	}
 }
 
@@ -343,7 +342,7 @@ func (x *filtering) decode(plain *Buffer) error {
 	bits := s.fill()
 	eof := s.state&stateEOF != 0
 	gone := s.transport == nil
-	reason := s.err
+	reason := s.why()
 	s.unlock()
 	if bits&input != 0 {
 		x.tap()

@@ -41,11 +41,11 @@ func (s *Stream) MoveTo(to *Loop) error {
 	switch {
 	case s.state&stateClosed != 0:
 		return ErrClosed
-	case s.err != nil:
-		return s.err
+	case s.why() != nil:
+		return s.why()
 	case s.transport == nil:
 		return ErrClosed
-	case s.tap != nil:
+	case s.tapped:
 		return errors.New("evchan: the stream is under a filter: move the one on top")
 	case s.Loop() == to:
 		return nil

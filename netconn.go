@@ -47,11 +47,11 @@ func (s *Stream) NetConn() (net.Conn, error) {
 	switch {
 	case s.state&stateClosed != 0:
 		return nil, ErrClosed
-	case s.err != nil:
-		return nil, s.err
+	case s.why() != nil:
+		return nil, s.why()
 	case s.transport == nil:
 		return nil, ErrClosed
-	case s.tap != nil:
+	case s.tapped:
 		return nil, errors.New("evchan: the stream is under a filter: call NetConn on the one on top")
 	}
 	unsent := false
@@ -108,10 +108,12 @@ func (s *Stream) netConn() (conn net.Conn, err error) {
 func (s *Stream) detach() *Buffer {
 	s.state |= stateClosed | stateFin
 	s.hush()
-	s.in.splice(&s.inbox)
-	s.in.stream = nil
+	s.takeLocked()
 	rest := new(Buffer)
-	rest.splice(&s.in)
+	if s.in.n > 0 {
+		s.in.stream = nil
+		rest.splice(s.in)
+	}
 	s.held.Store(0)
 	s.retreat()
 	return rest

@@ -124,7 +124,7 @@ func (l *Loop) next(r *route) (*source, pending) {
 			bits := s.owner.prepare(work)
 			l.mu.Lock()
 			r.busy--
-			if s.loop.Load() != l || s.tap != nil {
+			if s.loop.Load() != l || s.tapped {
 				l.mu.Unlock()
 				s.handOver(bits)
 				l.mu.Lock()

@@ -96,39 +96,26 @@ func (k *sock) localAddr() net.Addr {
 func netAddr(sa syscall.Sockaddr) net.Addr {
 	switch sa := sa.(type) {
 	case *syscall.SockaddrInet4:
-		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)))
+		return net.TCPAddrFromAddrPort(addrPort(netip.AddrFrom4(sa.Addr), 0, uint16(sa.Port)))
 	case *syscall.SockaddrInet6:
-		return net.TCPAddrFromAddrPort(addrPort6(sa.Addr, sa.ZoneId, uint16(sa.Port)))
+		return net.TCPAddrFromAddrPort(addrPort(netip.AddrFrom16(sa.Addr), sa.ZoneId, uint16(sa.Port)))
 	case *syscall.SockaddrUnix:
 		return &net.UnixAddr{Name: sa.Name, Net: "unix"}
 	}
 	return nil
 }
 
-// addrPort6 returns an IPv6 address, with the zone's name if it has one, and
-// port.
-func addrPort6(ip [16]byte, zone uint32, port uint16) netip.AddrPort {
-	a := netip.AddrFrom16(ip).Unmap()
-	if zone != 0 && a.Is6() {
-		name := itoa(int(zone))
-		if i, err := net.InterfaceByIndex(int(zone)); err == nil {
-			name = i.Name
-		}
-		a = a.WithZone(name)
-	}
-	return netip.AddrPortFrom(a, port)
-}
-
-// remoteOf returns the address of an accepted connection's peer; the zero
-// AddrPort if it is not an IP address.
-func remoteOf(sa unix.Sockaddr) netip.AddrPort {
+// remoteOf returns the address of an accepted connection's peer; none if it is
+// not an IP address.
+func remoteOf(sa unix.Sockaddr) (a peerAddr) {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
-		return addrPort4(sa.Addr, uint16(sa.Port))
+		a.port, a.size = uint16(sa.Port), 4
+		copy(a.ip[:], sa.Addr[:])
 	case *unix.SockaddrInet6:
-		return addrPort6(sa.Addr, sa.ZoneId, uint16(sa.Port))
+		a.ip, a.zone, a.port, a.size = sa.Addr, sa.ZoneId, uint16(sa.Port), 16
 	}
-	return netip.AddrPort{}
+	return a
 }
 
 // accept accepts one connection. An error is a bare syscall.Errno. ln.mu is held.

@@ -104,15 +104,15 @@ type source struct {
 	// The loop's mu guards the following.
 
 	route      *route
-	tap        *filtering // is told instead of a receiver; to change it, the stream's mu is held as well
-	next, prev *source    // in the lane, while queued
-	seq        uint64     // number of the entry into the lane, while queued
-	index      int32      // place in Loop.live, plus one; 0: not live
+	next, prev *source // in the lane, while queued
+	seq        uint64  // number of the entry into the lane, while queued
+	index      int32   // place in Loop.live, plus one; 0: not live
 	prio       int16
 	pend       pending
 	queued     bool // stands in its lane
 	busy       bool // taken out of its lane by somebody who prepares its next message
 	offered    bool // its message is being offered by route's feeder
+	tapped     bool // the filter on top of it, a Stream, is told instead of a receiver; to change it, the stream's mu is held as well
 }
 
 // init makes s a source of l, without a lock: nobody knows s yet.
@@ -208,8 +208,8 @@ func (s *source) takeCount(count *int) int {
 // enqueue adds bits to what s has pending and makes sure that it will have its
 // turn. l.mu is held.
 func (l *Loop) enqueue(s *source, bits pending) {
-	if s.tap != nil {
-		l.tapped(s, bits)
+	if s.tapped {
+		l.tell(s.owner.(*Stream).extra.tap, bits)
 		return
 	}
 	s.pend |= bits

@@ -6,7 +6,6 @@ package evchan
 import (
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -35,7 +34,7 @@ type Stream struct {
 	Data any
 
 	listener *Listener // that accepted it; nil: none did. Never changes
-	remote   netip.AddrPort
+	remote   peerAddr
 
 	held    atomic.Int64           // input that was not consumed: the bytes of inbox and in
 	stopped atomic.Bool            // reading has stopped at the limit; whoever clears it has it go on
@@ -44,20 +43,20 @@ type Stream struct {
 	limits  atomic.Pointer[limits] // never nil; what it points to never changes
 
 	// in is what the consumer has taken from inbox, and pieces is Output's
-	// buffer. They belong to the consumer.
-	in     Buffer
+	// buffer, nil if that was not called. They belong to the consumer.
+	in     *Buffer // noBuffer while it holds nothing, unless Input was called
 	pieces *Buffer
 
 	// mu guards the following. It is taken before the loop's mu.
 	mu        sync.Mutex
 	transport transport // nil once it is released
 	sock      sock      // the transport of most streams
-	inbox     Buffer    // what was read and not yet taken by the consumer
-	out       Buffer    // what is to be sent
-	spent     *chunk    // sent chunks whose release functions are to be called without the lock
-	err       error     // why it ended
+	inbox     *Buffer   // what was read and not yet taken by the consumer; noBuffer while that is nothing
+	out       *Buffer   // what is to be sent; noBuffer while that is nothing
 	extra     *streamExtra
 	state     streamState
+
+	shown bool // Input has returned in; the consumer's
 
 	// The loop's mu guards the following.
 
@@ -85,13 +84,16 @@ const (
 // comment names another guard.
 type streamExtra struct {
 	stream        *Stream
-	local, remote net.Addr  // where they cannot be had from the socket; never change
-	waiters       []*Stream // whose WriteTo into this stream has found it full
-	idle          *idle     // nil: no timeouts were set
-	shares        [2]*share // in rate limits: its own and its group's; nil: none
-	under         *Stream   // that Filter was called on; nil: none; never changes
-	linger        timerNode // running: while closing; the loop's mu guards it
-	overdue       bool      // linger has expired; the loop's mu guards it
+	err           error      // why it ended
+	spent         *chunk     // sent chunks whose release functions are to be called without the lock
+	local, remote net.Addr   // where they cannot be had from the socket; never change
+	waiters       []*Stream  // whose WriteTo into this stream has found it full
+	idle          *idle      // nil: no timeouts were set
+	shares        [2]*share  // in rate limits: its own and its group's; nil: none
+	under         *Stream    // that Filter was called on; nil: none; never changes
+	tap           *filtering // on top of it, with source.tapped; the loop's mu guards it as well
+	linger        timerNode  // running: while closing; the loop's mu guards it
+	overdue       bool       // linger has expired; the loop's mu guards it
 }
 
 // A transport moves bytes between a stream's buffers and the outside: a socket,
@@ -132,8 +134,41 @@ func (l *Loop) newStream(fd sysFD) *Stream {
 	s.sock.fd = fd
 	s.transport = &s.sock
 	s.limits.Store(&l.limits)
-	s.in.stream = s
+	s.in, s.inbox, s.out = &noBuffer, &noBuffer, &noBuffer
 	return s
+}
+
+// noBuffer stands for all buffers of streams that hold nothing. Nobody writes to
+// it.
+var noBuffer Buffer
+
+var bufferPool = sync.Pool{New: func() any { return new(Buffer) }}
+
+// own returns the buffer at p, to be written to.
+func own(p **Buffer) *Buffer {
+	if *p == &noBuffer {
+		*p = bufferPool.Get().(*Buffer)
+	}
+	return *p
+}
+
+// disown lets the buffer at p go, if it is empty.
+func disown(p **Buffer) {
+	if b := *p; b != &noBuffer && b.head == nil {
+		*p = &noBuffer
+		b.stream = nil
+		bufferPool.Put(b)
+	}
+}
+
+// empty takes what the buffer at p holds, and lets it go.
+func empty(p **Buffer) *chunk {
+	if *p == &noBuffer {
+		return nil
+	}
+	c := (*p).detach()
+	disown(p)
+	return c
 }
 
 // streamInterest is what the poller is asked for once and for all, with true
@@ -197,8 +232,12 @@ func (x *streamExtra) retire(l *Loop) {
 
 // unlock lets go of s.mu, then calls the release functions of what was sent.
 func (s *Stream) unlock() {
-	spent := s.spent
-	s.spent = nil
+	if s.extra == nil || s.extra.spent == nil {
+		s.mu.Unlock()
+		return
+	}
+	spent := s.extra.spent
+	s.extra.spent = nil
 	s.mu.Unlock()
 	freeChain(spent)
 }
@@ -207,8 +246,13 @@ func (s *Stream) unlock() {
 func (s *Stream) spend(c *chunk) {
 	for c != nil {
 		next := c.next
-		c.next = s.spent
-		s.spent = c
+		if c.mem != nil {
+			x := s.more()
+			c.next = x.spent
+			x.spent = c
+		} else {
+			c.put()
+		}
 		c = next
 	}
 }
@@ -286,6 +330,7 @@ func (s *Stream) fill() (bits pending) {
 			l.bytesIn.Add(uint64(got))
 			s.active(dirRead)
 		}
+		disown(&s.inbox)
 		s.waive(dirRead)
 	}()
 	for {
@@ -300,7 +345,7 @@ func (s *Stream) fill() (bits pending) {
 		if room = s.quota(dirRead, room); room == 0 {
 			return bits | s.checkFailure()
 		}
-		n, full, err := s.transport.fill(&s.inbox, room)
+		n, full, err := s.transport.fill(own(&s.inbox), room)
 		switch {
 		case n > 0:
 			// First the bytes, then the question whether they were consumed.
@@ -424,6 +469,7 @@ func (s *Stream) flushLocked() (bits pending) {
 		s.lagging.Store(true)
 		s.waits()
 	}
+	disown(&s.out)
 	s.waive(dirWrite)
 	lim := s.limits.Load()
 	if s.out.n > 0 {
@@ -449,12 +495,12 @@ func (s *Stream) flushLocked() (bits pending) {
 // flushSome sends what is possible of the first n bytes of the output. mu is held.
 func (s *Stream) flushSome(n int) (int, *chunk, error) {
 	if n == s.out.n {
-		return s.transport.flush(&s.out)
+		return s.transport.flush(s.out)
 	}
 	var part Buffer
-	part.MoveN(&s.out, n)
+	part.MoveN(s.out, n)
 	n, spent, err := s.transport.flush(&part)
-	part.splice(&s.out)
+	part.splice(s.out)
 	s.out.splice(&part)
 	return n, spent, err
 }
@@ -462,12 +508,12 @@ func (s *Stream) flushSome(n int) (int, *chunk, error) {
 // failed ends the stream because of err, and returns what came of it. What the
 // kernel still holds is read first. mu is held.
 func (s *Stream) failed(op string, err error) (bits pending) {
-	if s.err == nil {
-		s.err = s.opError(op, err)
+	if x := s.more(); x.err == nil {
+		x.err = s.opError(op, err)
 	}
 	if s.state&(stateClosed|stateEOF) == 0 {
 		for {
-			n, _, err := s.transport.fill(&s.inbox, fillBudget)
+			n, _, err := s.transport.fill(own(&s.inbox), fillBudget)
 			if n == 0 || err != nil {
 				break
 			}
@@ -475,6 +521,7 @@ func (s *Stream) failed(op string, err error) (bits pending) {
 			s.Loop().bytesIn.Add(uint64(n))
 			bits |= readable
 		}
+		disown(&s.inbox)
 	}
 	s.release(false)
 	return bits | closed
@@ -507,7 +554,7 @@ func (s *Stream) retreat() {
 	}
 	s.transport = nil
 	s.lagging.Store(false)
-	s.spend(s.out.detach())
+	s.spend(empty(&s.out))
 }
 
 // more returns the part of s that is not always there. mu is held.
@@ -562,10 +609,18 @@ func (s *Stream) block(dst *Stream) {
 // take moves what has been read into in.
 func (s *Stream) take() {
 	s.mu.Lock()
-	if s.inbox.n > 0 {
-		s.in.splice(&s.inbox)
-	}
+	s.takeLocked()
 	s.mu.Unlock()
+}
+
+// takeLocked is take with mu held.
+func (s *Stream) takeLocked() {
+	if s.inbox.n > 0 {
+		in := own(&s.in)
+		in.stream = s
+		in.splice(s.inbox)
+		disown(&s.inbox)
+	}
 }
 
 // consumed is told by in how many bytes have left it.
@@ -596,7 +651,16 @@ func (s *Stream) consumed(n int) {
 // always the same one. What is consumed of it makes room for more to be read.
 func (s *Stream) Input() *Buffer {
 	s.take()
-	return &s.in
+	own(&s.in).stream = s
+	s.shown = true
+	return s.in
+}
+
+// settle lets in go if it is empty, and nobody has seen it.
+func (s *Stream) settle() {
+	if !s.shown {
+		disown(&s.in)
+	}
 }
 
 // Read reads what has arrived. If there is nothing, it returns ErrWouldBlock; at
@@ -605,7 +669,7 @@ func (s *Stream) Input() *Buffer {
 func (s *Stream) Read(p []byte) (int, error) {
 	if s.in.n == 0 {
 		s.mu.Lock()
-		s.in.splice(&s.inbox)
+		s.takeLocked()
 		err := s.readErr()
 		s.mu.Unlock()
 		if s.in.n == 0 {
@@ -615,6 +679,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+	defer s.settle()
 	return s.in.Read(p)
 }
 
@@ -625,8 +690,8 @@ func (s *Stream) readErr() error {
 		return ErrClosed
 	case s.state&stateEOF != 0:
 		return io.EOF
-	case s.err != nil:
-		return s.err
+	case s.why() != nil:
+		return s.why()
 	case s.transport == nil:
 		return ErrClosed
 	}
@@ -643,9 +708,13 @@ func (s *Stream) readErr() error {
 // streams is right at each Readable, however slow the destination is.
 func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 	s.take()
+	defer s.settle()
 	if dst, ok := w.(*Stream); ok {
-		n, err := dst.writeChain(&s.in, s)
+		n, err := dst.writeChain(s.in, s)
 		return int64(n), err
+	}
+	if s.in.n == 0 {
+		return 0, nil
 	}
 	return s.in.WriteTo(w)
 }
@@ -674,8 +743,8 @@ func (s *Stream) writeErr() error {
 	switch {
 	case s.state&stateClosed != 0:
 		return ErrClosed
-	case s.err != nil:
-		return s.err
+	case s.why() != nil:
+		return s.why()
 	case s.transport == nil:
 		return ErrClosed
 	case s.state&stateFin != 0:
@@ -713,12 +782,12 @@ func (s *Stream) Write(p []byte) (int, error) {
 		}
 		if err != nil && err != syscall.EAGAIN {
 			s.announce(s.failed("write", err))
-			err = s.err
+			err = s.why()
 			s.unlock()
 			return 0, err
 		}
 	}
-	s.out.add(p[n:])
+	own(&s.out).add(p[n:])
 	err := s.sendOn()
 	s.unlock()
 	if err != nil {
@@ -741,7 +810,7 @@ func (s *Stream) sendOn() error {
 func (s *Stream) flushNow() error {
 	s.announce(s.flushLocked())
 	if s.transport == nil {
-		return s.err
+		return s.why()
 	}
 	return nil
 }
@@ -764,7 +833,7 @@ func (s *Stream) writeChain(b *Buffer, from *Stream) (int, error) {
 		s.mu.Unlock()
 		return 0, err
 	}
-	s.out.splice(b)
+	own(&s.out).splice(b)
 	err := s.sendOn()
 	s.unlock()
 	b.removed(n)
@@ -815,7 +884,7 @@ func (s *Stream) push(p []byte) error {
 	if err := s.writeErr(); err != nil && err != ErrFull {
 		return err
 	}
-	s.out.add(p)
+	own(&s.out).add(p)
 	return s.sendOn()
 }
 
@@ -910,7 +979,7 @@ func (s *Stream) end(now, reset bool) error {
 	s.hush()
 	s.waive(dirRead)
 	s.held.Add(-int64(s.inbox.n))
-	s.spend(s.inbox.detach())
+	s.spend(empty(&s.inbox))
 	if s.transport == nil {
 		return nil
 	}
@@ -1036,7 +1105,15 @@ func (s *Stream) abandon() {
 func (s *Stream) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.err
+	return s.why()
+}
+
+// why is Err with mu held.
+func (s *Stream) why() error {
+	if s.extra == nil {
+		return nil
+	}
+	return s.extra.err
 }
 
 // Listener returns the listener that accepted the stream, or nil.
