@@ -183,10 +183,10 @@ func (i *idle) expired(now int64) {
 
 // SetIdleTimeouts sets how long nothing may be read, and how long nothing may be
 // written while there is output, counted from this call or from the last byte, or
-// from when the stream was connected; 0 means for ever. A direction that has been idle too long is paused, and
-// [TimedOut] sent. One that is stopped, by Pause or by a full input, does not
-// time out, and its time begins again when it goes on. Negative values count as
-// 0. It is libevent's bufferevent_set_timeouts.
+// from when the stream was connected; 0 means for ever. A direction that has been
+// idle too long is paused, and [TimedOut] sent. One that is stopped, by Pause or by
+// a full input, does not time out, and its time begins again when it goes on.
+// Negative values count as 0. It is libevent's bufferevent_set_timeouts.
 //
 // Reading and writing start no timer: a time limit costs one look each time
 // that it has passed.

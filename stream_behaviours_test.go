@@ -290,7 +290,7 @@ func testO6(t *testing.T, l *Loop) {
 	serve(t, l, func(ev Event) {
 		switch ev := ev.(type) {
 		case Accepted:
-			ev.Stream.Abort()
+			ev.Stream.Close()
 			select {
 			case accepted <- true:
 			default:
