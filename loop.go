@@ -706,7 +706,8 @@ func (l *Loop) Err() error {
 }
 
 // Close ends the loop and all its sources at once: descriptors are closed and
-// what is unsent or undelivered is dropped. See Shutdown for the gentle way. A
+// what is unsent or undelivered is dropped; a peer that does not get all that was
+// written gets a reset. See Shutdown for the gentle way. A
 // range ends, and the channel of Events or Batches is closed, before the next
 // message. What streams have received stays readable.
 //

@@ -530,8 +530,9 @@ func (s *Stream) failed(op string, err error) (bits pending) {
 // release lets go of all that the stream has but its input. mu is held.
 func (s *Stream) release(reset bool) {
 	if t := s.transport; t != nil {
+		short := s.out.n > 0 // the peer must not take what it got for all
 		s.retreat()
-		t.close(reset)
+		t.close(reset || short)
 	}
 }
 
@@ -952,7 +953,8 @@ func (s *Stream) CloseWrite() error {
 
 // Close ends the stream gracefully and returns at once: what was written is sent,
 // then the peer is told, then its input is discarded until it has finished as
-// well. Config.Linger bounds all of this, after which the rest is dropped. A
+// well. Config.Linger bounds all of this, after which the rest is dropped, and
+// the peer told so by a reset. A
 // stream whose peer has finished, and that has nothing to send, is released
 // before Close returns.
 //
