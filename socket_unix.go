@@ -107,11 +107,7 @@ func netAddr(sa syscall.Sockaddr) net.Addr {
 func addrPort6(ip [16]byte, zone uint32, port uint16) netip.AddrPort {
 	a := netip.AddrFrom16(ip).Unmap()
 	if zone != 0 && a.Is6() {
-		name := itoa(int(zone))
-		if i, err := net.InterfaceByIndex(int(zone)); err == nil {
-			name = i.Name
-		}
-		a = a.WithZone(name)
+		a = a.WithZone(zones.name(int(zone)))
 	}
 	return netip.AddrPortFrom(a, port)
 }

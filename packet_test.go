@@ -1,0 +1,843 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix
+
+package evchan
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// listenPacket returns a packet connection on an address of its own.
+func listenPacket(t testing.TB, l *Loop, network string) *PacketConn {
+	t.Helper()
+	address := map[string]string{"udp": ":0", "udp4": "127.0.0.1:0", "udp6": "[::1]:0"}[network]
+	if network == "unixgram" {
+		address = filepath.Join(shortDir(t), "s")
+	}
+	c, err := l.ListenPacket(network, address)
+	if err != nil {
+		if network == "udp6" {
+			t.Skip("no IPv6 here: ", err)
+		}
+		t.Fatal(err)
+	}
+	return c
+}
+
+// shortDir returns a new directory whose name leaves room in a Unix socket's.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// localPort returns the address of c, on this host.
+func localPort(c *PacketConn) netip.AddrPort {
+	a := c.LocalAddr().(*net.UDPAddr).AddrPort()
+	if a.Addr().IsUnspecified() {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port())
+	}
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// sendTo sends a datagram to c from src, which may be of another kind of program.
+func sendTo(t testing.TB, src interface {
+	WriteTo([]byte, net.Addr) (int, error)
+}, c *PacketConn, data string) {
+	t.Helper()
+	addr := c.LocalAddr()
+	if _, ok := addr.(*net.UDPAddr); ok {
+		addr = net.UDPAddrFromAddrPort(localPort(c))
+	}
+	if n, err := src.WriteTo([]byte(data), addr); n != len(data) || err != nil {
+		t.Fatalf("sending %q gives %d, %v", data, n, err)
+	}
+}
+
+// nextPackets waits for a Packets of c.
+func nextPackets(t testing.TB, l *Loop, c *PacketConn) {
+	t.Helper()
+	ev, ok := l.Poll(10 * time.Second)
+	if !ok || ev != Event(Packets{c}) {
+		t.Fatalf("got %v; want a Packets", ev)
+	}
+}
+
+// mustRead reads a datagram that has to be there.
+func mustRead(t testing.TB, c *PacketConn, want string) net.Addr {
+	t.Helper()
+	p := make([]byte, 1<<16)
+	n, from, err := c.ReadFrom(p)
+	if err != nil || string(p[:n]) != want {
+		t.Fatalf("read %q, %v; want %q", p[:min(n, 100)], err, want)
+	}
+	return from
+}
+
+// mustBlock checks that there is nothing to be read.
+func mustBlock(t testing.TB, c *PacketConn) {
+	t.Helper()
+	if n, from, err := c.ReadFromAddrPort(make([]byte, 10)); n != 0 || from.IsValid() || err != ErrWouldBlock {
+		t.Fatalf("read %d, %v, %v; want ErrWouldBlock", n, from, err)
+	}
+}
+
+// packetNetworks are the networks that the tests of PacketConn run on. With
+// "/direct", reads go to the kernel one by one, as they do on systems that have no
+// better way.
+var packetNetworks = []string{"udp", "udp4", "udp6", "unixgram", "udp4/direct"}
+
+// onPackets runs each test on each method and network.
+func onPackets(t *testing.T, conf Config, tests map[string]func(*testing.T, *Loop, func() *PacketConn)) {
+	all := make(map[string]func(*testing.T, *Loop))
+	for name, test := range tests {
+		for _, network := range packetNetworks {
+			all[name+"/"+network] = func(t *testing.T, l *Loop) {
+				name, direct := strings.CutSuffix(network, "/direct")
+				test(t, l, func() *PacketConn {
+					c := listenPacket(t, l, name)
+					c.direct = c.direct || direct
+					return c
+				})
+			}
+		}
+	}
+	onMethods(t, conf, all)
+}
+
+func TestPacketConn(t *testing.T) {
+	onPackets(t, Config{Priorities: 2}, map[string]func(*testing.T, *Loop, func() *PacketConn){
+		"PingPong":           testPacketPingPong,
+		"SeveralSenders":     testPacketSenders,
+		"TruncatedIsTold":    testPacketTruncated,
+		"EmptyIsADatagram":   testPacketEmpty,
+		"LargestFits":        testPacketLargest,
+		"OneReadAMessage":    testPacketOneRead,
+		"UnreadIsNoNews":     testPacketUnread,
+		"ReadAllEndsIt":      testPacketReadAll,
+		"ReadsBeforeMessage": testPacketReadsFirst,
+		"TakenBack":          testPacketTakenBack,
+		"PauseResume":        testPacketPause,
+		"CloseWithUnread":    testPacketCloseUnread,
+		"UseAfterClose":      testPacketAfterClose,
+		"LoopCloses":         testPacketLoopCloses,
+		"ManyInOrder":        testPacketManyInOrder,
+		"WriteBatch":         testPacketWriteBatch,
+		"WritesFromMany":     testPacketWritesFromMany,
+		"ReadsFromMany":      testPacketReadsFromMany,
+		"Notify":             testPacketNotify,
+		"Priority":           testPacketPriority,
+		"Introspection":      testPacketIntrospection,
+		"File":               testPacketFile,
+		"IdleHoldsNothing":   testPacketIdle,
+	})
+}
+
+func testPacketPingPong(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	for i := range 50 {
+		ping, pong := fmt.Sprint("ping", i), fmt.Sprint("pong", i)
+		sendTo(t, a, b, ping)
+		nextPackets(t, l, b)
+		from := mustRead(t, b, ping)
+		mustBlock(t, b)
+		if _, err := b.WriteTo([]byte(pong), from); err != nil {
+			t.Fatal(err)
+		}
+		nextPackets(t, l, a)
+		if from := mustRead(t, a, pong); from.Network() != b.LocalAddr().Network() {
+			t.Errorf("from %v of %s", from, from.Network())
+		}
+		mustBlock(t, a)
+	}
+	noMessage(t, l)
+}
+
+func testPacketSenders(t *testing.T, l *Loop, open func() *PacketConn) {
+	c := open()
+	senders := make(map[string]*PacketConn)
+	for i := range 5 {
+		s := open()
+		data := fmt.Sprint("from ", i)
+		senders[data] = s
+		sendTo(t, s, c, data)
+	}
+	nextPackets(t, l, c)
+	p := make([]byte, 100)
+	for range senders {
+		n, from, err := c.ReadFrom(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := senders[string(p[:n])]
+		want := s.LocalAddr().String()
+		if _, ok := s.LocalAddr().(*net.UDPAddr); ok {
+			want = localPort(s).String()
+		}
+		if from.String() != want {
+			t.Errorf("%q comes from %v; want %s", p[:n], from, want)
+		}
+	}
+	mustBlock(t, c)
+}
+
+func testPacketTruncated(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	for _, c := range []struct {
+		size int
+		want error
+	}{{0, io.ErrShortBuffer}, {3, io.ErrShortBuffer}, {10, nil}, {11, nil}} {
+		sendTo(t, a, b, "0123456789")
+		sendTo(t, a, b, "next")
+		nextPackets(t, l, b)
+		p := make([]byte, c.size)
+		n, from, err := b.ReadFrom(p)
+		if n != min(c.size, 10) || err != c.want || string(p[:n]) != "0123456789"[:n] || from == nil {
+			t.Errorf("with room for %d: %d, %v, %v", c.size, n, from, err)
+		}
+		mustRead(t, b, "next")
+		mustBlock(t, b)
+	}
+}
+
+func testPacketEmpty(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	for _, p := range [][]byte{nil, {1}, nil} {
+		sendTo(t, a, b, "")
+		nextPackets(t, l, b)
+		if n, from, err := b.ReadFrom(p); n != 0 || from == nil || err != nil {
+			t.Errorf("an empty one gives %d, %v, %v", n, from, err)
+		}
+		mustBlock(t, b)
+	}
+	if st := l.Stats(); st.BytesIn != 0 || st.BytesOut != 0 {
+		t.Errorf("Stats: %+v", st)
+	}
+}
+
+func testPacketLargest(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	size := 65507 // UDP over IPv4
+	if b.LocalAddr().Network() == "unixgram" {
+		size = 150_000
+	}
+	data := string(pattern(size))
+	addr := b.LocalAddr()
+	if addr.Network() == "udp" {
+		addr = net.UDPAddrFromAddrPort(localPort(b))
+	}
+	if _, err := a.WriteTo([]byte(data), addr); err != nil {
+		if errors.Is(err, syscall.EMSGSIZE) && runtime.GOOS != "linux" {
+			t.Skip("the system's own limit is lower: ", err)
+		}
+		t.Fatal(err)
+	}
+	nextPackets(t, l, b)
+	p := make([]byte, size+1)
+	if n, _, err := b.ReadFrom(p); n != size || err != nil || string(p[:n]) != data {
+		t.Errorf("got %d, %v", n, err)
+	}
+	n, err := a.WriteTo(make([]byte, 10<<20), addr)
+	var op *net.OpError
+	if n != 0 || !errors.Is(err, syscall.EMSGSIZE) || !errors.As(err, &op) || op.Op != "write" || op.Addr.String() != addr.String() {
+		t.Errorf("one that is too large gives %d, %v", n, err)
+	}
+}
+
+// A program that reads one datagram a message gets them all.
+func testPacketOneRead(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	const count = 9 // an unread queue of more than 10 blocks a unixgram sender on some systems
+	for i := range count {
+		sendTo(t, a, b, fmt.Sprint(i))
+	}
+	for i := range count {
+		nextPackets(t, l, b)
+		mustRead(t, b, fmt.Sprint(i))
+	}
+	noMessage(t, l)
+	mustBlock(t, b)
+}
+
+// Whoever reads nothing is not told again and again.
+func testPacketUnread(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	sendTo(t, a, b, "1")
+	sendTo(t, a, b, "2")
+	nextPackets(t, l, b)
+	noMessage(t, l)
+	mustRead(t, b, "1")
+	nextPackets(t, l, b)
+	noMessage(t, l)
+	mustRead(t, b, "2")
+	noMessage(t, l)
+	sendTo(t, a, b, "3")
+	nextPackets(t, l, b)
+	mustRead(t, b, "3")
+}
+
+func testPacketReadAll(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	for range 20 {
+		for i := range 5 {
+			sendTo(t, a, b, fmt.Sprint(i))
+		}
+		nextPackets(t, l, b)
+		for i := range 5 {
+			mustRead(t, b, fmt.Sprint(i))
+		}
+		noMessage(t, l)
+	}
+}
+
+// A read need not wait for the first message.
+func testPacketReadsFirst(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	sendTo(t, a, b, "1")
+	mustRead(t, b, "1")
+	noMessage(t, l)
+	mustBlock(t, b)
+	sendTo(t, a, b, "2")
+	nextPackets(t, l, b)
+	mustRead(t, b, "2")
+}
+
+// A Packets that was not received is taken back by reading all, and by Close.
+func testPacketTakenBack(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	events := l.Events()
+	for i := range 50 {
+		sendTo(t, a, b, "1")
+		sendTo(t, a, b, "2")
+		for !b.offeredNow() {
+			runtime.Gosched()
+		}
+		mustRead(t, b, "1")
+		for !b.offeredNow() { // the rest is still there
+			runtime.Gosched()
+		}
+		if i%5 == 4 {
+			b.Pause()
+		} else {
+			mustRead(t, b, "2")
+		}
+		select {
+		case ev := <-events:
+			t.Fatalf("unexpected %v", ev)
+		default:
+		}
+		if i%5 == 4 {
+			b.Resume()
+			if ev := <-events; ev != Event(Packets{b}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			mustRead(t, b, "2")
+		}
+	}
+	sendTo(t, a, b, "1")
+	for !b.offeredNow() {
+		runtime.Gosched()
+	}
+	b.Close()
+	select {
+	case ev := <-events:
+		t.Fatalf("unexpected %v", ev)
+	default:
+	}
+}
+
+func testPacketPause(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	b.Pause()
+	sendTo(t, a, b, "1")
+	noMessage(t, l)
+	b.Resume()
+	nextPackets(t, l, b)
+	mustRead(t, b, "1")
+	b.Pause()
+	sendTo(t, a, b, "2")
+	sendTo(t, a, b, "3")
+	noMessage(t, l)
+	mustRead(t, b, "2") // reading works, if one wants to
+	noMessage(t, l)
+	b.Resume()
+	nextPackets(t, l, b)
+	mustRead(t, b, "3")
+	noMessage(t, l)
+	b.Pause()
+	b.Resume()
+	noMessage(t, l)
+	sendTo(t, a, b, "4")
+	nextPackets(t, l, b)
+	b.Pause() // with something unread in memory
+	b.Resume()
+	nextPackets(t, l, b)
+	mustRead(t, b, "4")
+	noMessage(t, l)
+}
+
+func testPacketCloseUnread(t *testing.T, l *Loop, open func() *PacketConn) {
+	before := openDescriptors()
+	a, b := open(), open()
+	for i := range 5 {
+		sendTo(t, a, b, fmt.Sprint(i))
+	}
+	nextPackets(t, l, b)
+	mustRead(t, b, "0")
+	a.Close()
+	b.Close()
+	noMessage(t, l)
+	if _, _, err := b.ReadFromAddrPort(make([]byte, 9)); err != ErrClosed {
+		t.Errorf("a read gives %v", err)
+	}
+	if n := l.Stats().Sources; n != 0 {
+		t.Errorf("%d live sources are left", n)
+	}
+	if n := openDescriptors(); n > before {
+		t.Errorf("%d descriptors are open, were %d", n, before)
+	}
+}
+
+// checkClosed checks that each method says that c is closed.
+func checkClosed(t *testing.T, c *PacketConn) {
+	t.Helper()
+	p := make([]byte, 9)
+	read := func(_ int, _ net.Addr, err error) error { return err }
+	readPort := func(_ int, _ netip.AddrPort, err error) error { return err }
+	write := func(_ int, err error) error { return err }
+	to := netip.MustParseAddrPort("127.0.0.1:9")
+	for name, err := range map[string]error{
+		"ReadFrom":         read(c.ReadFrom(p)),
+		"ReadFromAddrPort": readPort(c.ReadFromAddrPort(p)),
+		"WriteTo":          write(c.WriteTo(p, c.LocalAddr())),
+		"WriteTo nothing":  write(c.WriteTo(p, nil)),
+		"WriteToAddrPort":  write(c.WriteToAddrPort(p, to)),
+		"WriteBatch":       write(c.WriteBatch([]Datagram{{Data: p, NetAddr: c.LocalAddr()}})),
+		"File":             func() error { _, err := c.File(); return err }(),
+	} {
+		if err != ErrClosed {
+			t.Errorf("%s gives %v", name, err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Errorf("Close gives %v", err)
+	}
+	c.Pause()
+	c.Resume()
+	c.SetPriority(0)
+	c.Notify(nil)
+	if c.LocalAddr() == nil || c.dump() == "" || (Packets{c}).String() == "" {
+		t.Error("it does not answer")
+	}
+}
+
+func testPacketAfterClose(t *testing.T, l *Loop, open func() *PacketConn) {
+	c := open()
+	path := ""
+	if u, ok := c.LocalAddr().(*net.UnixAddr); ok {
+		path = u.Name
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+	c.Close()
+	checkClosed(t, c)
+	if path != "" {
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the file is still there: %v", err)
+		}
+	}
+	again, err := l.ListenPacket(c.LocalAddr().Network(), c.LocalAddr().String())
+	if err != nil {
+		t.Fatalf("the address cannot be used again: %v", err)
+	}
+	again.Close()
+	noMessage(t, l)
+	if n := l.Stats().Sources; n != 0 {
+		t.Errorf("%d live sources are left", n)
+	}
+}
+
+func testPacketLoopCloses(t *testing.T, l *Loop, open func() *PacketConn) {
+	before := openDescriptors()
+	a, b, c := open(), open(), open()
+	sendTo(t, a, b, "x")
+	nextPackets(t, l, b)
+	c.Pause() // not live, but open
+	l.Close()
+	for _, c := range []*PacketConn{a, b, c} {
+		checkClosed(t, c)
+	}
+	if n := openDescriptors(); n > before {
+		t.Errorf("%d descriptors are open, were %d", n, before)
+	}
+	if _, err := l.ListenPacket("udp", ":0"); err != ErrClosed {
+		t.Errorf("ListenPacket gives %v", err)
+	}
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	if _, err := l.WrapPacketConn(pc); err != ErrClosed {
+		t.Errorf("WrapPacketConn gives %v", err)
+	}
+}
+
+// More datagrams than a batch has come in their order, however they are read.
+func testPacketManyInOrder(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	count := 10_000
+	if raceEnabled || testing.Short() {
+		count = 2_000
+	}
+	p, q := make([]byte, 100), make([]byte, 8)
+	sent, got, style := 0, 0, 0
+	for got < count {
+		// No more under way than the kernel holds.
+		for sent < count && sent-got < 100 {
+			binary.BigEndian.PutUint64(q, uint64(sent))
+			addr := b.LocalAddr()
+			if addr.Network() == "udp" {
+				addr = net.UDPAddrFromAddrPort(localPort(b))
+			}
+			if _, err := a.WriteTo(q, addr); err == ErrWouldBlock {
+				break // full at the other end; there is something to read then
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			sent++
+		}
+		nextPackets(t, l, b)
+		style = (style + 1) % 40
+		for i := 0; i <= style; i++ { // up to more than a batch
+			n, _, err := b.ReadFrom(p)
+			if err == ErrWouldBlock {
+				break
+			}
+			if err != nil || n != 8 || binary.BigEndian.Uint64(p) != uint64(got) {
+				t.Fatalf("got %x, %v; want number %d", p[:n], err, got)
+			}
+			got++
+		}
+	}
+	noMessage(t, l)
+	if st := l.Stats(); st.BytesIn != uint64(8*count) || st.BytesOut != uint64(8*count) {
+		t.Errorf("Stats: %+v", st)
+	}
+}
+
+func testPacketWriteBatch(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	unixgram := b.LocalAddr().Network() == "unixgram"
+	good := Datagram{NetAddr: b.LocalAddr()}
+	bad := Datagram{NetAddr: &net.UnixAddr{Name: "/nowhere/at/all", Net: "unixgram"}}
+	badIs := error(syscall.ENOENT)
+	if !unixgram {
+		good = Datagram{Addr: localPort(b)}
+		bad = Datagram{Addr: localPort(b), Data: make([]byte, 1<<20)}
+		badIs = syscall.EMSGSIZE
+	}
+	// read reads what there must be.
+	read := func(first, end int) {
+		t.Helper()
+		for first < end {
+			nextPackets(t, l, b)
+			for ; first < end; first++ {
+				p := make([]byte, 9)
+				n, _, err := b.ReadFrom(p)
+				if err == ErrWouldBlock {
+					break
+				}
+				if err != nil || string(p[:n]) != fmt.Sprint(first) {
+					t.Fatalf("got %q, %v; want %d", p[:n], err, first)
+				}
+			}
+		}
+	}
+	var ds []Datagram
+	for i := range 50 {
+		d := good
+		d.Data = []byte(fmt.Sprint(i))
+		ds = append(ds, d)
+	}
+	for sent := 0; sent < len(ds); {
+		n, err := a.WriteBatch(ds[sent:])
+		if err != nil && err != ErrWouldBlock || n == 0 || err == nil && n != len(ds)-sent {
+			t.Fatalf("WriteBatch gives %d, %v", n, err)
+		}
+		read(sent, sent+n)
+		sent += n
+	}
+	if n, err := a.WriteBatch(nil); n != 0 || err != nil {
+		t.Errorf("an empty batch gives %d, %v", n, err)
+	}
+
+	// An error is told with the datagram that it is about, and hides no other.
+	wrong := Datagram{Addr: netip.AddrPortFrom(netip.IPv6LinkLocalAllNodes().WithZone("nosuchzone"), 9)}
+	for _, at := range []int{0, 3, 9} {
+		for name, c := range map[string]struct {
+			bad Datagram
+			is  error
+		}{"kernel": {bad, badIs}, "argument": {wrong, nil}, "missing": {Datagram{}, errNoTarget}} {
+			ds := append([]Datagram(nil), ds[:10]...)
+			ds[at] = c.bad
+			n, err := a.WriteBatch(ds)
+			var op *net.OpError
+			if n != at || !errors.As(err, &op) || c.is != nil && !errors.Is(err, c.is) {
+				t.Errorf("%s error at %d: WriteBatch gives %d, %v", name, at, n, err)
+			}
+			read(0, at)
+			n, err = a.WriteBatch(ds[at+1:])
+			if n != 9-at || err != nil {
+				t.Errorf("%s error at %d: then WriteBatch gives %d, %v", name, at, n, err)
+			}
+			read(at+1, 10)
+		}
+	}
+}
+
+func testPacketWritesFromMany(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	const writers, writes = 8, 200
+	addr := b.LocalAddr()
+	if addr.Network() == "udp" {
+		addr = net.UDPAddrFromAddrPort(localPort(b))
+	}
+	var under atomic.Int32 // sent and not read: no more than the kernel holds
+	var wg sync.WaitGroup
+	for i := range writers {
+		wg.Go(func() {
+			for j := 0; j < writes; {
+				if under.Load() > 100 {
+					runtime.Gosched()
+					continue
+				}
+				_, err := a.WriteTo([]byte{byte(i), byte(j)}, addr)
+				switch err {
+				case nil:
+					under.Add(1)
+					j++
+				case ErrWouldBlock:
+					runtime.Gosched()
+				default:
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	next := make([]byte, writers)
+	p := make([]byte, 9)
+	for got := 0; got < writers*writes; {
+		nextPackets(t, l, b)
+		for {
+			n, _, err := b.ReadFrom(p)
+			if err == ErrWouldBlock {
+				break
+			}
+			if err != nil || n != 2 || p[1] != next[p[0]] {
+				t.Fatalf("got %x, %v", p[:n], err)
+			}
+			next[p[0]]++
+			got++
+			under.Add(-1)
+		}
+	}
+	wg.Wait()
+}
+
+// Several goroutines that are told by Events read, and each datagram goes to
+// one.
+func testPacketReadsFromMany(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	const readers, count = 4, 1000
+	var got [count]atomic.Int32
+	var read atomic.Int32
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	for i := range readers {
+		wg.Go(func() {
+			p := make([]byte, 9)
+			for {
+				select {
+				case <-done:
+					return
+				case <-l.Events():
+				}
+				for range 1 + 10*i {
+					n, _, err := b.ReadFrom(p)
+					if err == ErrWouldBlock {
+						break
+					}
+					if err != nil || n != 2 {
+						t.Error(n, err)
+						break
+					}
+					got[binary.BigEndian.Uint16(p)].Add(1)
+					if read.Add(1) == count {
+						close(done)
+					}
+				}
+			}
+		})
+	}
+	addr := b.LocalAddr()
+	if addr.Network() == "udp" {
+		addr = net.UDPAddrFromAddrPort(localPort(b))
+	}
+	for i := 0; i < count; {
+		if i-int(read.Load()) > 100 {
+			runtime.Gosched()
+			continue
+		}
+		_, err := a.WriteTo([]byte{byte(i >> 8), byte(i)}, addr)
+		if err == ErrWouldBlock {
+			runtime.Gosched()
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		i++
+	}
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Errorf("%d of %d were read", read.Load(), count)
+		close(done)
+	}
+	wg.Wait()
+	for i := range got {
+		if n := got[i].Load(); n != 1 {
+			t.Errorf("number %d was read %d times", i, n)
+		}
+	}
+}
+
+func testPacketNotify(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	c := make(chan Event)
+	b.Notify(c)
+	l.Events()
+	for range 20 {
+		sendTo(t, a, b, "1")
+		if ev := <-c; ev != Event(Packets{b}) {
+			t.Fatalf("unexpected %v", ev)
+		}
+		mustRead(t, b, "1")
+	}
+	b.Notify(nil)
+	sendTo(t, a, b, "2")
+	if ev := <-l.Events(); ev != Event(Packets{b}) {
+		t.Fatalf("unexpected %v", ev)
+	}
+}
+
+func testPacketPriority(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	b.SetPriority(0)
+	tr := l.Trigger() // lane 1
+	tr.Fire()
+	sendTo(t, a, b, "1")
+	l.turn(10 * time.Second)
+	nextPackets(t, l, b)
+	if ev, ok := l.Poll(0); !ok || ev != Event(Fired{tr}) {
+		t.Errorf("got %v", ev)
+	}
+}
+
+func testPacketIntrospection(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	if b.Loop() != l || (Packets{b}).Source() != Source(b) {
+		t.Error("it does not know where it belongs")
+	}
+	sendTo(t, a, b, "abc")
+	l.turn(10 * time.Second)
+	var dump bytes.Buffer
+	if err := l.Dump(&dump); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"packetconn prio=1 pending=- state=open fd=", " local=" + quote(b.LocalAddr().String()) + " remote=-"} {
+		if !strings.Contains(dump.String(), want) {
+			t.Errorf("the dump has no %q:\n%s", want, dump.String())
+		}
+	}
+	nextPackets(t, l, b)
+	mustRead(t, b, "abc")
+	if st := l.Stats(); st.Sources != 2 || st.Messages["Packets"] != 1 || st.BytesIn != 3 || st.BytesOut != 3 {
+		t.Errorf("Stats: %+v", st)
+	}
+	a.Pause()
+	b.Pause()
+	if st := l.Stats(); st.Sources != 0 {
+		t.Errorf("paused: %d live sources", st.Sources)
+	}
+	if s := (Packets{b}).String(); s != "Packets packetconn "+b.LocalAddr().String() {
+		t.Errorf("String is %q", s)
+	}
+}
+
+func testPacketFile(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	f, err := b.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	pc, err := net.FilePacketConn(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	if err := pc.(interface{ SetReadBuffer(int) error }).SetReadBuffer(1 << 20); err != nil {
+		t.Error(err)
+	}
+	sendTo(t, a, b, "1") // the socket is still non-blocking, and here
+	nextPackets(t, l, b)
+	mustRead(t, b, "1")
+	mustBlock(t, b)
+}
+
+func testPacketIdle(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b := open(), open()
+	for range 3 {
+		sendTo(t, a, b, "1")
+		nextPackets(t, l, b)
+		mustRead(t, b, "1")
+		b.mu.Lock()
+		if b.batch != nil {
+			t.Error("an idle connection holds a buffer")
+		}
+		b.mu.Unlock()
+		turns := l.Stats().Turns
+		noMessage(t, l)
+		if ev, ok := l.Poll(time.Millisecond); ok {
+			t.Errorf("unexpected %v", ev)
+		}
+		if n := l.Stats().Turns - turns; n > 8 {
+			t.Errorf("%d turns with nothing to do", n)
+		}
+	}
+}
