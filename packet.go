@@ -146,9 +146,11 @@ func (l *Loop) WrapPacketConn(conn net.PacketConn) (*PacketConn, error) {
 	var nc net.Conn
 	switch c := conn.(type) {
 	case *net.UDPConn:
-		nc = c
+		if c != nil {
+			nc = c
+		}
 	case *net.UnixConn:
-		if c.LocalAddr().Network() == "unixgram" {
+		if c != nil && c.LocalAddr().Network() == "unixgram" {
 			nc = c
 		}
 	}
@@ -218,9 +220,9 @@ func (c *PacketConn) RemoteAddr() net.Addr { return c.remote }
 // families. If p is too small, the rest of the datagram is dropped, and the error is
 // io.ErrShortBuffer with n == len(p). An empty datagram gives 0 and a nil error.
 //
-// If there is no datagram it returns ErrWouldBlock, and a [Packets] will come
-// when there is; after Close, of the loop as well, ErrClosed. Other errors are a
-// *net.OpError.
+// If there is no datagram, as far as the loop has seen, it returns ErrWouldBlock, and
+// a [Packets] will come when there is; after Close, of the loop as well,
+// ErrClosed. Other errors are a *net.OpError.
 //
 // On a unixgram socket the address is the zero AddrPort; ReadFrom gives it.
 func (c *PacketConn) ReadFromAddrPort(p []byte) (n int, from netip.AddrPort, err error) {
@@ -250,7 +252,9 @@ func (c *PacketConn) receive(p []byte) (n int, from packetAddr, err error) {
 	}
 	if c.known.Load() == 0 {
 		if !c.more.Load() {
-			return 0, from, ErrWouldBlock // and what comes will be reported
+			// The kernel had nothing more when it was asked last, and what has
+			// come since then will be reported. It need not be asked again.
+			return 0, from, ErrWouldBlock
 		}
 		if !c.direct {
 			c.look()

@@ -62,9 +62,11 @@ func newPacketBatch() *packetBatch {
 	return b
 }
 
-// free recycles b.
+// free recycles b, with what is unread.
 func (b *packetBatch) free() {
-	b.n, b.at = 0, 0
+	for b.n > 0 {
+		b.next() // which makes the slot ready for another datagram
+	}
 	packetBatchPool.Put(b)
 }
 
@@ -95,7 +97,7 @@ func (b *packetBatch) next() ([]byte, netip.AddrPort) {
 	b.n--
 	h := &b.hdrs[i]
 	from := sockaddrIP((*unix.RawSockaddr)(unsafe.Pointer(&b.names[i])), h.hdr.Namelen)
-	h.hdr.Namelen = unix.SizeofSockaddrInet6 // the kernel has changed it
+	h.hdr.Namelen = unix.SizeofSockaddrInet6 // how much room there is: the kernel has changed it
 	return b.buf[i*packetSlot:][:h.len], from
 }
 
@@ -138,9 +140,13 @@ func sysSendTo(fd sysFD, p []byte, to *packetAddr) error {
 	if err != nil {
 		return err
 	}
+	name := unsafe.Pointer(&sa)
+	if size == 0 {
+		name = nil
+	}
 	for {
 		_, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
-			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, uintptr(unsafe.Pointer(&sa)), uintptr(size))
+			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, uintptr(name), uintptr(size))
 		if e == 0 {
 			return nil
 		}
