@@ -58,9 +58,8 @@ type PacketConn struct {
 	// failing means that the poller has reported an error that no call has met with.
 	failing atomic.Bool
 
-	// coming means that a Packets is pending, or that prepare will decide about one.
-	// If it is false, there is none pending.
-	coming atomic.Bool
+	// coming tells what becomes of the next Packets: one of the constants below.
+	coming atomic.Int32
 
 	// To change fd, mu and sendMu are held; to use it, one of them.
 	sendMu sync.RWMutex // taken after mu
@@ -77,6 +76,13 @@ type PacketConn struct {
 	paused bool
 	ended  bool
 }
+
+// What PacketConn.coming tells.
+const (
+	packetsNone     = iota // there is none pending
+	packetsDue             // prepare will decide whether there is to be one
+	packetsPromised        // prepare has decided so, and it has not been received
+)
 
 // A packetAddr is where a datagram comes from or goes to, in the form of the
 // system's calls. The zero value stands for a peer that is known to the kernel or
@@ -353,21 +359,21 @@ func (c *PacketConn) look() {
 // settle sees to it, after something was read, that a Packets comes again if there
 // is more, and is taken back if there is not. mu is held.
 func (c *PacketConn) settle() {
-	if c.known.Load() == 0 && c.more.Load() && c.coming.Load() {
+	coming := c.coming.Load()
+	if coming == packetsPromised && c.known.Load() == 0 && c.more.Load() {
 		c.look() // it has to be known whether what was promised is true
 	}
 	switch left := c.known.Load() > 0 || c.more.Load(); {
-	case left == c.coming.Load():
-	case left:
+	case left && coming == packetsNone:
 		l := c.lock()
 		if !c.paused && !c.ended {
-			c.coming.Store(true)
+			c.coming.Store(packetsDue)
 			l.enqueue(&c.source, input)
 		}
 		l.unlock()
-	default:
+	case !left && coming == packetsPromised:
 		l := c.edit()
-		c.coming.Store(false)
+		c.coming.Store(packetsNone)
 		l.retract(&c.source, message)
 		l.unlock()
 	}
@@ -748,10 +754,10 @@ func (c *PacketConn) prepare(pending) pending {
 		c.look()
 	}
 	if c.known.Load() == 0 {
-		c.coming.Store(false)
+		c.coming.Store(packetsNone)
 		return 0
 	}
-	c.coming.Store(true)
+	c.coming.Store(packetsPromised)
 	return message
 }
 
@@ -763,7 +769,7 @@ func (c *PacketConn) confirm(bits pending) pending {
 	return bits
 }
 
-func (c *PacketConn) received(pending)    { c.coming.Store(false) }
+func (c *PacketConn) received(pending)    { c.coming.Store(packetsNone) }
 func (c *PacketConn) event(pending) Event { return Packets{c} }
 func (c *PacketConn) alive() bool         { return !c.ended && !c.paused }
 func (c *PacketConn) label() string       { return "packetconn " + addrString(c.local) }
