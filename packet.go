@@ -47,10 +47,6 @@ type PacketConn struct {
 	onlySix bool     // and for IPv6 alone; never changes
 	direct  bool     // reads go to the kernel, not through batch; never changes
 
-	// known is how many datagrams, or errors, are known to wait. If direct, 1
-	// means one or more. To change it, mu is held.
-	known atomic.Int32
-
 	// more means that the kernel may have something that is not known yet. Set by
 	// the loop when it is told so, and cleared before the kernel is asked.
 	more atomic.Bool
@@ -58,7 +54,9 @@ type PacketConn struct {
 	// failing means that the poller has reported an error that no call has met with.
 	failing atomic.Bool
 
-	// coming tells what becomes of the next Packets: one of the constants below.
+	// coming tells what becomes of the next Packets: one of the constants below. mu
+	// guards it, except that the loop notes with its own mu held that the message was
+	// received. To take a promise back, the loop's mu is held as well.
 	coming atomic.Int32
 
 	// To change fd, mu and sendMu are held; to use it, one of them.
@@ -68,6 +66,7 @@ type PacketConn struct {
 
 	// mu guards the following. It is taken before the loop's mu.
 	mu    sync.Mutex
+	known int          // how many datagrams, or errors, are known to wait; if direct, 1 means one or more
 	batch *packetBatch // not empty; nil: there is none
 	err   error        // a bare one, to be told after the datagrams of batch
 
@@ -81,7 +80,8 @@ type PacketConn struct {
 const (
 	packetsNone     = iota // there is none pending
 	packetsDue             // prepare will decide whether there is to be one
-	packetsPromised        // prepare has decided so, and it has not been received
+	packetsPromised        // prepare has decided so, and it has not been received, as far as the loop knows
+	packetsTouched         // as packetsPromised, and since then a read has left some
 )
 
 // A packetAddr is where a datagram comes from or goes to, in the form of the
@@ -256,7 +256,7 @@ func (c *PacketConn) receive(p []byte) (n int, from packetAddr, err error) {
 	if c.fd == noFD {
 		return 0, from, ErrClosed
 	}
-	if c.known.Load() == 0 {
+	if c.known == 0 {
 		if !c.more.Load() {
 			// The kernel had nothing more when it was asked last, and what has
 			// come since then will be reported. It need not be asked again.
@@ -272,7 +272,7 @@ func (c *PacketConn) receive(p []byte) (n int, from packetAddr, err error) {
 	case c.err != nil:
 		err = c.opError("read", "recvfrom", c.remote, c.err)
 		c.err = nil
-		c.known.Store(0)
+		c.known = 0
 	case c.direct:
 		n, from, err = c.receiveDirect(p)
 	default:
@@ -289,7 +289,7 @@ func (c *PacketConn) unbatch(p []byte) (n int, from packetAddr, err error) {
 	if n = copy(p, data); n < len(data) {
 		err = io.ErrShortBuffer
 	}
-	if c.known.Add(-1) == 0 || c.batch.n == 0 {
+	if c.known--; c.batch.n == 0 {
 		c.batch.free()
 		c.batch = nil
 	}
@@ -298,7 +298,7 @@ func (c *PacketConn) unbatch(p []byte) (n int, from packetAddr, err error) {
 
 // receiveDirect reads one datagram from the kernel. mu is held.
 func (c *PacketConn) receiveDirect(p []byte) (n int, from packetAddr, err error) {
-	c.known.Store(0)
+	c.known = 0
 	c.more.Store(false) // before the kernel is asked: what is reported from now on is news
 	n, from, cut, err := sysRecvFrom(c.fd, p)
 	switch err {
@@ -343,9 +343,9 @@ func (c *PacketConn) look() {
 		c.failing.Store(false)
 		c.more.Store(true)
 		c.err = err
-		c.known.Store(1)
+		c.known = 1
 	default:
-		c.known.Store(int32(n))
+		c.known = n
 		if full || c.failing.Load() {
 			// Also a batch that is not full may have been cut short by an
 			// error, which comes with the next call (recvmmsg(2)).
@@ -359,19 +359,23 @@ func (c *PacketConn) look() {
 // settle sees to it, after something was read, that a Packets comes again if there
 // is more, and is taken back if there is not. mu is held.
 func (c *PacketConn) settle() {
-	coming := c.coming.Load()
-	if coming == packetsPromised && c.known.Load() == 0 && c.more.Load() {
+	promised := c.coming.Load() >= packetsPromised
+	if promised && c.known == 0 && c.more.Load() {
 		c.look() // it has to be known whether what was promised is true
 	}
-	switch left := c.known.Load() > 0 || c.more.Load(); {
-	case left && coming == packetsNone:
+	left := c.known > 0 || c.more.Load()
+	switch {
+	case left && c.coming.CompareAndSwap(packetsPromised, packetsTouched):
+		// If it was received already, and this read came of it, there has to be
+		// another one: received will see.
+	case left && c.coming.Load() == packetsNone:
 		l := c.lock()
 		if !c.paused && !c.ended {
 			c.coming.Store(packetsDue)
 			l.enqueue(&c.source, input)
 		}
 		l.unlock()
-	case !left && coming == packetsPromised:
+	case !left && promised:
 		l := c.edit()
 		c.coming.Store(packetsNone)
 		l.retract(&c.source, message)
@@ -717,7 +721,7 @@ func (c *PacketConn) release() {
 		c.batch.free()
 		c.batch = nil
 	}
-	c.known.Store(0)
+	c.known = 0
 }
 
 func (c *PacketConn) abandon() {
@@ -750,10 +754,10 @@ func (c *PacketConn) prepare(pending) pending {
 	if c.fd == noFD {
 		return 0
 	}
-	if c.known.Load() == 0 && c.more.Load() {
+	if c.known == 0 && c.more.Load() {
 		c.look()
 	}
-	if c.known.Load() == 0 {
+	if c.known == 0 {
 		c.coming.Store(packetsNone)
 		return 0
 	}
@@ -761,22 +765,31 @@ func (c *PacketConn) prepare(pending) pending {
 	return message
 }
 
-// confirm is asked after prepare has let go of mu: somebody may have read meanwhile.
+// confirm is asked after prepare has let go of mu: whoever has read all meanwhile
+// has seen to coming.
 func (c *PacketConn) confirm(bits pending) pending {
-	if c.known.Load() == 0 || c.paused || c.ended {
+	if c.coming.Load() < packetsPromised || c.paused || c.ended {
 		return 0
 	}
 	return bits
 }
 
-func (c *PacketConn) received(pending)    { c.coming.Store(packetsNone) }
+// received sees to it that another Packets comes if a read was faster than this
+// call, and has left some.
+func (c *PacketConn) received(pending) {
+	if !c.coming.CompareAndSwap(packetsPromised, packetsNone) {
+		c.coming.Store(packetsDue)
+		c.pend |= input // whoever calls puts the source back into the queue
+	}
+}
+
 func (c *PacketConn) event(pending) Event { return Packets{c} }
 func (c *PacketConn) alive() bool         { return !c.ended && !c.paused }
 func (c *PacketConn) label() string       { return "packetconn " + addrString(c.local) }
 
 func (c *PacketConn) dump() string {
 	c.mu.Lock()
-	fd := c.fd
+	fd, known := c.fd, c.known
 	c.mu.Unlock()
 	l := c.lock()
 	defer l.mu.Unlock()
@@ -789,5 +802,5 @@ func (c *PacketConn) dump() string {
 	}
 	return "packetconn " + c.words() + " state=" + state + " fd=" + itoa(int(fd)) +
 		" local=" + quote(addrString(c.local)) + " remote=" + quote(addrString(c.remote)) +
-		" held=" + itoa(int(c.known.Load()))
+		" held=" + itoa(known)
 }
