@@ -363,22 +363,24 @@ func (c *PacketConn) settle() {
 	if promised && c.known == 0 && c.more.Load() {
 		c.look() // it has to be known whether what was promised is true
 	}
-	left := c.known > 0 || c.more.Load()
 	switch {
-	case left && c.coming.CompareAndSwap(packetsPromised, packetsTouched):
+	case promised && c.known == 0:
+		// If more is set, the loop was told of something just now, and prepare will
+		// be asked: that is no reason to keep the promise.
+		l := c.edit()
+		c.coming.Store(packetsNone)
+		l.retract(&c.source, message)
+		l.unlock()
+	case c.known == 0 && !c.more.Load():
+	case c.coming.CompareAndSwap(packetsPromised, packetsTouched):
 		// If it was received already, and this read came of it, there has to be
 		// another one: received will see.
-	case left && c.coming.Load() == packetsNone:
+	case c.coming.Load() == packetsNone:
 		l := c.lock()
 		if !c.paused && !c.ended {
 			c.coming.Store(packetsDue)
 			l.enqueue(&c.source, input)
 		}
-		l.unlock()
-	case !left && promised:
-		l := c.edit()
-		c.coming.Store(packetsNone)
-		l.retract(&c.source, message)
 		l.unlock()
 	}
 }
