@@ -96,23 +96,24 @@ type peerAddr struct {
 }
 
 // addr returns a as package net gives it.
-func (a *peerAddr) addr() net.Addr {
-	ip := netip.AddrFrom16(a.ip)
-	if a.size == 4 {
-		ip = netip.AddrFrom4([4]byte(a.ip[:4]))
+func (a peerAddr) addr() net.Addr { return net.TCPAddrFromAddrPort(a.addrPort()) }
+
+// addrPort returns a; the zero AddrPort if there is none.
+func (a peerAddr) addrPort() netip.AddrPort {
+	switch a.size {
+	case 4:
+		return addrPort(netip.AddrFrom4([4]byte(a.ip[:4])), 0, a.port)
+	case 16:
+		return addrPort(netip.AddrFrom16(a.ip), a.zone, a.port)
 	}
-	return net.TCPAddrFromAddrPort(addrPort(ip, a.zone, a.port))
+	return netip.AddrPort{}
 }
 
 // addrPort returns an address, with the zone's name if it has one, and port.
 func addrPort(ip netip.Addr, zone uint32, port uint16) netip.AddrPort {
 	ip = ip.Unmap()
 	if zone != 0 && ip.Is6() {
-		name := itoa(int(zone))
-		if i, err := net.InterfaceByIndex(int(zone)); err == nil {
-			name = i.Name
-		}
-		ip = ip.WithZone(name)
+		ip = ip.WithZone(zones.name(int(zone)))
 	}
 	return netip.AddrPortFrom(ip, port)
 }

@@ -83,12 +83,17 @@ func callEverything(t *testing.T, l *Loop, full chan Event) {
 		t.Error(err)
 		return
 	}
+	pc, err := l.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Error(err)
+		return
+	}
 	s, err := l.Dial("tcp", ln.Addr().String(), nil)
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	sources := []Source{tr, tm, w, ln, sig, s}
+	sources := []Source{tr, tm, w, ln, pc, sig, s}
 	for _, route := range []chan<- Event{nil, full} {
 		for _, src := range sources {
 			src.Notify(route)
@@ -105,6 +110,11 @@ func callEverything(t *testing.T, l *Loop, full chan Event) {
 		s.SetIdleTimeouts(time.Millisecond, time.Millisecond)
 		ln.Pause()
 		ln.Resume()
+		pc.WriteTo([]byte("x"), pc.LocalAddr())
+		pc.WriteTo([]byte("y"), pc.LocalAddr())
+		pc.ReadFrom(make([]byte, 1))
+		pc.Pause()
+		pc.Resume()
 		tr.Take()
 		tm.Take()
 		tm.Stop()

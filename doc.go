@@ -27,8 +27,8 @@ server:
 
 # Loops and events
 
-A [Loop] has sources: a [Stream], a [Listener], a [Watch], a [Timer], a
-[SignalWatch] or a [Trigger]. What happens to a source makes it stand in the
+A [Loop] has sources: a [Stream], a [Listener], a [PacketConn], a [Watch], a
+[Timer], a [SignalWatch] or a [Trigger]. What happens to a source makes it stand in the
 loop's queue, at most once, however much happens. When its turn comes it is asked
 for its next message, an [Event]. So nothing is dropped, and memory is bounded by
 the number of sources.
@@ -56,6 +56,17 @@ unread bytes stops reading until some are consumed, and one that holds
 Config.MaxOutput unsent bytes refuses more with [ErrFull]. io.Copy from one
 stream to another heeds both: the source is Readable again when the destination
 has drained, and its EOF comes last.
+
+# Datagrams
+
+[Loop.ListenPacket] returns a [PacketConn], for UDP or a Unix socket. [Packets] says
+that datagrams wait: once when some have come, and again after a read that has left
+some. So a program may read one for each message, or until [ErrWouldBlock], or, so
+that others have their turn under a flood, no more than so many. Reads take what the
+loop has fetched, on Linux by one system call for many; [PacketConn.WriteBatch] sends
+many by one. Datagrams that nobody reads, and those that the kernel does not take, get
+lost as on any network: a write that gives ErrWouldBlock has sent nothing, and no
+message tells when to try again.
 
 # Buffers
 

@@ -48,6 +48,12 @@ type Closed struct{ Stream *Stream }
 // which directions, which are paused until Resume.
 type TimedOut struct{ Stream *Stream }
 
+// Packets says that datagrams wait to be read from a packet connection, or an
+// error of its socket. It is sent when some have come, and again after a read
+// that has left some, so that reading one for each message is right, and reading
+// until ErrWouldBlock is faster.
+type Packets struct{ Conn *PacketConn }
+
 // AcceptFailed says that a listener could not accept, for want of descriptors,
 // say: [Listener.Err] tells. It is sent once for a row of failures. The
 // listener waits a while and tries again by itself.
@@ -78,6 +84,7 @@ const (
 	kindTimedOut
 	kindEOF
 	kindClosed
+	kindPackets
 	kindAcceptFailed
 	kindReady
 	kindTick
@@ -89,7 +96,7 @@ const (
 // kindNames has the name of each type, by its kind.
 var kindNames = [kinds]string{
 	"Accepted", "Connected", "Readable", "Drained", "TimedOut", "EOF", "Closed",
-	"AcceptFailed", "Ready", "Tick", "Signaled", "Fired",
+	"Packets", "AcceptFailed", "Ready", "Tick", "Signaled", "Fired",
 }
 
 func (Accepted) kind() eventKind     { return kindAccepted }
@@ -99,6 +106,7 @@ func (Drained) kind() eventKind      { return kindDrained }
 func (TimedOut) kind() eventKind     { return kindTimedOut }
 func (EOF) kind() eventKind          { return kindEOF }
 func (Closed) kind() eventKind       { return kindClosed }
+func (Packets) kind() eventKind      { return kindPackets }
 func (AcceptFailed) kind() eventKind { return kindAcceptFailed }
 func (Ready) kind() eventKind        { return kindReady }
 func (Tick) kind() eventKind         { return kindTick }
@@ -125,6 +133,9 @@ func (e EOF) Source() Source { return e.Stream }
 
 // Source returns the stream.
 func (e Closed) Source() Source { return e.Stream }
+
+// Source returns the packet connection.
+func (e Packets) Source() Source { return e.Conn }
 
 // Source returns the listener.
 func (e AcceptFailed) Source() Source { return e.Listener }
@@ -166,6 +177,9 @@ func (e Closed) String() string {
 	}
 	return describe(e)
 }
+
+// String returns the name of the message and of its packet connection.
+func (e Packets) String() string { return describe(e) }
 
 // String returns the name of the message and of its listener, with the reason.
 func (e AcceptFailed) String() string {

@@ -13,8 +13,8 @@ import (
 // Sources returns an iterator over the sources that are live when the range
 // begins, each once, in no particular order. Live is what can send a message
 // without another call of the user's: a running timer, an armed watch, a
-// signal watch, a listener that is not paused, a stream that is open or closing,
-// and whatever has a message that was not received yet.
+// signal watch, a listener or packet connection that is not paused, a stream that
+// is open or closing, and whatever has a message that was not received yet.
 func (l *Loop) Sources() iter.Seq[Source] {
 	return func(yield func(Source) bool) {
 		l.mu.Lock()
@@ -52,8 +52,8 @@ type Stats struct {
 	Polls    uint64            // times the kernel was asked what is ready: once a turn
 	Wakeups  uint64            // polls that could wait, and so ended a wait
 	Messages map[string]uint64 // messages received, by the name of their type
-	BytesIn  uint64            // bytes that streams have read
-	BytesOut uint64            // bytes that streams have written to the kernel
+	BytesIn  uint64            // bytes that streams and packet connections have read
+	BytesOut uint64            // bytes that they have written to the kernel
 	Sources  int               // live sources now
 	Queue    int               // sources that wait in the loop's own queue now
 }

@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 )
 
-// A Source is whatever can send messages: a [Stream], [Listener], [Watch],
-// [Timer], [SignalWatch] or [Trigger]. Each stands in the loop's queue at most
+// A Source is whatever can send messages: a [Stream], [Listener], [PacketConn],
+// [Watch], [Timer], [SignalWatch] or [Trigger]. Each stands in the loop's queue at most
 // once, whatever has happened to it.
 //
 // All methods are safe for concurrent use, and none of them waits for whoever

@@ -1,0 +1,99 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix
+
+package evchan_test
+
+import (
+	"fmt"
+	"log"
+	"net"
+
+	"github.com/evchan/evchan"
+)
+
+// Two packet connections of one loop: the one sends, the other answers.
+func ExampleLoop_ListenPacket() {
+	loop := newLoop()
+	defer loop.Close()
+	open := func() *evchan.PacketConn {
+		conn, err := loop.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			log.Fatal(err)
+		}
+		return conn
+	}
+	client, server := open(), open()
+	if _, err := client.WriteTo([]byte("hello"), server.LocalAddr()); err != nil {
+		log.Fatal(err)
+	}
+
+	buf := make([]byte, 1500)
+	for ev := range loop.All() {
+		conn := ev.(evchan.Packets).Conn
+		for {
+			n, from, err := conn.ReadFromAddrPort(buf)
+			if err == evchan.ErrWouldBlock {
+				break // another message comes when there is more
+			}
+			if err != nil {
+				log.Fatal(err)
+			}
+			if conn == client {
+				fmt.Printf("client got %q\n", buf[:n])
+				loop.Break()
+				continue
+			}
+			fmt.Printf("server got %q\n", buf[:n])
+			conn.WriteToAddrPort(append(buf[:n], " yourself"...), from)
+		}
+	}
+	// Output:
+	// server got "hello"
+	// client got "hello yourself"
+}
+
+// Several datagrams are sent by as few system calls as possible. What cannot be
+// sent is left out.
+func ExamplePacketConn_WriteBatch() {
+	loop := newLoop()
+	defer loop.Close()
+	conn, err := loop.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	to := conn.LocalAddr().(*net.UDPAddr).AddrPort() // itself
+	ds := []evchan.Datagram{
+		{Data: []byte("one"), Addr: to},
+		{Data: []byte("lost"), NetAddr: nil},
+		{Data: []byte("two"), Addr: to},
+	}
+	for len(ds) > 0 {
+		n, err := conn.WriteBatch(ds)
+		if err == nil {
+			break
+		}
+		fmt.Printf("%q cannot be sent\n", ds[n].Data)
+		ds = ds[n+1:]
+	}
+
+	buf := make([]byte, 1500)
+	for got := 0; got < 2; {
+		if _, ok := loop.Poll(-1); !ok {
+			break
+		}
+		for {
+			n, _, err := conn.ReadFromAddrPort(buf)
+			if err != nil {
+				break
+			}
+			fmt.Printf("%s\n", buf[:n])
+			got++
+		}
+	}
+	// Output:
+	// "lost" cannot be sent
+	// one
+	// two
+}

@@ -1,0 +1,276 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// packetBatches says that one call receives several datagrams.
+const packetBatches = true
+
+// maxPacketBatch is how many datagrams one call takes: 64 of them are hardly
+// faster, but need four times the memory.
+const maxPacketBatch = 16
+
+// packetSlot is the room for one datagram. UDP has none of more than 65,527 bytes.
+// The rest keeps the beginnings of all slots from sharing the same few lines of
+// the processor's caches.
+const packetSlot = 64<<10 + 64
+
+// As in sysio_linux.go, raw calls do since none of these block.
+
+// An mmsghdr is struct mmsghdr (recvmmsg(2)).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+}
+
+// A packetBatch has datagrams of UDP that were taken from the kernel.
+type packetBatch struct {
+	n, at int // the unread ones are hdrs[at:at+n]
+	hdrs  [maxPacketBatch]mmsghdr
+	iovs  [maxPacketBatch]unix.Iovec
+	names [maxPacketBatch]unix.RawSockaddrInet6 // RawSockaddrInet4 fits in
+	buf   []byte                                // a slot for each
+}
+
+var packetBatchPool sync.Pool // of *packetBatch
+
+// newPacketBatch returns an empty batch.
+func newPacketBatch() *packetBatch {
+	if b, ok := packetBatchPool.Get().(*packetBatch); ok {
+		return b
+	}
+	b := &packetBatch{buf: make([]byte, maxPacketBatch*packetSlot)}
+	for i := range b.hdrs {
+		b.iovs[i].Base = &b.buf[i*packetSlot]
+		b.iovs[i].SetLen(packetSlot)
+		h := &b.hdrs[i].hdr
+		h.Name = (*byte)(unsafe.Pointer(&b.names[i]))
+		h.Namelen = unix.SizeofSockaddrInet6
+		h.Iov = &b.iovs[i]
+		h.SetIovlen(1)
+	}
+	return b
+}
+
+// free recycles b, with what is unread.
+func (b *packetBatch) free() {
+	for b.n > 0 {
+		b.next() // which makes the slot ready for another datagram
+	}
+	packetBatchPool.Put(b)
+}
+
+// receive fills b, which is empty, from fd, and returns how many datagrams and
+// bytes came.
+func (b *packetBatch) receive(fd sysFD) (n, bytes int, err error) {
+	for {
+		r, _, e := syscall.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs)), maxPacketBatch, unix.MSG_DONTWAIT, 0, 0)
+		if e == 0 {
+			b.n, b.at = int(r), 0
+			break
+		}
+		if e != syscall.EINTR {
+			return 0, 0, e
+		}
+	}
+	for i := range b.hdrs[:b.n] {
+		bytes += int(b.hdrs[i].len)
+	}
+	return b.n, bytes, nil
+}
+
+// next takes one datagram out of b, which is not empty. It stays where it is until
+// b is free.
+func (b *packetBatch) next() ([]byte, netip.AddrPort) {
+	i := b.at
+	b.at++
+	b.n--
+	h := &b.hdrs[i]
+	from := sockaddrIP((*unix.RawSockaddr)(unsafe.Pointer(&b.names[i])), h.hdr.Namelen)
+	h.hdr.Namelen = unix.SizeofSockaddrInet6 // how much room there is: the kernel has changed it
+	return b.buf[i*packetSlot:][:h.len], from
+}
+
+// sysRecvFrom reads one datagram of any kind, and tells whether p was too small.
+func sysRecvFrom(fd sysFD, p []byte) (n int, from packetAddr, cut bool, err error) {
+	var sa unix.RawSockaddrAny
+	for {
+		size := uint32(unsafe.Sizeof(sa))
+		r, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
+			unix.MSG_DONTWAIT|unix.MSG_TRUNC, uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
+		if e == 0 {
+			if from.ip = sockaddrIP((*unix.RawSockaddr)(unsafe.Pointer(&sa)), size); !from.ip.IsValid() {
+				from.name = sockaddrName(&sa, size)
+			}
+			return min(int(r), len(p)), from, int(r) > len(p), nil
+		}
+		if e != syscall.EINTR {
+			return 0, from, false, e
+		}
+	}
+}
+
+// sysPeek returns nil if there is a datagram to be read.
+func sysPeek(fd sysFD) error {
+	for {
+		_, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), 0, 0, unix.MSG_DONTWAIT|unix.MSG_PEEK, 0, 0)
+		if e == 0 {
+			return nil
+		}
+		if e != syscall.EINTR {
+			return e
+		}
+	}
+}
+
+// sysSendTo sends one datagram.
+func sysSendTo(fd sysFD, p []byte, to *packetAddr) error {
+	var sa unix.RawSockaddrAny
+	size, err := putSockaddr(&sa, to)
+	if err != nil {
+		return err
+	}
+	name := unsafe.Pointer(&sa)
+	if size == 0 {
+		name = nil
+	}
+	for {
+		_, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
+			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, uintptr(name), uintptr(size))
+		if e == 0 {
+			return nil
+		}
+		if e != syscall.EINTR {
+			return e
+		}
+	}
+}
+
+// A packetOutput has datagrams to be sent by one call.
+type packetOutput struct {
+	n     int
+	data  [maxPacketBatch][]byte
+	to    [maxPacketBatch]packetAddr
+	hdrs  [maxPacketBatch]mmsghdr
+	iovs  [maxPacketBatch]unix.Iovec
+	names [maxPacketBatch]unix.RawSockaddrAny
+}
+
+// send sends one or more datagrams, or returns an error of the first.
+func (b *packetOutput) send(fd sysFD) (int, error) {
+	count := 0
+	for i, p := range b.data[:b.n] {
+		size, err := putSockaddr(&b.names[i], &b.to[i])
+		if err != nil {
+			if i == 0 {
+				return 0, err
+			}
+			break
+		}
+		b.iovs[i].Base = unsafe.SliceData(p)
+		b.iovs[i].SetLen(len(p))
+		h := &b.hdrs[i].hdr
+		*h = unix.Msghdr{Iov: &b.iovs[i]}
+		h.SetIovlen(1)
+		if size > 0 {
+			h.Name = (*byte)(unsafe.Pointer(&b.names[i]))
+			h.Namelen = size
+		}
+		count++
+	}
+	defer clear(b.iovs[:count]) // the data is not ours to keep
+	for {
+		n, _, e := syscall.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs)), uintptr(count),
+			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+		if e == 0 {
+			return int(n), nil
+		}
+		if e != syscall.EINTR {
+			return 0, e
+		}
+	}
+}
+
+// sockaddrIP returns an IP address and port; the zero AddrPort if sa is not one.
+func sockaddrIP(sa *unix.RawSockaddr, size uint32) netip.AddrPort {
+	switch {
+	case size >= unix.SizeofSockaddrInet4 && sa.Family == unix.AF_INET:
+		sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return addrPort(netip.AddrFrom4(sa.Addr), 0, ntohs(sa.Port))
+	case size >= unix.SizeofSockaddrInet6 && sa.Family == unix.AF_INET6:
+		sa := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
+		return addrPort(netip.AddrFrom16(sa.Addr), sa.Scope_id, ntohs(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// unixPath is where the name begins in a sockaddr_un.
+const unixPath = unsafe.Offsetof(unix.RawSockaddrUnix{}.Path)
+
+// sockaddrName returns the name of a Unix socket, an abstract one with an @ in
+// front; "" if it has none.
+func sockaddrName(sa *unix.RawSockaddrAny, size uint32) string {
+	if sa.Addr.Family != unix.AF_UNIX || uintptr(size) <= unixPath {
+		return ""
+	}
+	// The kernel counts a NUL that it has had to leave out, too (unix(7)).
+	n := min(uintptr(size)-unixPath, uintptr(len(unix.RawSockaddrUnix{}.Path)))
+	path := unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(sa), unixPath)), n)
+	if path[0] == 0 {
+		return "@" + string(path[1:])
+	}
+	for i, c := range path {
+		if c == 0 {
+			return string(path[:i])
+		}
+	}
+	return string(path)
+}
+
+// putSockaddr writes to into sa, and returns its size; 0 if to is the zero value.
+func putSockaddr(sa *unix.RawSockaddrAny, to *packetAddr) (uint32, error) {
+	switch {
+	case to.ip.Addr().Is4():
+		sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		*sa = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: ntohs(to.ip.Port()), Addr: to.ip.Addr().As4()}
+		return unix.SizeofSockaddrInet4, nil
+	case to.ip.IsValid():
+		sa := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
+		*sa = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: ntohs(to.ip.Port()), Scope_id: to.zone, Addr: to.ip.Addr().As16()}
+		return unix.SizeofSockaddrInet6, nil
+	case to.name != "":
+		*sa = unix.RawSockaddrAny{}
+		sa.Addr.Family = unix.AF_UNIX
+		path := unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(sa), unixPath)), len(unix.RawSockaddrUnix{}.Path))
+		n := copy(path, to.name)
+		abstract := to.name[0] == '@'
+		if n < len(to.name) || n == len(path) && !abstract { // no room for the NUL
+			return 0, syscall.EINVAL
+		}
+		if abstract {
+			path[0] = 0
+		} else {
+			n++
+		}
+		return uint32(unixPath) + uint32(n), nil
+	}
+	return 0, nil
+}
+
+// ntohs turns a number from the network's byte order into the machine's, or the other
+// way round.
+func ntohs(n uint16) uint16 {
+	var p [2]byte
+	binary.BigEndian.PutUint16(p[:], n)
+	return binary.NativeEndian.Uint16(p[:])
+}

@@ -1,0 +1,43 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build !linux
+
+package evchan
+
+import "net/netip"
+
+// packetBatches says that one call receives several datagrams: there is none that
+// does.
+const packetBatches = false
+
+// maxPacketBatch is how many datagrams are looked at together. Arbitrary.
+const maxPacketBatch = 16
+
+// A packetBatch is of no use here: all connections are direct.
+type packetBatch struct{ n int }
+
+func newPacketBatch() *packetBatch                             { return nil }
+func (b *packetBatch) free()                                   {}
+func (b *packetBatch) receive(sysFD) (n, bytes int, err error) { return 0, 0, ErrUnsupported }
+func (b *packetBatch) next() ([]byte, netip.AddrPort)          { return nil, netip.AddrPort{} }
+
+// A packetOutput has datagrams to be sent.
+type packetOutput struct {
+	n    int
+	data [maxPacketBatch][]byte
+	to   [maxPacketBatch]packetAddr
+}
+
+// send sends one or more datagrams, or returns an error of the first.
+func (b *packetOutput) send(fd sysFD) (int, error) {
+	for i, p := range b.data[:b.n] {
+		if err := sysSendTo(fd, p, &b.to[i]); err != nil {
+			if i == 0 {
+				return 0, err
+			}
+			return i, nil
+		}
+	}
+	return b.n, nil
+}
