@@ -96,7 +96,7 @@ func (b *packetBatch) next() ([]byte, netip.AddrPort) {
 	b.at++
 	b.n--
 	h := &b.hdrs[i]
-	from := sockaddrIP((*unix.RawSockaddr)(unsafe.Pointer(&b.names[i])), h.hdr.Namelen)
+	from := peerOf((*unix.RawSockaddr)(unsafe.Pointer(&b.names[i])), h.hdr.Namelen).addrPort()
 	h.hdr.Namelen = unix.SizeofSockaddrInet6 // how much room there is: the kernel has changed it
 	return b.buf[i*packetSlot:][:h.len], from
 }
@@ -109,7 +109,7 @@ func sysRecvFrom(fd sysFD, p []byte) (n int, from packetAddr, cut bool, err erro
 		r, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
 			unix.MSG_DONTWAIT|unix.MSG_TRUNC, uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
 		if e == 0 {
-			if from.ip = sockaddrIP((*unix.RawSockaddr)(unsafe.Pointer(&sa)), size); !from.ip.IsValid() {
+			if from.ip = peerOf((*unix.RawSockaddr)(unsafe.Pointer(&sa)), size).addrPort(); !from.ip.IsValid() {
 				from.name = sockaddrName(&sa, size)
 			}
 			return min(int(r), len(p)), from, int(r) > len(p), nil
@@ -199,19 +199,6 @@ func (b *packetOutput) send(fd sysFD) (int, error) {
 			return 0, e
 		}
 	}
-}
-
-// sockaddrIP returns an IP address and port; the zero AddrPort if sa is not one.
-func sockaddrIP(sa *unix.RawSockaddr, size uint32) netip.AddrPort {
-	switch {
-	case size >= unix.SizeofSockaddrInet4 && sa.Family == unix.AF_INET:
-		sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
-		return addrPort(netip.AddrFrom4(sa.Addr), 0, ntohs(sa.Port))
-	case size >= unix.SizeofSockaddrInet6 && sa.Family == unix.AF_INET6:
-		sa := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
-		return addrPort(netip.AddrFrom16(sa.Addr), sa.Scope_id, ntohs(sa.Port))
-	}
-	return netip.AddrPort{}
 }
 
 // unixPath is where the name begins in a sockaddr_un.

@@ -105,23 +105,10 @@ func netAddr(sa syscall.Sockaddr) net.Addr {
 	return nil
 }
 
-// remoteOf returns the address of an accepted connection's peer; none if it is
-// not an IP address.
-func remoteOf(sa unix.Sockaddr) (a peerAddr) {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		a.port, a.size = uint16(sa.Port), 4
-		copy(a.ip[:], sa.Addr[:])
-	case *unix.SockaddrInet6:
-		a.ip, a.zone, a.port, a.size = sa.Addr, sa.ZoneId, uint16(sa.Port), 16
-	}
-	return a
-}
-
 // accept accepts one connection. An error is a bare syscall.Errno. ln.mu is held.
 func (ln *Listener) accept(l *Loop) (*Stream, error) {
 	for {
-		fd, sa, err := sysAccept(ln.fd)
+		fd, peer, err := sysAccept(ln.fd)
 		if err == syscall.EINTR {
 			continue
 		}
@@ -129,7 +116,7 @@ func (ln *Listener) accept(l *Loop) (*Stream, error) {
 			return nil, err
 		}
 		s := l.newStream(fd)
-		s.remote = remoteOf(sa)
+		s.remote = peer
 		ln.equip(s)
 		return s, nil
 	}
