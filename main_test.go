@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 	signal.Notify(c, syscall.SIGTERM)
 	signal.Stop(c)
 	flag.Parse()
+	useModels()
 
 	goroutines, descriptors := len(otherGoroutines()), openDescriptors()
 	code := m.Run()
