@@ -92,9 +92,9 @@ const kqueueMaxWait = 24 * time.Hour
 // anew: what adding one that is there does to its flags, and whether it reports
 // again what it has reported, differs between systems.
 //
-// A hangup is EV_EOF with a socket error, or EV_EOF of both filters, since each
-// alone may be a half-close. So once one of them has ended, the other is asked
-// for as well.
+// A hangup is EV_EOF of both filters, since each alone may be a half-close. So
+// once one of them has ended, the other is asked for as well. An error of the
+// socket (in fflags) ends both.
 //
 // Not every descriptor fits: a regular file counts as readable up to its end
 // only and cannot be watched for writing, so add refuses it. On macOS
@@ -145,8 +145,6 @@ const (
 	kqWriteLevel                         // it is, or will be, without EV_CLEAR
 	kqReadEnded                          // nothing will arrive any more
 	kqWriteEnded                         // nothing can be sent any more
-	kqFailed                             // one of the filters has reported an error
-	kqHung                               // a hangup was reported
 
 	kqFilters = kqRead | kqWrite // none: not registered
 	kqEnded   = kqReadEnded | kqWriteEnded
@@ -304,11 +302,7 @@ func (p *kqueue) dropLocked(fd sysFD, r *kqueueReg) error {
 	case kqWrite:
 		return p.makeChanges(write)
 	}
-	err := p.makeChanges(read, write)
-	if err != nil {
-		p.makeChanges(write) // if the first has failed, this was not done
-	}
-	return err
+	return p.makeChanges(read, write)
 }
 
 // askLocked adds a filter of fd, or adds it anew.
@@ -394,7 +388,7 @@ func (p *kqueue) collectLocked(dst []ready, ev *kevent) []ready {
 		return dst
 	}
 	r := p.regLocked(ev.ident)
-	if r == nil || r.state&(kqRead<<ev.filter) == 0 {
+	if r == nil {
 		return dst // removed meanwhile
 	}
 	if ev.flags&evEOF == 0 {
@@ -408,9 +402,6 @@ func (p *kqueue) collectLocked(dst []ready, ev *kevent) []ready {
 		r.state |= kqReadEnded << ev.filter
 		p.endedLocked(ev.ident, r, ev.filter)
 	}
-	if ev.flags&evEOF != 0 && ev.fflags != 0 {
-		r.state |= kqFailed
-	}
 
 	what := r.i & Write
 	if ev.filter == kfRead {
@@ -419,10 +410,7 @@ func (p *kqueue) collectLocked(dst []ready, ev *kevent) []ready {
 			what |= r.i & EarlyClose
 		}
 	}
-	if r.state&kqFailed == 0 && r.state&kqEnded != kqEnded {
-		r.state &^= kqHung
-	} else if r.i&triggers != 0 || r.state&kqHung == 0 {
-		r.state |= kqHung
+	if r.state&kqEnded == kqEnded {
 		what = r.i&triggers | hangup
 	}
 	switch {

@@ -197,6 +197,8 @@ func TestKqueueOneDirection(t *testing.T) {
 				if err != c.err {
 					t.Errorf("got %v, want %v", err, c.err)
 				}
+				n.write(t, b)
+				expectBlocks(t, p)
 				h.refuse = nil
 				if err := p.remove(a); err != unix.ENOENT {
 					t.Errorf("remove after add has failed: %v", err)
