@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix && !aix
+//go:build unix
 
 package evchan
 
@@ -118,7 +118,7 @@ func eachMethod(t *testing.T, f func(*testing.T, poller, *sysNet)) {
 // dupTo makes want another name of fd.
 func dupTo(t *testing.T, fd, want sysFD) {
 	t.Helper()
-	got, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, want)
+	got, err := sysDup(fd, want)
 	must(t, err)
 	if got != want {
 		unix.Close(got)
@@ -129,7 +129,7 @@ func dupTo(t *testing.T, fd, want sysFD) {
 func TestPollerA31Dup(t *testing.T) {
 	eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
 		a, b := n.pair(t)
-		d, err := unix.FcntlInt(uintptr(a), unix.F_DUPFD_CLOEXEC, 100)
+		d, err := sysDup(a, 100)
 		must(t, err)
 		t.Cleanup(func() { unix.Close(d) })
 		must(t, p.add(a, testToken(1), Read))
