@@ -139,9 +139,8 @@ func (ln *Listener) accept(l *Loop) (*Stream, error) {
 			return nil, err
 		}
 		s := l.newStream(fd)
-		s.listener = ln
-		s.limits.Store(ln.limits)
 		s.remote = remoteOf(sa)
+		ln.equip(s)
 		return s, nil
 	}
 }

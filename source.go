@@ -104,9 +104,10 @@ type source struct {
 	// The loop's mu guards the following.
 
 	route      *route
-	next, prev *source // in the lane, while queued
-	seq        uint64  // number of the entry into the lane, while queued
-	index      int32   // place in Loop.live, plus one; 0: not live
+	tap        *filtering // is told instead of a receiver; to change it, the stream's mu is held as well
+	next, prev *source    // in the lane, while queued
+	seq        uint64     // number of the entry into the lane, while queued
+	index      int32      // place in Loop.live, plus one; 0: not live
 	prio       int16
 	pend       pending
 	queued     bool // stands in its lane
@@ -207,6 +208,10 @@ func (s *source) takeCount(count *int) int {
 // enqueue adds bits to what s has pending and makes sure that it will have its
 // turn. l.mu is held.
 func (l *Loop) enqueue(s *source, bits pending) {
+	if s.tap != nil {
+		l.tapped(s, bits)
+		return
+	}
 	s.pend |= bits
 	if s.offered && bits&s.route.offerBit != 0 {
 		// If the message has just been received there must be another one; if

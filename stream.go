@@ -88,6 +88,8 @@ type streamExtra struct {
 	local, remote net.Addr  // where they cannot be had from the socket; never change
 	waiters       []*Stream // whose WriteTo into this stream has found it full
 	idle          *idle     // nil: no timeouts were set
+	shares        [2]*share // in rate limits: its own and its group's; nil: none
+	under         *Stream   // that Filter was called on; nil: none; never changes
 	linger        timerNode // running: while closing; the loop's mu guards it
 	overdue       bool      // linger has expired; the loop's mu guards it
 }
@@ -179,6 +181,18 @@ func (s *Stream) forget(close bool) {
 		s.transport.close(false)
 	}
 	s.transport = nil
+	if s.extra != nil {
+		l := s.lock()
+		s.extra.retire(l)
+		l.mu.Unlock()
+	}
+}
+
+// retire ends what the loop does for x's stream. The loop's mu is held.
+func (x *streamExtra) retire(l *Loop) {
+	l.timers.stop(&x.linger)
+	x.stopIdle(l)
+	x.leaveShares()
 }
 
 // unlock lets go of s.mu, then calls the release functions of what was sent.
@@ -261,6 +275,7 @@ func (s *Stream) fill() (bits pending) {
 		return 0
 	}
 	if s.paused&Read != 0 || s.state&stateEOF != 0 {
+		s.waive(dirRead)
 		return s.checkFailure()
 	}
 	l := s.Loop()
@@ -269,8 +284,9 @@ func (s *Stream) fill() (bits pending) {
 	defer func() {
 		if got > 0 {
 			l.bytesIn.Add(uint64(got))
-			s.active(idleRead)
+			s.active(dirRead)
 		}
+		s.waive(dirRead)
 	}()
 	for {
 		room := limit - int(s.held.Load())
@@ -281,11 +297,15 @@ func (s *Stream) fill() (bits pending) {
 			}
 			return bits | s.checkFailure()
 		}
+		if room = s.quota(dirRead, room); room == 0 {
+			return bits | s.checkFailure()
+		}
 		n, full, err := s.transport.fill(&s.inbox, room)
 		switch {
 		case n > 0:
 			// First the bytes, then the question whether they were consumed.
 			s.held.Add(int64(n))
+			s.moved(dirRead, n)
 			got += n
 			bits |= readable
 		case err == syscall.EAGAIN:
@@ -367,23 +387,30 @@ func (s *Stream) flushLocked() (bits pending) {
 		return 0
 	}
 	if s.paused&Write != 0 && s.state&stateClosed == 0 {
+		s.waive(dirWrite)
 		s.noteOwed()
 		return 0
 	}
-	for range 2 {
-		if s.out.n == 0 {
+	for s.out.n > 0 {
+		room := s.quota(dirWrite, s.out.n)
+		if room == 0 {
+			s.lagging.Store(false) // it waits for its rate, not for the kernel
 			break
 		}
-		n, spent, err := s.transport.flush(&s.out)
+		n, spent, err := s.flushSome(room)
 		s.spend(spent)
 		if n > 0 {
 			s.Loop().bytesOut.Add(uint64(n))
-			s.active(idleWrite)
+			s.active(dirWrite)
+			s.moved(dirWrite, n)
 		}
 		if err != nil {
 			return s.failed("write", err)
 		}
-		if s.out.n == 0 || s.lagging.Load() {
+		if n == room {
+			continue
+		}
+		if s.lagging.Load() {
 			break
 		}
 		// Once the flag is up, a report of room is heard. Room that came
@@ -391,6 +418,7 @@ func (s *Stream) flushLocked() (bits pending) {
 		s.lagging.Store(true)
 		s.waits()
 	}
+	s.waive(dirWrite)
 	lim := s.limits.Load()
 	if s.out.n > 0 {
 		s.rearm()
@@ -410,6 +438,19 @@ func (s *Stream) flushLocked() (bits pending) {
 		}
 	}
 	return bits
+}
+
+// flushSome sends what is possible of the first n bytes of the output. mu is held.
+func (s *Stream) flushSome(n int) (int, *chunk, error) {
+	if n == s.out.n {
+		return s.transport.flush(&s.out)
+	}
+	var part Buffer
+	part.MoveN(&s.out, n)
+	n, spent, err := s.transport.flush(&part)
+	part.splice(&s.out)
+	s.out.splice(&part)
+	return n, spent, err
 }
 
 // failed ends the stream because of err, and returns what came of it. What the
@@ -444,8 +485,7 @@ func (s *Stream) release(reset bool) {
 		l.unregister(s)
 	}
 	if s.extra != nil {
-		l.timers.stop(&s.extra.linger)
-		s.extra.stopIdle(l)
+		s.extra.retire(l)
 	}
 	s.released = true
 	l.streamReleased()
@@ -648,10 +688,14 @@ func (s *Stream) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n := 0
-	if s.out.n == 0 && s.paused&Write == 0 {
+	if room := len(p); s.out.n == 0 && s.paused&Write == 0 {
 		var err error
-		n, err = s.transport.write(p)
-		s.Loop().bytesOut.Add(uint64(n))
+		if room = s.quota(dirWrite, room); room > 0 {
+			n, err = s.transport.write(p[:room])
+			s.Loop().bytesOut.Add(uint64(n))
+			s.moved(dirWrite, n)
+			s.waive(dirWrite)
+		}
 		if n == len(p) {
 			s.mu.Unlock()
 			return n, nil
@@ -835,31 +879,33 @@ func (s *Stream) CloseWrite() error {
 // The stream sends no more messages: those that were not received are taken
 // back. Closing again returns nil. What lies in Input stays as it is.
 func (s *Stream) Close() error {
-	return s.end(false)
+	return s.end(false, false)
 }
 
 // Abort ends the stream at once. Its output is dropped and, where the transport
 // can do that, the peer is told so by a reset.
 func (s *Stream) Abort() error {
-	return s.end(true)
+	return s.end(true, true)
 }
 
-func (s *Stream) end(abort bool) error {
+// end closes the stream: gracefully, or at once, with a reset or without.
+func (s *Stream) end(now, reset bool) error {
 	s.mu.Lock()
 	defer s.unlock()
-	if s.state&stateClosed != 0 && !abort {
+	if s.state&stateClosed != 0 && !now {
 		return nil
 	}
 	s.state |= stateClosed | stateFin
 	s.hush()
+	s.waive(dirRead)
 	s.held.Add(-int64(s.inbox.n))
 	s.spend(s.inbox.detach())
 	if s.transport == nil {
 		return nil
 	}
 	l := s.Loop()
-	if abort || l.conf.Linger < 0 {
-		s.release(abort)
+	if now || l.conf.Linger < 0 {
+		s.release(reset)
 		return nil
 	}
 	s.flushLocked()
@@ -952,12 +998,17 @@ func (s *Stream) overdue() bool {
 // abandon ends the stream because its loop was closed.
 func (s *Stream) abandon() {
 	s.mu.Lock()
-	defer s.unlock()
 	if s.transport == nil {
+		s.mu.Unlock()
 		return
 	}
+	x, filtered := s.transport.(*filtering)
 	s.state |= stateClosed | stateFin
 	s.release(false)
+	s.unlock()
+	if filtered {
+		x.abandon()
+	}
 }
 
 // ---- What it is ----
