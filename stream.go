@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 )
 
 // A Stream is a connection, or the like, whose reading and writing the loop
@@ -308,7 +307,7 @@ func (s *Stream) fill() (bits pending) {
 			s.moved(dirRead, n)
 			got += n
 			bits |= readable
-		case err == syscall.EAGAIN:
+		case err == eAGAIN:
 			s.rearm()
 			return bits
 		case err != nil:
@@ -433,7 +432,7 @@ func (s *Stream) flushLocked() (bits pending) {
 	}
 	if s.out.n == 0 && s.state&(stateFin|stateFinSent) == stateFin {
 		s.state |= stateFinSent
-		if err := s.transport.closeWrite(); err != nil && err != syscall.ENOTCONN {
+		if err := s.transport.closeWrite(); err != nil && err != eNOTCONN {
 			return bits | s.failed("close", err)
 		}
 	}
@@ -668,7 +667,7 @@ func (s *Stream) writeErr() error {
 	case s.transport == nil:
 		return ErrClosed
 	case s.state&stateFin != 0:
-		return s.opError("write", syscall.EPIPE)
+		return s.opError("write", ePIPE)
 	case s.out.n >= s.limits.Load().writeHigh && s.out.inMemory() >= s.limits.Load().writeHigh:
 		return ErrFull
 	}
@@ -700,7 +699,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 			s.mu.Unlock()
 			return n, nil
 		}
-		if err != nil && err != syscall.EAGAIN {
+		if err != nil && err != eAGAIN {
 			s.announce(s.failed("write", err))
 			err = s.err
 			s.unlock()
@@ -969,7 +968,7 @@ func (s *Stream) driveClose() {
 				l.unlock()
 				return
 			}
-		case err == syscall.EAGAIN:
+		case err == eAGAIN:
 			s.rearm()
 			return
 		default:
@@ -1015,7 +1014,7 @@ func (s *Stream) abandon() {
 
 // Err returns why the stream has ended, if that was an error: a *net.OpError
 // around an os.SyscallError, as package net gives them, so that errors.Is(err,
-// syscall.ECONNRESET) and the like work. It is nil while the stream is open, and
+// eCONNRESET) and the like work. It is nil while the stream is open, and
 // if it was closed by Close.
 func (s *Stream) Err() error {
 	s.mu.Lock()
