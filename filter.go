@@ -428,6 +428,9 @@ func (x *filtering) retire() {
 
 // abandon ends x because the loop was closed.
 func (x *filtering) abandon() {
+	if !x.upper.Loop().isClosed() {
+		return // it has moved away
+	}
 	x.mu.Lock()
 	x.done = true
 	x.mu.Unlock()

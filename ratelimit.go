@@ -132,6 +132,17 @@ func (l *Loop) newRateGroup(limit RateLimit) *RateGroup {
 	return g
 }
 
+// copyTo returns a group of another loop with the same limit, and the same left of
+// it. The loop's mu is held.
+func (g *RateGroup) copyTo(l *Loop) *RateGroup {
+	c := l.newRateGroup(g.limit)
+	c.members = 1
+	for dir, b := range g.dirs {
+		c.dirs[dir].level, c.dirs[dir].rest = b.level, b.rest
+	}
+	return c
+}
+
 // set replaces the limit. The loop's mu is held, or nobody knows g yet.
 func (g *RateGroup) set(limit RateLimit) {
 	g.limit = limit

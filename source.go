@@ -98,7 +98,7 @@ const (
 
 // source is the part that all kinds of Source have in common.
 type source struct {
-	loop  atomic.Pointer[Loop] // changed only with the old and the new loop's mu held
+	loop  atomic.Pointer[Loop] // to change it, the old loop's mu is held, and the owner's
 	owner owner                // never changes
 
 	// The loop's mu guards the following.
@@ -276,19 +276,27 @@ func (l *Loop) refresh(s *source) {
 		s.index = int32(len(l.live))
 		l.hadLive = true
 		l.joined(s)
-	case !live && s.index != 0:
-		last := l.live[len(l.live)-1]
-		l.live[s.index-1] = last
-		last.index = s.index
-		l.live[len(l.live)-1] = nil
-		l.live = l.live[:len(l.live)-1]
-		s.index = 0
-		if len(l.live) < cap(l.live)/4 && cap(l.live) > 1024 {
-			l.live = append(make([]*source, 0, cap(l.live)/2), l.live...)
-		}
-		l.parted(s)
-		if len(l.live) == 0 {
-			l.nudge = true // the loop may have to end
-		}
+	case !live:
+		l.strike(s)
+	}
+}
+
+// strike takes s from the list of live sources, if it is there. l.mu is held.
+func (l *Loop) strike(s *source) {
+	if s.index == 0 {
+		return
+	}
+	last := l.live[len(l.live)-1]
+	l.live[s.index-1] = last
+	last.index = s.index
+	l.live[len(l.live)-1] = nil
+	l.live = l.live[:len(l.live)-1]
+	s.index = 0
+	if len(l.live) < cap(l.live)/4 && cap(l.live) > 1024 {
+		l.live = append(make([]*source, 0, cap(l.live)/2), l.live...)
+	}
+	l.parted(s)
+	if len(l.live) == 0 {
+		l.nudge = true // the loop may have to end
 	}
 }

@@ -569,6 +569,7 @@ func (s *Stream) consumed(n int) {
 	if s.closing {
 		return
 	}
+	held = int(s.held.Load()) // more may have come, and have been told
 	if held < lim.readLow && held < lim.readHigh {
 		l.retract(&s.source, readable)
 	}
@@ -997,7 +998,7 @@ func (s *Stream) overdue() bool {
 // abandon ends the stream because its loop was closed.
 func (s *Stream) abandon() {
 	s.mu.Lock()
-	if s.transport == nil {
+	if s.transport == nil || !s.Loop().isClosed() { // it may have moved away
 		s.mu.Unlock()
 		return
 	}
