@@ -495,15 +495,15 @@ func diskFileHolds(note *modelNote) bool {
 
 // unread returns how many bytes wait in fd.
 func unread(fd int) int {
-	n, _ := unix.IoctlGetInt(fd, unix.TIOCINQ)
-	return n
+	n, _ := unix.IoctlGetUint32(fd, unix.TIOCINQ) // IoctlGetInt is wrong on big-endian systems
+	return int(n)
 }
 
 // room returns how many bytes can be sent to the socket fd.
 func room(fd int) int {
 	size, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
-	used, _ := unix.IoctlGetInt(fd, unix.TIOCOUTQ)
-	return max(0, size-used)
+	used, _ := unix.IoctlGetUint32(fd, unix.TIOCOUTQ)
+	return max(0, size-int(used))
 }
 
 // cannotSend reports whether the sending direction of a socket without an error

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"os/exec"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -19,12 +17,9 @@ import (
 // runs in a process of its own.
 func TestU12DescriptorLimit(t *testing.T) {
 	for _, method := range Methods() {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestDescriptorLimitChild$", "-test.v")
-		cmd.Env = append(os.Environ(), "EVCHAN_LIMIT_CHILD="+method)
-		out, err := cmd.CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "--- PASS: TestDescriptorLimitChild") {
-			t.Errorf("%s: %v\n%s", method, err, out)
-		}
+		t.Run(method, func(t *testing.T) {
+			inChild(t, "TestDescriptorLimitChild", "EVCHAN_LIMIT_CHILD="+method)
+		})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"runtime"
 	"strings"
@@ -75,4 +76,19 @@ func openDescriptors() int {
 		return 0
 	}
 	return len(names)
+}
+
+// inChild runs one of these tests in a process of its own, with a variable in its
+// environment.
+func inChild(t *testing.T, name, env string) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-test.v")
+	cmd.Env = append(os.Environ(), env)
+	out, err := cmd.CombinedOutput()
+	if err != nil && strings.Contains(err.Error(), "exec format error") {
+		t.Skip("the tests run under an emulator, which the kernel does not start by itself: ", err)
+	}
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+name) {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
