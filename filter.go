@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 )
 
@@ -134,8 +135,7 @@ type filtering struct {
 	finSent bool   // lower was told
 	retired bool   // all was let go
 
-	// mu guards the following. It is taken after upper's mu, and no other lock
-	// but the loop's is taken under it.
+	// mu guards the following. It is taken after upper's mu and before lower's.
 	mu      sync.Mutex
 	plain   Buffer // decoded, for upper to read
 	out     Buffer // written by upper, to be encoded
@@ -143,6 +143,7 @@ type filtering struct {
 	short   bool   // upper could not write all it had
 	eof     bool   // nothing more will be decoded
 	err     error  // why it has failed
+	owed    bool   // upper is to send Drained once all has left lower
 	closing bool   // upper is gone: send what is left, then close lower
 	done    bool   // nothing is left to do
 }
@@ -397,12 +398,50 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 		x.short = false
 		what |= Write
 	}
+	owed := x.owed && x.out.n == 0 && x.answer.n == 0 && x.lower.Queued() == 0
+	x.owed = x.owed && !owed
 	x.done = x.done || done
 	x.mu.Unlock()
+	if owed {
+		l := x.upper.edit()
+		l.enqueue(&x.upper.source, drained)
+		l.unlock()
+	}
 	plain.Reset()
 	if what != 0 {
 		x.tell(what)
 	}
+}
+
+// owes reports whether some output is still unsent, and if so has upper send
+// Drained when it is not any more. The mu of both streams is held.
+func (x *filtering) owes() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.owed = x.upper.out.n > 0 || x.out.n > 0 || x.answer.n > 0 || x.lower.out.n > 0
+	return x.owed
+}
+
+// netConn makes a net.Conn of upper, on that of lower. The mu of both streams is
+// held, and working.
+func (x *filtering) netConn(lower net.Conn) net.Conn {
+	c := &filterConn{Conn: lower, filter: x.filter, max: x.lower.limits.Load().readHigh}
+	c.plain.splice(x.upper.detach())
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c.plain.splice(&x.plain)
+	c.pending.splice(&x.sending)
+	switch {
+	case x.err != nil:
+		c.err = x.err
+	case x.decoded:
+		c.err = io.EOF
+	}
+	if x.encoded {
+		c.over = c.failed("write", errEnded)
+	}
+	x.done, x.retired = true, true
+	return c
 }
 
 // retire lets go of all, if it is over and the task does not run: else that ends

@@ -124,7 +124,7 @@ func (s *Stream) Resume(what What) {
 		l.retract(&s.source, timedOut)
 	}
 	if on&Read != 0 {
-		if held := int(s.held.Load()); held >= s.limits.Load().readLow {
+		if held := int(s.held.Load()); held >= s.limits.Load().readLow && !s.silent() {
 			l.enqueue(&s.source, readable)
 		}
 		s.releaseEOF(l)
@@ -149,7 +149,7 @@ func (s *Stream) Paused() What {
 // releaseEOF sends the EOF that was held back, if nothing is in its way any more.
 // The loop's mu is held.
 func (s *Stream) releaseEOF(l *Loop) {
-	if s.heldEOF && !s.closing && s.paused&Read == 0 && !(s.blocked && s.held.Load() > 0) {
+	if s.heldEOF && !s.silent() && s.paused&Read == 0 && !(s.blocked && s.held.Load() > 0) {
 		s.heldEOF = false
 		l.enqueue(&s.source, eof)
 	}
@@ -182,8 +182,8 @@ func (i *idle) expired(now int64) {
 }
 
 // SetIdleTimeouts sets how long nothing may be read, and how long nothing may be
-// written while there is output, counted from this call or from the last byte; 0
-// means for ever. A direction that has been idle too long is paused, and
+// written while there is output, counted from this call or from the last byte, or
+// from when the stream was connected; 0 means for ever. A direction that has been idle too long is paused, and
 // [TimedOut] sent. One that is stopped, by Pause or by a full input, does not
 // time out, and its time begins again when it goes on. Negative values count as
 // 0. It is libevent's bufferevent_set_timeouts.
@@ -222,7 +222,7 @@ func (s *Stream) TimedOut() What {
 
 // restartIdle begins the time of the directions in what anew. mu is held.
 func (s *Stream) restartIdle(what What) {
-	if s.extra == nil || s.extra.idle == nil || s.transport == nil {
+	if s.extra == nil || s.extra.idle == nil || s.transport == nil || s.connecting() {
 		return
 	}
 	i := s.extra.idle

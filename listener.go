@@ -407,11 +407,11 @@ func (ln *Listener) task() {
 		s, err := ln.accept(l)
 		switch {
 		case err == nil:
+			ln.recovered()
 			l.mu.Lock()
 			s.route, s.prio = route, prio
 			s.awaited = true
 			ln.waiting++
-			ln.failing, ln.err, ln.delay = false, nil, 0
 			l.mu.Unlock()
 			if err := s.open(accepted, true); err != nil {
 				l.mu.Lock()
@@ -421,6 +421,7 @@ func (ln *Listener) task() {
 				return
 			}
 		case err == eAGAIN:
+			ln.recovered()
 			if !l.edge {
 				l.mu.Lock()
 				tok := l.token(ln)
@@ -438,6 +439,17 @@ func (ln *Listener) task() {
 	l := ln.lock()
 	l.assign(ln) // more may be waiting
 	l.unlock()
+}
+
+// recovered takes note that accepting has not failed: what AcceptFailed has to
+// say is not true any more.
+func (ln *Listener) recovered() {
+	l := ln.edit()
+	defer l.unlock()
+	if ln.failing {
+		ln.failing, ln.err, ln.delay = false, nil, 0
+		l.retract(&ln.source, message)
+	}
 }
 
 // failed tells that accepting has failed, if it is news, and sets the time for

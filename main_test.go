@@ -90,5 +90,11 @@ func inChild(t *testing.T, name, env string) {
 	}
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+name) {
 		t.Errorf("%v\n%s", err, out)
+		return
+	}
+	for line := range strings.Lines(string(out)) {
+		if _, said, ok := strings.Cut(line, "_test.go:"); ok {
+			t.Log(said)
+		}
 	}
 }

@@ -405,7 +405,9 @@ func (p *kqueue) collectLocked(dst []ready, ev *kevent) []ready {
 
 	what := r.i & Write
 	if ev.filter == kfRead {
-		what = r.i & Read
+		// A read stops before urgent bytes, of which no filter tells that all
+		// systems have. So whoever asks for them reads until nothing is left.
+		what = r.i & (Read | urgent)
 		if r.state&kqReadEnded != 0 {
 			what |= r.i & EarlyClose
 		}

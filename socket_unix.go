@@ -29,6 +29,9 @@ func (k *sock) fill(in *Buffer, limit int) (n int, full bool, err error) {
 	if k.bulk || k.plain {
 		n, full, err = in.readFD(k.fd, limit)
 		k.bulk = n > classSize(minClass)
+		// A terminal gives one line at a time, and a tunnel one packet,
+		// whatever there is.
+		full = full || k.plain && n > 0
 	} else {
 		n, full, err = in.recvFD(k.fd, limit)
 		k.bulk = full

@@ -38,7 +38,7 @@ type Stream struct {
 
 	held    atomic.Int64           // input that was not consumed: the bytes of inbox and in
 	stopped atomic.Bool            // reading has stopped at the limit; whoever clears it has it go on
-	seen    atomic.Uint32          // EarlyClose and hangup, once the kernel has reported them
+	seen    atomic.Uint32          // EarlyClose, hangup and urgent, once the kernel has reported them
 	lagging atomic.Bool            // there is output that the kernel would not take
 	limits  atomic.Pointer[limits] // never nil; what it points to never changes
 
@@ -137,7 +137,7 @@ func (l *Loop) newStream(fd sysFD) *Stream {
 
 // streamInterest is what the poller is asked for once and for all, with true
 // edge triggering.
-const streamInterest = Read | Write | EarlyClose | Edge
+const streamInterest = Read | Write | EarlyClose | Edge | urgent
 
 // open makes s live: from now on the poller reports on it. first is the first
 // message to be sent. If it fails, s is as if it had never been, and its
@@ -217,13 +217,13 @@ func (s *Stream) spend(c *chunk) {
 // ready is told what the poller has reported.
 func (s *Stream) ready(what What) {
 	l := s.Loop()
-	if bad := what & (EarlyClose | hangup); bad != 0 {
+	if bad := what & (EarlyClose | hangup | urgent); bad != 0 {
 		s.seen.Store(s.seen.Load() | uint32(bad))
 	}
 	if what&Write != 0 && s.lagging.Load() {
 		l.assign(s)
 	}
-	if what&(Read|EarlyClose|hangup) != 0 {
+	if what&(Read|EarlyClose|hangup|urgent) != 0 {
 		if s.closing {
 			l.assign(s)
 		} else {
@@ -318,8 +318,8 @@ func (s *Stream) fill() (bits pending) {
 		}
 		if !full && s.seen.Load() == 0 {
 			// A stream socket that gave less than was asked has no more, and
-			// will report it when it has (epoll(7)). Not so if the end was
-			// reported already.
+			// will report it when it has (epoll(7)). Not so if the end, or
+			// urgent bytes, were reported already.
 			s.rearm()
 			return bits
 		}
@@ -338,6 +338,12 @@ func (s *Stream) checkFailure() pending {
 		}
 	}
 	return 0
+}
+
+// silent reports whether s sends no more messages: Close was called, or Closed was
+// received or is about to be enqueued. The loop's mu is held.
+func (s *Stream) silent() bool {
+	return s.closing || s.released && s.unreceived()&closed == 0
 }
 
 // confirm returns those of bits that are still true. The loop's mu is held.
@@ -425,7 +431,7 @@ func (s *Stream) flushLocked() (bits pending) {
 	} else {
 		s.lagging.Store(false)
 	}
-	if s.out.n <= lim.writeLow && s.state&stateOwed != 0 {
+	if s.out.n <= lim.writeLow && s.state&stateOwed != 0 && !s.connecting() { // Connected comes first
 		s.state &^= stateOwed
 		bits |= drained
 		s.unblock()
@@ -475,9 +481,14 @@ func (s *Stream) failed(op string, err error) (bits pending) {
 
 // release lets go of all that the stream has but its input. mu is held.
 func (s *Stream) release(reset bool) {
-	if s.transport == nil {
-		return
+	if t := s.transport; t != nil {
+		s.retreat()
+		t.close(reset)
 	}
+}
+
+// retreat is release, except that the transport is not closed. mu is held.
+func (s *Stream) retreat() {
 	s.unblock()
 	l := s.lock()
 	if !l.closed {
@@ -493,7 +504,6 @@ func (s *Stream) release(reset bool) {
 	if s.sock.fd != noFD {
 		l.poller.remove(s.sock.fd)
 	}
-	s.transport.close(reset)
 	s.transport = nil
 	s.lagging.Store(false)
 	s.spend(s.out.detach())
@@ -520,7 +530,7 @@ func (s *Stream) unblock() {
 		l := w.lock()
 		w.blocked = false
 		switch {
-		case w.closing:
+		case w.silent():
 		case w.held.Load() > 0:
 			if w.paused&Read == 0 {
 				l.enqueue(&w.source, readable)
@@ -934,10 +944,11 @@ func (s *Stream) hush() {
 	l.unlock()
 }
 
-// driveClose takes a close as far as possible: once the output has been sent, it
-// reads and discards until the peer has finished. If it closed its socket with
-// unread input, the kernel would send a reset, which destroys what is on its
-// way to the peer. mu is held.
+// driveClose takes a close as far as possible: it reads and discards until the
+// peer has finished, which may be the only way to have it take the output, and
+// releases the stream once that has been sent. If it closed its socket with unread
+// input, the kernel would send a reset, which destroys what is on its way to the
+// peer. mu is held.
 func (s *Stream) driveClose() {
 	if s.transport == nil {
 		return
@@ -950,17 +961,16 @@ func (s *Stream) driveClose() {
 		s.release(false) // there is nobody to say goodbye to
 		return
 	}
-	if s.out.n > 0 {
-		return
-	}
 	if !s.transport.halfCloses() {
-		s.release(false)
+		if s.out.n == 0 {
+			s.release(false)
+		}
 		return
 	}
 	var rest Buffer
 	for budget := fillBudget; s.state&stateEOF == 0; {
 		n, _, err := s.transport.fill(&rest, fillBudget)
-		rest.free()
+		s.spend(rest.detach()) // of a pipe, it may have release functions
 		switch {
 		case n > 0:
 			if budget -= n; budget <= 0 {
@@ -972,11 +982,16 @@ func (s *Stream) driveClose() {
 		case err == eAGAIN:
 			s.rearm()
 			return
+		case err != nil:
+			s.release(false) // the peer will get nothing more
+			return
 		default:
 			s.state |= stateEOF
 		}
 	}
-	s.release(false)
+	if s.out.n == 0 {
+		s.release(false)
+	}
 }
 
 // expired is called when a close has taken too long. The loop's mu is held.
