@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"syscall"
 )
 
 // LocalAddr returns the address of the stream's near end, as package net gives
@@ -64,7 +63,7 @@ func (s *Stream) opError(op string, err error) error {
 	switch e := err.(type) {
 	case *net.OpError:
 		return e // it comes from the stream below
-	case syscall.Errno:
+	case sysErrno:
 		err = os.NewSyscallError(op, e)
 	}
 	e := &net.OpError{Op: op, Net: "fd", Addr: s.remoteAddr(), Err: err}

@@ -8,7 +8,6 @@ package evchan
 import (
 	"io"
 	"os"
-	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
@@ -92,12 +91,7 @@ func TestU13Idle(t *testing.T) {
 	}
 	for _, method := range Methods() {
 		t.Run(method, func(t *testing.T) {
-			cmd := exec.Command(os.Args[0], "-test.run=^TestIdleChild$", "-test.v")
-			cmd.Env = append(os.Environ(), "EVCHAN_IDLE_CHILD="+method)
-			out, err := cmd.CombinedOutput()
-			if err != nil || !strings.Contains(string(out), "--- PASS: TestIdleChild") {
-				t.Errorf("%v\n%s", err, out)
-			}
+			inChild(t, "TestIdleChild", "EVCHAN_IDLE_CHILD="+method)
 		})
 	}
 }

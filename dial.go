@@ -179,8 +179,8 @@ type dialing struct {
 
 var _ transport = (*dialing)(nil)
 
-func (d *dialing) fill(*Buffer, int) (int, bool, error)   { return 0, false, syscall.EAGAIN }
-func (d *dialing) write([]byte) (int, error)              { return 0, syscall.EAGAIN }
+func (d *dialing) fill(*Buffer, int) (int, bool, error)   { return 0, false, eAGAIN }
+func (d *dialing) write([]byte) (int, error)              { return 0, eAGAIN }
 func (d *dialing) flush(out *Buffer) (int, *chunk, error) { return 0, nil, nil }
 func (d *dialing) failure() error                         { return nil }
 func (d *dialing) close(reset bool)                       { d.cancel() }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -117,10 +116,10 @@ func testDialRefused(t *testing.T, method string) {
 		t.Fatal("first message is not Closed")
 	}
 	var op *net.OpError
-	if err := s.Err(); !errors.Is(err, syscall.ECONNREFUSED) || !errors.As(err, &op) || op.Op != "dial" {
+	if err := s.Err(); !errors.Is(err, eCONNREFUSED) || !errors.As(err, &op) || op.Op != "dial" {
 		t.Errorf("Err is %v", err)
 	}
-	if _, err := s.Write([]byte("x")); !errors.Is(err, syscall.ECONNREFUSED) {
+	if _, err := s.Write([]byte("x")); !errors.Is(err, eCONNREFUSED) {
 		t.Errorf("Write gives %v afterwards", err)
 	}
 	if ev, ok := l.Poll(0); ok {

@@ -105,10 +105,16 @@ waits for nothing; [Loop.Shutdown] waits for all streams.
 
 # Portability
 
-The method of asking the kernel is epoll on Linux, and poll on every Unix.
-[Methods] lists what there is, and Config or the environment variables
-EVCHAN_METHOD and EVCHAN_AVOID choose. On systems that are not Unix, New returns
-ErrUnsupported for now.
+The method of asking the kernel is epoll on Linux, kqueue on macOS and the BSDs,
+and poll on every Unix. [Methods] lists what there is, and Config or the
+environment variables EVCHAN_METHOD and EVCHAN_AVOID choose. On systems that are
+not Unix, New returns ErrUnsupported for now.
+
+With kqueue the goroutine that waits occupies a thread, with epoll it does not.
+Files on disk can be watched with poll only. On macOS, kqueue does not notice
+that the last writer of a named pipe has gone, and may refuse terminals. The
+code for kqueue is tested on a model of the kernel's queue; it has never run on
+a kernel of macOS or a BSD.
 
 It is not promised in which order different sources that become ready at one
 time are delivered, nor how the bytes that a peer has sent are divided between

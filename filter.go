@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"syscall"
 )
 
 // A Filter transforms what a stream carries: it compresses it, say, or encrypts
@@ -170,7 +169,7 @@ func (x *filtering) fill(in *Buffer, limit int) (n int, full bool, err error) {
 	case x.eof:
 		return 0, false, nil
 	}
-	return 0, false, syscall.EAGAIN
+	return 0, false, eAGAIN
 }
 
 func (x *filtering) write(p []byte) (n int, err error) {
@@ -179,7 +178,7 @@ func (x *filtering) write(p []byte) (n int, err error) {
 
 func (x *filtering) flush(out *Buffer) (n int, spent *chunk, err error) {
 	n, err = x.send(out.n, func(n int) { x.out.MoveN(out, n) })
-	if err == syscall.EAGAIN {
+	if err == eAGAIN {
 		err = nil
 	}
 	return n, nil, err
@@ -196,7 +195,7 @@ func (x *filtering) send(n int, move func(n int)) (int, error) {
 	x.short = n > room
 	n = min(n, room)
 	if n == 0 {
-		return 0, syscall.EAGAIN
+		return 0, eAGAIN
 	}
 	move(n)
 	x.tap()

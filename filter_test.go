@@ -15,7 +15,6 @@ import (
 	"math"
 	"net"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -396,7 +395,7 @@ func TestFilter(t *testing.T) {
 			}
 			up.Pause(Read)
 			b.Abort()
-			if ev := nextOf(t, l, up); ev != Event(Closed{up}) || !errors.Is(up.Err(), syscall.ECONNRESET) {
+			if ev := nextOf(t, l, up); ev != Event(Closed{up}) || !errors.Is(up.Err(), eCONNRESET) {
 				t.Errorf("unexpected %v: %v", ev, up.Err())
 			}
 			if up.Input().Len() != 2 {
@@ -409,7 +408,7 @@ func TestFilter(t *testing.T) {
 			a, b := filtered(t, l, f, g)
 			a.Write(pattern(1000))
 			a.Abort()
-			if ev := nextOf(t, l, b); ev != Event(Closed{b}) || !errors.Is(b.Err(), syscall.ECONNRESET) {
+			if ev := nextOf(t, l, b); ev != Event(Closed{b}) || !errors.Is(b.Err(), eCONNRESET) {
 				t.Errorf("unexpected %v: %v", ev, b.Err())
 			}
 			waitReleased(t, l)
@@ -512,7 +511,7 @@ func TestFilter(t *testing.T) {
 			if _, err := b.Filter(xorFilter(0)); err != ErrClosed {
 				t.Errorf("after Abort: %v", err)
 			}
-			if _, err := up.Filter(xorFilter(0)); !errors.Is(err, syscall.ECONNRESET) {
+			if _, err := up.Filter(xorFilter(0)); !errors.Is(err, eCONNRESET) {
 				t.Errorf("after Closed: %v", err)
 			}
 		},
@@ -686,7 +685,7 @@ func TestFilterOverSockets(t *testing.T) {
 				}
 				err = up.Err()
 			}
-			if !errors.Is(err, syscall.ENOENT) {
+			if !errors.Is(err, eNOENT) {
 				t.Errorf("the error is %v", err)
 			}
 			l.Poll(0)

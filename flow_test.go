@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -201,7 +200,7 @@ func testPausedSeesReset(t *testing.T, l *Loop) {
 	if ev := nextOf(t, l, s); ev != Event(Closed{s}) {
 		t.Fatalf("unexpected %v", ev)
 	}
-	if !errors.Is(s.Err(), syscall.ECONNRESET) {
+	if !errors.Is(s.Err(), eCONNRESET) {
 		t.Errorf("Err is %v", s.Err())
 	}
 }

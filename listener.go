@@ -203,7 +203,7 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error
 		return nil, &net.OpError{Op: "listen", Net: ln.addr.Network(), Addr: ln.addr, Err: err}
 	}
 	ln.fd = fd
-	if u, ok := nl.(*net.UnixListener); ok {
+	if u, ok := nl.(interface{ SetUnlinkOnClose(bool) }); ok {
 		u.SetUnlinkOnClose(false)
 		if name := ln.addr.String(); name != "" && name[0] != '@' {
 			ln.path = name
@@ -420,7 +420,7 @@ func (ln *Listener) task() {
 				ln.failed(l, err)
 				return
 			}
-		case err == syscall.EAGAIN:
+		case err == eAGAIN:
 			ln.recovered()
 			if !l.edge {
 				l.mu.Lock()

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"net"
 	"os"
-	"os/exec"
 	"runtime/debug"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -20,17 +18,9 @@ import (
 // runs in a process of its own.
 func TestU12O2O3L23DescriptorLimit(t *testing.T) {
 	for _, method := range Methods() {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestDescriptorLimitChild$", "-test.v")
-		cmd.Env = append(os.Environ(), "EVCHAN_LIMIT_CHILD="+method)
-		out, err := cmd.CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "--- PASS: TestDescriptorLimitChild") {
-			t.Errorf("%s: %v\n%s", method, err, out)
-		}
-		for line := range strings.Lines(string(out)) {
-			if _, said, ok := strings.Cut(line, "_test.go:"); ok {
-				t.Logf("%s: %s", method, said)
-			}
-		}
+		t.Run(method, func(t *testing.T) {
+			inChild(t, "TestDescriptorLimitChild", "EVCHAN_LIMIT_CHILD="+method)
+		})
 	}
 }
 

@@ -31,6 +31,19 @@ func onMethods(t *testing.T, conf Config, tests map[string]func(*testing.T, *Loo
 	}
 }
 
+// waitReleased runs l until no source is live.
+func waitReleased(t *testing.T, l *Loop) {
+	t.Helper()
+	for until := time.Now().Add(10 * time.Second); l.Stats().Sources > 0; {
+		if ev, ok := l.Poll(time.Millisecond); ok {
+			t.Errorf("unexpected %v", ev)
+		}
+		if time.Now().After(until) {
+			t.Fatal("a source is live for ever")
+		}
+	}
+}
+
 // ranges are the ways of receiving until the loop, or the range, ends.
 var ranges = map[string]func(*Loop, func(Event)){
 	"All": func(l *Loop, f func(Event)) {

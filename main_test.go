@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"runtime"
 	"strings"
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) {
 	signal.Notify(c, syscall.SIGTERM)
 	signal.Stop(c)
 	flag.Parse()
+	useModels()
 
 	goroutines, descriptors := len(otherGoroutines()), openDescriptors()
 	code := m.Run()
@@ -74,4 +76,25 @@ func openDescriptors() int {
 		return 0
 	}
 	return len(names)
+}
+
+// inChild runs one of these tests in a process of its own, with a variable in its
+// environment.
+func inChild(t *testing.T, name, env string) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-test.v")
+	cmd.Env = append(os.Environ(), env)
+	out, err := cmd.CombinedOutput()
+	if err != nil && strings.Contains(err.Error(), "exec format error") {
+		t.Skip("the tests run under an emulator, which the kernel does not start by itself: ", err)
+	}
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+name) {
+		t.Errorf("%v\n%s", err, out)
+		return
+	}
+	for line := range strings.Lines(string(out)) {
+		if _, said, ok := strings.Cut(line, "_test.go:"); ok {
+			t.Log(said)
+		}
+	}
 }

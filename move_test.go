@@ -12,7 +12,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -154,7 +153,7 @@ func TestMoveTo(t *testing.T) {
 			if n := l.Stats().Sources; n > 1 {
 				t.Errorf("%d sources are left", n)
 			}
-			if err := up.MoveTo(to); !errors.Is(err, syscall.ECONNRESET) {
+			if err := up.MoveTo(to); !errors.Is(err, eCONNRESET) {
 				t.Errorf("moving one that has failed: %v", err)
 			}
 			p, q := l.Pipe()

@@ -199,7 +199,7 @@ func (ln *Listener) NetListener() (net.Listener, error) {
 		return nil, err
 	}
 	ln.mu.Lock()
-	if u, ok := nl.(*net.UnixListener); ok && ln.path != "" {
+	if u, ok := nl.(interface{ SetUnlinkOnClose(bool) }); ok && ln.path != "" {
 		u.SetUnlinkOnClose(true)
 		ln.path = ""
 	}

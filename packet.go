@@ -308,7 +308,7 @@ func (c *PacketConn) receiveDirect(p []byte) (n int, from packetAddr, err error)
 		if cut {
 			err = io.ErrShortBuffer
 		}
-	case syscall.EAGAIN:
+	case eAGAIN:
 		c.rearm()
 		err = ErrWouldBlock
 	default:
@@ -336,7 +336,7 @@ func (c *PacketConn) look() {
 		full = n == maxPacketBatch
 	}
 	switch {
-	case err == syscall.EAGAIN:
+	case err == eAGAIN:
 		c.failing.Store(false)
 		c.rearm()
 	case err != nil:
@@ -640,7 +640,7 @@ func (c *PacketConn) sendBatch(b *packetOutput) (n int, err error) {
 // the user.
 func (c *PacketConn) sendError(err error, ip netip.AddrPort, addr net.Addr) error {
 	switch {
-	case err == syscall.EAGAIN:
+	case err == eAGAIN:
 		return ErrWouldBlock
 	case err == ErrClosed:
 		return err
@@ -663,7 +663,7 @@ func (c *PacketConn) isClosed() bool {
 // opError returns err, which the operation op has met with in the system call, as
 // package net would return it.
 func (c *PacketConn) opError(op, call string, addr net.Addr, err error) error {
-	if e, ok := err.(syscall.Errno); ok {
+	if e, ok := err.(sysErrno); ok {
 		err = os.NewSyscallError(call, e)
 	}
 	return &net.OpError{Op: op, Net: c.local.Network(), Source: c.local, Addr: addr, Err: err}

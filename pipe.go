@@ -6,7 +6,6 @@ package evchan
 import (
 	"net"
 	"sync"
-	"syscall"
 )
 
 // pipeRoom is how many bytes each direction of a Pipe holds between its two
@@ -82,11 +81,11 @@ func (e *pipeEnd) fill(in *Buffer, limit int) (n int, full bool, err error) {
 	case n > 0 || err != nil:
 		return n, more || eof || reset, err
 	case reset:
-		return 0, false, syscall.ECONNRESET
+		return 0, false, eCONNRESET
 	case eof:
 		return 0, false, nil
 	}
-	return 0, false, syscall.EAGAIN
+	return 0, false, eAGAIN
 }
 
 func (e *pipeEnd) write(p []byte) (n int, err error) {
@@ -95,7 +94,7 @@ func (e *pipeEnd) write(p []byte) (n int, err error) {
 
 func (e *pipeEnd) flush(out *Buffer) (n int, spent *chunk, err error) {
 	n, err = e.send(out.n, func(n int) { e.peer.in.MoveN(out, n) })
-	if err == syscall.EAGAIN {
+	if err == eAGAIN {
 		err = nil
 	}
 	return n, nil, err
@@ -107,7 +106,7 @@ func (e *pipeEnd) send(n int, move func(n int)) (int, error) {
 	e.pipe.mu.Lock()
 	if e.peer.closed {
 		e.pipe.mu.Unlock()
-		return 0, syscall.EPIPE
+		return 0, ePIPE
 	}
 	room := pipeRoom - e.peer.in.n
 	e.short = n > room
@@ -117,7 +116,7 @@ func (e *pipeEnd) send(n int, move func(n int)) (int, error) {
 	}
 	e.pipe.mu.Unlock()
 	if n == 0 {
-		return 0, syscall.EAGAIN
+		return 0, eAGAIN
 	}
 	e.peer.tell(Read)
 	return n, nil
@@ -135,7 +134,7 @@ func (e *pipeEnd) failure() error {
 	e.pipe.mu.Lock()
 	defer e.pipe.mu.Unlock()
 	if e.reset {
-		return syscall.ECONNRESET
+		return eCONNRESET
 	}
 	return nil
 }

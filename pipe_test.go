@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -98,7 +97,7 @@ func TestPipe(t *testing.T) {
 			a.Write([]byte("last words"))
 			l.Poll(-1)
 			a.Abort()
-			if ev, _ := l.Poll(-1); ev != Event(Closed{b}) || !errors.Is(b.Err(), syscall.ECONNRESET) {
+			if ev, _ := l.Poll(-1); ev != Event(Closed{b}) || !errors.Is(b.Err(), eCONNRESET) {
 				t.Errorf("%v, %v", ev, b.Err())
 			}
 			if p := string(b.Input().Next(100)); p != "last words" {
@@ -114,7 +113,7 @@ func TestPipe(t *testing.T) {
 			if ev, ok := l.Poll(time.Minute); ok { // longer than a lingers
 				t.Fatalf("unexpected %v", ev)
 			}
-			if _, err := b.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
+			if _, err := b.Write([]byte("x")); !errors.Is(err, ePIPE) {
 				t.Errorf("Write gives %v", err)
 			}
 			if ev, _ := l.Poll(-1); ev != Event(Closed{b}) {

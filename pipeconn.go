@@ -9,7 +9,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -100,7 +99,7 @@ func (c *pipeConn) check(by *atomic.Pointer[time.Time]) error {
 
 // failed returns err as package net does.
 func (c *pipeConn) failed(op string, err error) error {
-	if e, ok := err.(syscall.Errno); ok {
+	if e, ok := err.(sysErrno); ok {
 		err = os.NewSyscallError(op, e)
 	}
 	return &net.OpError{Op: op, Net: "pipe", Source: pipeAddr{}, Addr: pipeAddr{}, Err: err}
@@ -118,7 +117,7 @@ func (c *pipeConn) Read(p []byte) (int, error) {
 		var n int
 		n, _, err = c.end.fill(c.rest, pipeRoom)
 		switch {
-		case err == syscall.EAGAIN:
+		case err == eAGAIN:
 			err = c.wait(c.input, &c.readBy)
 		case err == nil && n == 0:
 			return 0, io.EOF
@@ -132,13 +131,13 @@ func (c *pipeConn) Write(p []byte) (n int, err error) {
 	defer c.writing.Unlock()
 	err = c.check(&c.writeBy)
 	if err == nil && c.fin.Load() {
-		err = syscall.EPIPE
+		err = ePIPE
 	}
 	for err == nil && n < len(p) {
 		var k int
 		k, err = c.end.write(p[n:])
 		n += k
-		if err == syscall.EAGAIN {
+		if err == eAGAIN {
 			err = c.wait(c.room, &c.writeBy)
 		} else if err == nil {
 			err = c.check(&c.writeBy)

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// A poller reports which descriptors are ready. Each method has one file:
-// epoll (poller_linux.go) and poll (poller_poll.go).
+// A poller reports which descriptors are ready. Each method has one file, with
+// the same functions in the same order: epoll (poller_linux.go), kqueue
+// (poller_kqueue.go) and poll (poller_poll.go).
 //
 // All methods but wait may be called from any goroutine at any time, also
 // while another goroutine is inside wait, and take effect for that wait. After

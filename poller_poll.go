@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix && !aix
+//go:build unix
 
 package evchan
 
@@ -299,7 +299,7 @@ func (p *pollSet) closePipeLocked() {
 }
 
 // pollEvents returns what poll calls the conditions in w.
-func pollEvents(w What) (events int16) {
+func pollEvents(w What) (events pollBits) {
 	if w&Read != 0 {
 		events |= unix.POLLIN
 	}
@@ -313,7 +313,7 @@ func pollEvents(w What) (events int16) {
 }
 
 // pollWhat is the reverse of pollEvents.
-func pollWhat(events int16) (w What) {
+func pollWhat(events pollBits) (w What) {
 	if events&unix.POLLIN != 0 {
 		w |= Read
 	}

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix && !aix
+//go:build unix
 
 package evchan
 
@@ -118,7 +118,7 @@ func eachMethod(t *testing.T, f func(*testing.T, poller, *sysNet)) {
 // dupTo makes want another name of fd.
 func dupTo(t *testing.T, fd, want sysFD) {
 	t.Helper()
-	got, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, want)
+	got, err := sysDup(fd, want)
 	must(t, err)
 	if got != want {
 		unix.Close(got)
@@ -129,7 +129,7 @@ func dupTo(t *testing.T, fd, want sysFD) {
 func TestPollerA31Dup(t *testing.T) {
 	eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
 		a, b := n.pair(t)
-		d, err := unix.FcntlInt(uintptr(a), unix.F_DUPFD_CLOEXEC, 100)
+		d, err := sysDup(a, 100)
 		must(t, err)
 		t.Cleanup(func() { unix.Close(d) })
 		must(t, p.add(a, testToken(1), Read))
@@ -214,6 +214,82 @@ func TestPollerPipe(t *testing.T) {
 			expectReady(t, p, ready{testToken(2), Write | hangup})
 		})
 	}
+}
+
+// TestPollerClosedPipe registers pipes whose other end is closed already.
+func TestPollerClosedPipe(t *testing.T) {
+	for _, mode := range []What{0, Edge} {
+		eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
+			var r, w [2]sysFD
+			must(t, openPipe(&r))
+			must(t, openPipe(&w))
+			defer unix.Close(r[0])
+			defer unix.Close(w[1])
+			n.write(t, r[1])
+			must(t, unix.Close(r[1]))
+			must(t, p.add(r[0], testToken(1), Read|Write|mode))
+			expectReady(t, p, ready{testToken(1), Read | Write | hangup})
+			must(t, p.remove(r[0]))
+			must(t, unix.Close(w[0]))
+			must(t, p.add(w[1], testToken(2), Write|mode))
+			expectReady(t, p, ready{testToken(2), Write | hangup})
+			must(t, p.arm(w[1], testToken(3), mode))
+			expectReady(t, p, ready{testToken(3), hangup})
+			expectNone(t, p)
+		})
+	}
+}
+
+// TestPollerNamedPipe has a second writer after the first.
+func TestPollerNamedPipe(t *testing.T) {
+	eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
+		path := filepath.Join(t.TempDir(), "pipe")
+		must(t, unix.Mkfifo(path, 0o600))
+		r, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		must(t, err)
+		defer unix.Close(r)
+		must(t, p.add(r, testToken(1), Read))
+		for range 3 {
+			w, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+			must(t, err)
+			n.write(t, w)
+			expectReady(t, p, ready{testToken(1), Read})
+			n.drain(t, r)
+			expectNone(t, p)
+			must(t, unix.Close(w))
+			expectReady(t, p, ready{testToken(1), Read | hangup})
+		}
+	})
+}
+
+// TestPollerHalfCloses checks that only both ends together are a hangup.
+func TestPollerHalfCloses(t *testing.T) {
+	eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
+		for k, i := range []What{Read, Write, Read | Write, Read | Edge, Write | Edge, 0} {
+			for j, own := range []bool{true, false} {
+				a, b := n.pair(t)
+				tok := testToken(2*k + j)
+				must(t, p.add(a, tok, i))
+				ends := []sysFD{a, b}
+				if !own {
+					ends = []sysFD{b, a}
+				}
+				n.shutdown(t, ends[0])
+				for range 3 {
+					got, err := p.wait(nil, 0)
+					must(t, err)
+					for _, r := range got {
+						if r.what&^(i&triggers) != 0 {
+							t.Errorf("%v: got %v after one end", i, got)
+						}
+					}
+				}
+				n.shutdown(t, ends[1])
+				expectReady(t, p, ready{tok, i&triggers | hangup})
+				must(t, p.remove(a))
+			}
+		}
+	})
 }
 
 // TestPollerLetsGo checks that a descriptor that is removed and closed while

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"sync"
-	"syscall"
 )
 
 // A SignalWatch sends a [Signaled] when the process is sent its signal.
@@ -76,7 +75,7 @@ func checkSignal(sig os.Signal) error {
 	if sig == nil {
 		return errors.New("evchan: nil signal")
 	}
-	n, ok := sig.(syscall.Signal)
+	n, ok := sig.(sysSignal)
 	switch {
 	case !ok:
 		return fmt.Errorf("evchan: signal %v is not a syscall.Signal", sig)

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build !unix
+//go:build !unix && !plan9
 
 package evchan
 
@@ -15,7 +15,7 @@ import (
 const maxSignal = 15
 
 // catchable reports whether os/signal can deliver sig.
-func catchable(sig syscall.Signal) bool {
+func catchable(sig sysSignal) bool {
 	return sig == syscall.SIGINT || sig == syscall.SIGTERM
 }
 

@@ -12,6 +12,6 @@ import (
 
 const userSignal = syscall.SIGINT
 
-var badSignals = []os.Signal{nil, syscall.Signal(0), syscall.Signal(1000)}
+var badSignals = []os.Signal{nil, sysSignal(0), sysSignal(200)}
 
 func raiseSignal() error { return ErrUnsupported }

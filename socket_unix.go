@@ -227,7 +227,7 @@ func takeFD(c syscall.Conn) (sysFD, error) {
 
 // dupFD returns a duplicate of fd that is closed by exec.
 func dupFD(fd sysFD) (sysFD, error) {
-	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	dup, err := sysDup(fd, 0)
 	if err != nil {
 		return noFD, os.NewSyscallError("fcntl", err)
 	}

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 )
 
 // A Stream is a connection, or the like, whose reading and writing the loop
@@ -353,7 +352,7 @@ func (s *Stream) fill() (bits pending) {
 			s.moved(dirRead, n)
 			got += n
 			bits |= readable
-		case err == syscall.EAGAIN:
+		case err == eAGAIN:
 			s.rearm()
 			return bits
 		case err != nil:
@@ -485,7 +484,7 @@ func (s *Stream) flushLocked() (bits pending) {
 	}
 	if s.out.n == 0 && s.state&(stateFin|stateFinSent) == stateFin {
 		s.state |= stateFinSent
-		if err := s.transport.closeWrite(); err != nil && err != syscall.ENOTCONN {
+		if err := s.transport.closeWrite(); err != nil && err != eNOTCONN {
 			return bits | s.failed("close", err)
 		}
 	}
@@ -749,7 +748,7 @@ func (s *Stream) writeErr() error {
 	case s.transport == nil:
 		return ErrClosed
 	case s.state&stateFin != 0:
-		return s.opError("write", syscall.EPIPE)
+		return s.opError("write", ePIPE)
 	case s.out.n >= s.limits.Load().writeHigh && s.out.inMemory() >= s.limits.Load().writeHigh:
 		return ErrFull
 	}
@@ -781,7 +780,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 			s.mu.Unlock()
 			return n, nil
 		}
-		if err != nil && err != syscall.EAGAIN {
+		if err != nil && err != eAGAIN {
 			s.announce(s.failed("write", err))
 			err = s.why()
 			s.unlock()
@@ -1051,7 +1050,7 @@ func (s *Stream) driveClose() {
 				l.unlock()
 				return
 			}
-		case err == syscall.EAGAIN:
+		case err == eAGAIN:
 			s.rearm()
 			return
 		case err != nil:
@@ -1102,7 +1101,7 @@ func (s *Stream) abandon() {
 
 // Err returns why the stream has ended, if that was an error: a *net.OpError
 // around an os.SyscallError, as package net gives them, so that errors.Is(err,
-// syscall.ECONNRESET) and the like work. It is nil while the stream is open, and
+// eCONNRESET) and the like work. It is nil while the stream is open, and
 // if it was closed by Close.
 func (s *Stream) Err() error {
 	s.mu.Lock()

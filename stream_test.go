@@ -224,19 +224,6 @@ func TestStream(t *testing.T) {
 	})
 }
 
-// waitReleased runs l until no source is live.
-func waitReleased(t *testing.T, l *Loop) {
-	t.Helper()
-	for until := time.Now().Add(10 * time.Second); l.Stats().Sources > 0; {
-		if ev, ok := l.Poll(time.Millisecond); ok {
-			t.Errorf("unexpected %v", ev)
-		}
-		if time.Now().After(until) {
-			t.Fatal("a source is live for ever")
-		}
-	}
-}
-
 func testMessageOrder(t *testing.T, l *Loop) {
 	ln := listen(t, l, "tcp", nil)
 	c := dial(t, ln)

@@ -243,11 +243,11 @@ func (l *Loop) ask(d *descriptor, always bool) error {
 	d.asked, d.known, d.hung = want, true, false
 	tok := l.token(d)
 	l.unlock()
-	err := error(syscall.ENOENT)
+	err := error(eNOENT)
 	if known {
 		err = l.poller.arm(d.fd, tok, want)
 	}
-	if errors.Is(err, syscall.ENOENT) { // also if the number was closed and opened again
+	if errors.Is(err, eNOENT) { // also if the number was closed and opened again
 		err = l.poller.add(d.fd, tok, want)
 	}
 	l.mu.Lock()

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix && !aix
+//go:build unix
 
 // Fifo reads a named pipe through a Watch: the loop says when there is something,
 // the program reads it with the system's own call.

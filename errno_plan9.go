@@ -1,0 +1,26 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import "syscall"
+
+// Plan 9 has words for errors and signals, no numbers. These come from package
+// evchan only, since New returns ErrUnsupported.
+
+type sysErrno = syscall.ErrorString
+
+const (
+	eAGAIN       = sysErrno("would block")
+	eCONNREFUSED = sysErrno("connection refused")
+	eCONNRESET   = sysErrno("connection reset")
+	eNOENT       = sysErrno("no such entry")
+	eNOTCONN     = sysErrno("not connected")
+	ePIPE        = sysErrno("broken pipe")
+)
+
+// A sysSignal is no signal of the system.
+type sysSignal int
+
+func (sysSignal) Signal()        {}
+func (sysSignal) String() string { return "no signal" }

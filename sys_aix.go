@@ -1,0 +1,25 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// pollBits is the type of the conditions in a unix.PollFd.
+type pollBits = uint16
+
+// sysDup returns a duplicate of fd that is closed by exec: the lowest number from
+// least that is free. AIX takes two calls.
+func sysDup(fd, least sysFD) (sysFD, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD, least)
+	if err == nil {
+		unix.CloseOnExec(dup)
+	}
+	return dup, err
+}

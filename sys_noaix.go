@@ -1,0 +1,17 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix && !aix
+
+package evchan
+
+import "golang.org/x/sys/unix"
+
+// pollBits is the type of the conditions in a unix.PollFd.
+type pollBits = int16
+
+// sysDup returns a duplicate of fd that is closed by exec: the lowest number from
+// least that is free.
+func sysDup(fd, least sysFD) (sysFD, error) {
+	return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, least)
+}
