@@ -1,0 +1,148 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+// Gzip sends back what it receives, compressed: a Filter lies on each stream, and
+// the rest of the program knows nothing of it.
+//
+//	go run ./examples/gzip
+//	printf 'hello\n' | nc -N 127.0.0.1 7040 | gunzip
+//
+// With -demo it does what the second line does by itself.
+package main
+
+import (
+	"compress/gzip"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/evchan/evchan"
+)
+
+// A filter compresses what is written to its stream, and leaves alone what is
+// read.
+type filter struct {
+	gz  *gzip.Writer
+	out *evchan.Buffer // that of the running Encode, which gz writes to
+}
+
+func newFilter() *filter {
+	f := new(filter)
+	f.gz = gzip.NewWriter(f)
+	return f
+}
+
+// Write is where the compressed bytes come out.
+func (f *filter) Write(p []byte) (int, error) { return f.out.Write(p) }
+
+// Decode passes on what comes.
+func (f *filter) Decode(in, plain, _ *evchan.Buffer, _ bool) error {
+	return plain.AppendBuffer(in)
+}
+
+// Encode compresses what is there, and sends all of it, so that nobody waits for
+// more to come.
+func (f *filter) Encode(plain, out *evchan.Buffer, fin bool) error {
+	f.out = out
+	switch {
+	case plain.Len() > 0:
+		if _, err := plain.WriteTo(f.gz); err != nil {
+			return err
+		}
+		if !fin {
+			return f.gz.Flush()
+		}
+	case !fin:
+		return nil // called at the beginning, or since something was read
+	}
+	return f.gz.Close() // writes the checksum
+}
+
+func main() {
+	listen := flag.String("listen", "127.0.0.1:7040", "listen on `address`")
+	demo := flag.Bool("demo", false, "connect a client to the server itself, then end")
+	flag.Parse()
+	if *demo && *listen == flag.Lookup("listen").DefValue {
+		*listen = "127.0.0.1:0"
+	}
+
+	loop, err := evchan.New(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer loop.Close()
+	ln, err := loop.Listen("tcp", *listen, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := loop.Signal(os.Interrupt); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("listening on", ln.Addr())
+	if *demo {
+		go func() {
+			if err := client(ln.Addr().String()); err != nil {
+				log.Fatal(err)
+			}
+			loop.Exit(0)
+		}()
+	}
+
+	for ev := range loop.All() {
+		switch ev := ev.(type) {
+		case evchan.Accepted:
+			// From here on all messages are about the stream on top.
+			if _, err := ev.Stream.Filter(newFilter()); err != nil {
+				log.Print(err) // the client has gone already
+			}
+		case evchan.Readable:
+			io.Copy(ev.Stream, ev.Stream)
+		case evchan.EOF:
+			ev.Stream.Close() // sends the rest and the checksum first
+		case evchan.Closed:
+			log.Print(ev.Stream.Err())
+		case evchan.Signaled:
+			return
+		}
+	}
+	if err := loop.Err(); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// client sends some text, and checks what it gets.
+func client(addr string) error {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	text := strings.Repeat("the same again and again\n", 1000)
+	go func() {
+		io.WriteString(conn, text)
+		conn.(*net.TCPConn).CloseWrite()
+	}()
+	compressed, err := io.ReadAll(conn)
+	if err != nil {
+		return err
+	}
+	gz, err := gzip.NewReader(strings.NewReader(string(compressed)))
+	if err != nil {
+		return err
+	}
+	got, err := io.ReadAll(gz)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d bytes came back as %d\n", len(got), len(compressed))
+	if string(got) != text {
+		return fmt.Errorf("they are not what was sent")
+	}
+	return nil
+}
