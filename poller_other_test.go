@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build !unix || aix
+//go:build (!unix && !windows) || aix
 
 package evchan
 
