@@ -57,7 +57,7 @@ func (s *Stream) remoteAddr() net.Addr {
 // would return it. mu is held.
 func (s *Stream) opError(op string, err error) error {
 	if e, ok := err.(syscall.Errno); ok {
-		err = os.NewSyscallError(op, e)
+		err = os.NewSyscallError(op, portable(e))
 	}
 	e := &net.OpError{Op: op, Net: "fd", Addr: s.remoteAddr(), Err: err}
 	if e.Addr != nil {

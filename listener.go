@@ -81,6 +81,8 @@ type Listener struct {
 	maxPending int      // never changes
 	path       string   // the socket's file, to be removed; mu guards it
 
+	inherit acceptOptions // of accepted sockets; never changes
+
 	// mu guards the following. It is taken before the loop's mu.
 	mu sync.Mutex
 	fd sysFD // noFD: closed
@@ -138,7 +140,7 @@ func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, e
 	}
 	nl, err := nc.Listen(context.Background(), network, address)
 	if err != nil {
-		return nil, err
+		return nil, portable(err)
 	}
 	return l.adoptListener(nl, &c)
 }
@@ -383,7 +385,7 @@ func (ln *Listener) task() {
 		case transient(err):
 			// That connection is gone; the next may be all right.
 		default:
-			ln.failed(l, os.NewSyscallError("accept", err))
+			ln.failed(l, os.NewSyscallError("accept", portable(err)))
 			return
 		}
 	}

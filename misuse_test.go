@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix
+//go:build unix || windows
 
 package evchan
 
@@ -21,7 +21,7 @@ import (
 // that says so, and leaves nothing behind.
 func TestBadInput(t *testing.T) {
 	l := dialLoop(t, "epoll")
-	dir, err := os.Open(t.TempDir())
+	dir, err := os.Open(tempDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestBadInput(t *testing.T) {
 		says string // what it must mention
 	}{
 		{"negative descriptor", watch(^uintptr(0), Read), syscall.EBADF, "-1"},
-		{"closed descriptor", closedErr, syscall.EBADF, itoa(closedFD)},
+		{"closed descriptor", closedErr, syscall.EBADF, itoa(int(closedFD))},
 		{"absurd descriptor", watch(1<<30, Read), syscall.EBADF, "1073741824"},
 		{"directory", watch(dir.Fd(), Read), syscall.EPERM, "descriptor"},
 		{"no interest", watch(uintptr(a), 0), nil, "Read, Write"},
@@ -279,7 +279,7 @@ func TestA25T13Dump(t *testing.T) {
 		lines[words[0]] = values
 	}
 	for _, c := range []struct{ kind, key, want string }{
-		{"watch", "fd", itoa(a)},
+		{"watch", "fd", itoa(int(a))},
 		{"watch", "pending", "Ready"},
 		{"watch", "interest", "Read|Persist"},
 		{"watch", "result", "Read"},

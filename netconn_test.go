@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix
+//go:build unix || windows
 
 package evchan
 
@@ -84,8 +84,7 @@ func TestNetConn(t *testing.T) {
 			if _, err := s.NetConn(); err != ErrClosed {
 				t.Errorf("after the end it gives %v", err)
 			}
-			r, w := pipeFDs(t)
-			for _, fd := range []uintptr{r, w} {
+			for _, fd := range plainFDs(t) {
 				p, err := l.WrapFD(fd)
 				if err != nil {
 					t.Fatal(err)
@@ -97,7 +96,7 @@ func TestNetConn(t *testing.T) {
 		},
 		"HTTP": testNetConnHTTP,
 		"NetListener": func(t *testing.T, l *Loop) {
-			for _, network := range []string{"tcp", "unix"} {
+			for _, network := range networks {
 				ln := listen(t, l, network, nil)
 				nl, err := ln.NetListener()
 				if err != nil {
@@ -182,7 +181,7 @@ func testNetConnHTTP(t *testing.T, l *Loop) {
 }
 
 func TestSendFile(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "f")
+	name := filepath.Join(tempDir(t), "f")
 	content := pattern(3 << 20)
 	if err := os.WriteFile(name, content, 0o600); err != nil {
 		t.Fatal(err)

@@ -606,12 +606,13 @@ func dequeueResults(port windows.Handle, results []afdResult, d time.Duration) (
 	return 0, errno
 }
 
-// Requests for WSAIoctl, and an option, that golang.org/x/sys/windows lacks.
+// Requests for WSAIoctl, and options, that golang.org/x/sys/windows lacks.
 const (
 	sioBaseHandle    = 0x48000022 // the provider's own handle
 	sioBSPHandlePoll = 0x4800001D // the handle that the next layer down polls
 
-	soType = 0x1008
+	soError = 0x1007
+	soType  = 0x1008
 )
 
 // baseHandle returns the handle by which AFD knows the socket fd. It differs from fd

@@ -11,9 +11,6 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// onWine reports whether this is not Windows but Wine, which lacks a few things.
-var onWine = sync.OnceValue(func() bool { return modntdll.NewProc("wine_get_version").Find() == nil })
-
 // testRoom returns how many sockets can be open. The system's limit is memory, but
 // Wine's is the host's on descriptors of a process.
 func testRoom() int {

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build !unix
+//go:build !unix && !windows
 
 package evchan
 
@@ -16,6 +16,8 @@ type sock struct {
 	fd    sysFD
 	plain bool
 }
+
+type acceptOptions struct{}
 
 func (k *sock) fill(in *Buffer, limit int) (int, bool, error) { return in.readFD(k.fd, limit) }
 func (k *sock) write(p []byte) (int, error)                   { return 0, ErrUnsupported }
@@ -35,3 +37,4 @@ func (k *sock) halfCloses() bool                              { return true }
 func inspectFD(sysFD) (plain, readable bool, err error)       { return false, false, ErrUnsupported }
 func socketAddrs(sysFD) (local, remote net.Addr)              { return nil, nil }
 func (k *sock) netConn() (net.Conn, error)                    { return nil, ErrUnsupported }
+func portable(err error) error                                { return err }

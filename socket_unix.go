@@ -157,6 +157,9 @@ func transient(err error) bool {
 	return false
 }
 
+// acceptOptions would be set on each accepted socket; it inherits all that matters.
+type acceptOptions struct{}
+
 // setOptions sets what accepted sockets inherit from the listening one.
 func (ln *Listener) setOptions(c *ListenConfig) error {
 	if c.Backlog > 0 {

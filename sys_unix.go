@@ -10,3 +10,6 @@ type sysFD = int
 
 // noFD is never a valid descriptor.
 const noFD sysFD = -1
+
+// portable returns err as programs for any system know it.
+func portable(err error) error { return err }

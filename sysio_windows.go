@@ -105,6 +105,31 @@ func sysSend(fd sysFD, p []byte) (int, error) {
 	return sendVector(fd, &v, 1)
 }
 
+// sysPeek reads a byte from the socket fd and leaves it there.
+func sysPeek(fd sysFD) (int, error) {
+	var b byte
+	v := windows.WSABuf{Len: 1, Buf: &b}
+	return recvVector(fd, &v, 1, windows.MSG_PEEK)
+}
+
+// sysAccept accepts a connection as a non-blocking socket.
+func sysAccept(fd sysFD) (nfd sysFD, sa windows.RawSockaddrAny, err error) {
+	// A process that is started between the calls could inherit the socket.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	n := int32(unsafe.Sizeof(sa))
+	nfd, _, errno := syscall.SyscallN(procAccept.Addr(), uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&n)))
+	if nfd == noFD {
+		return noFD, sa, wsaError(errno)
+	}
+	windows.CloseOnExec(windows.Handle(nfd))
+	if err := setNonblock(nfd); err != nil {
+		windows.Closesocket(windows.Handle(nfd))
+		return noFD, sa, err
+	}
+	return nfd, sa, nil
+}
+
 // setNonblock makes the calls on the socket fd that are not overlapped return at
 // once.
 func setNonblock(fd sysFD) error {

@@ -1,0 +1,289 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+// A sock is the transport of a stream that has a socket. There are no streams of
+// other descriptors here.
+//
+// The socket may belong to the completion port of the runtime, where package net
+// has made it, for as long as it lives. That does no harm: only overlapped
+// operations leave a packet there, and ours are not.
+type sock struct {
+	fd    sysFD
+	plain bool // never set
+	bulk  bool // much came the last time
+}
+
+var _ transport = (*sock)(nil)
+
+func (k *sock) fill(in *Buffer, limit int) (n int, full bool, err error) {
+	if k.bulk {
+		n, full, err = in.readFD(k.fd, limit)
+		k.bulk = n > classSize(minClass)
+	} else {
+		n, full, err = in.recvFD(k.fd, limit)
+		k.bulk = full
+	}
+	return n, full, err
+}
+
+func (k *sock) write(p []byte) (n int, err error) { return sysSend(k.fd, p) }
+
+func (k *sock) flush(out *Buffer) (n int, spent *chunk, err error) { return out.writeFD(k.fd, true) }
+
+func (k *sock) halfCloses() bool { return true }
+
+func (k *sock) closeWrite() error {
+	err := windows.Shutdown(windows.Handle(k.fd), windows.SHUT_WR)
+	if err == windows.WSAENOTCONN {
+		err = syscall.ENOTCONN
+	}
+	return err
+}
+
+// failure asks in two ways: SO_ERROR has the failure of a connection attempt, but
+// not a reset.
+func (k *sock) failure() error {
+	n, err := windows.GetsockoptInt(windows.Handle(k.fd), windows.SOL_SOCKET, soError)
+	if err == nil && n != 0 {
+		err = syscall.Errno(n)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := sysPeek(k.fd); err != syscall.EAGAIN {
+		return err
+	}
+	return nil
+}
+
+func (k *sock) close(reset bool) {
+	if reset {
+		// Closing with a linger time of 0 resets the connection.
+		linger := windows.Linger{Onoff: 1}
+		windows.SetsockoptLinger(windows.Handle(k.fd), windows.SOL_SOCKET, windows.SO_LINGER, &linger)
+	}
+	closeFD(k.fd)
+}
+
+func (k *sock) localAddr() net.Addr {
+	sa, err := syscall.Getsockname(syscall.Handle(k.fd))
+	if err != nil {
+		return nil
+	}
+	return netAddr(sa)
+}
+
+// netAddr returns sa as package net gives it.
+func netAddr(sa syscall.Sockaddr) net.Addr {
+	switch sa := sa.(type) {
+	case *syscall.SockaddrInet4:
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)))
+	case *syscall.SockaddrInet6:
+		return net.TCPAddrFromAddrPort(addrPort6(sa.Addr, sa.ZoneId, uint16(sa.Port)))
+	case *syscall.SockaddrUnix:
+		return &net.UnixAddr{Name: sa.Name, Net: "unix"}
+	}
+	return nil
+}
+
+// addrPort6 returns an IPv6 address, with the zone's name if it has one, and
+// port.
+func addrPort6(ip [16]byte, zone uint32, port uint16) netip.AddrPort {
+	a := netip.AddrFrom16(ip).Unmap()
+	if zone != 0 && a.Is6() {
+		name := itoa(int(zone))
+		if i, err := net.InterfaceByIndex(int(zone)); err == nil {
+			name = i.Name
+		}
+		a = a.WithZone(name)
+	}
+	return netip.AddrPortFrom(a, port)
+}
+
+// remoteOf returns the address of an accepted connection's peer; the zero
+// AddrPort if it is not an IP address.
+func remoteOf(sa *windows.RawSockaddrAny) netip.AddrPort {
+	switch sa.Addr.Family {
+	case windows.AF_INET:
+		sa := (*windows.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return addrPort4(sa.Addr, windows.Ntohs(sa.Port))
+	case windows.AF_INET6:
+		sa := (*windows.RawSockaddrInet6)(unsafe.Pointer(sa))
+		return addrPort6(sa.Addr, sa.Scope_id, windows.Ntohs(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// accept accepts one connection. An error is a bare syscall.Errno. ln.mu is held.
+func (ln *Listener) accept(l *Loop) (*Stream, error) {
+	fd, sa, err := sysAccept(ln.fd)
+	if err != nil {
+		return nil, err
+	}
+	ln.inherit.set(fd)
+	s := l.newStream(fd)
+	s.listener = ln
+	s.limits.Store(ln.limits)
+	s.remote = remoteOf(&sa)
+	return s, nil
+}
+
+// transient reports whether a failure to accept concerns one connection only.
+func transient(err error) bool {
+	switch err {
+	case windows.WSAECONNRESET, windows.WSAECONNABORTED, windows.WSAENETDOWN, windows.WSAENETRESET,
+		windows.WSAENETUNREACH, windows.WSAEHOSTDOWN, windows.WSAEHOSTUNREACH:
+		return true
+	}
+	return false
+}
+
+// acceptOptions are set on each accepted socket: it is not documented which of
+// them it has from the listening one.
+type acceptOptions struct {
+	noDelay   bool
+	keepAlive time.Duration // 0: none
+}
+
+// setOptions notes what accepted sockets get. The backlog cannot be changed once the
+// socket listens.
+func (ln *Listener) setOptions(c *ListenConfig) error {
+	if ln.addr.Network() == "unix" {
+		return nil
+	}
+	ln.inherit.noDelay = !c.Delay
+	switch {
+	case c.KeepAlive > 0:
+		ln.inherit.keepAlive = c.KeepAlive
+	case c.KeepAlive == 0:
+		ln.inherit.keepAlive = defaultKeepAlive
+	}
+	return nil
+}
+
+// set does not fail: it is of no importance on a connection that is gone already,
+// which reading tells.
+func (o *acceptOptions) set(fd sysFD) {
+	if o.noDelay {
+		windows.SetsockoptInt(windows.Handle(fd), windows.IPPROTO_TCP, windows.TCP_NODELAY, 1)
+	}
+	if o.keepAlive > 0 {
+		ms := uint32(min((o.keepAlive+time.Millisecond-1)/time.Millisecond, 1<<31))
+		ka := windows.TCPKeepalive{OnOff: 1, Time: ms, Interval: ms}
+		var n uint32
+		windows.WSAIoctl(windows.Handle(fd), windows.SIO_KEEPALIVE_VALS,
+			(*byte)(unsafe.Pointer(&ka)), uint32(unsafe.Sizeof(ka)), nil, 0, &n, nil, 0)
+	}
+}
+
+// setReusePort fails: SO_REUSEADDR, which is what the system has, would let anybody
+// steal the address.
+func setReusePort(sysFD) error { return ErrUnsupported }
+
+// netConn returns a connection of package net on a duplicate of the socket.
+func (k *sock) netConn() (net.Conn, error) {
+	disown(k.fd)
+	fd, err := dupFD(k.fd)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "stream")
+	defer f.Close() // FileConn takes a duplicate
+	return net.FileConn(f)
+}
+
+// disown takes the socket fd from the completion port that it may belong to, so
+// that it can be given to another. Before Windows 8.1 that is not possible.
+func disown(fd sysFD) {
+	const fileReplaceCompletionInformation = 61
+	var info struct{ port, key uintptr } // none
+	var iosb windows.IO_STATUS_BLOCK
+	windows.NtSetInformationFile(windows.Handle(fd), &iosb,
+		(*byte)(unsafe.Pointer(&info)), uint32(unsafe.Sizeof(info)), fileReplaceCompletionInformation)
+}
+
+// inspectFD makes fd non-blocking. It must be a stream socket.
+func inspectFD(fd sysFD) (plain, readable bool, err error) {
+	kind, err := windows.GetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, soType)
+	switch {
+	case err == windows.WSAENOTSOCK:
+		return false, false, notSocket(fd)
+	case err != nil:
+		return false, false, os.NewSyscallError("getsockopt", err)
+	case kind != windows.SOCK_STREAM:
+		return false, false, fmt.Errorf("socket of type %d has no stream: %w", kind, ErrUnsupported)
+	}
+	if err := setNonblock(fd); err != nil {
+		return false, false, os.NewSyscallError("ioctlsocket", err)
+	}
+	return false, true, nil
+}
+
+// socketAddrs returns the addresses of the socket fd, nil where it has none.
+func socketAddrs(fd sysFD) (local, remote net.Addr) {
+	if sa, err := syscall.Getsockname(syscall.Handle(fd)); err == nil {
+		local = netAddr(sa)
+	}
+	if sa, err := syscall.Getpeername(syscall.Handle(fd)); err == nil {
+		remote = netAddr(sa)
+	}
+	return local, remote
+}
+
+// takeFD returns a duplicate of the socket of c, so that c can be closed and the
+// socket lives on. The duplicate is non-blocking, and with it c's, of which package
+// net takes no notice.
+func takeFD(c syscall.Conn) (sysFD, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return noFD, err
+	}
+	dup := noFD
+	var dupErr error
+	if err := raw.Control(func(fd uintptr) { dup, dupErr = dupFD(fd) }); err != nil {
+		return noFD, err
+	}
+	if dupErr != nil {
+		return noFD, dupErr
+	}
+	if err := setNonblock(dup); err != nil {
+		closeFD(dup)
+		return noFD, os.NewSyscallError("ioctlsocket", err)
+	}
+	return dup, nil
+}
+
+// dupFD returns another handle of the socket fd that no child process inherits.
+func dupFD(fd sysFD) (sysFD, error) {
+	var info windows.WSAProtocolInfo
+	err := windows.WSADuplicateSocket(windows.Handle(fd), uint32(os.Getpid()), &info)
+	if err == windows.WSAENOTSOCK {
+		return noFD, notSocket(fd)
+	}
+	if err != nil {
+		return noFD, os.NewSyscallError("WSADuplicateSocket", err)
+	}
+	const fromInfo = -1
+	h, err := windows.WSASocket(fromInfo, fromInfo, fromInfo, &info, 0,
+		windows.WSA_FLAG_OVERLAPPED|windows.WSA_FLAG_NO_HANDLE_INHERIT)
+	if err != nil {
+		return noFD, os.NewSyscallError("WSASocket", err)
+	}
+	return sysFD(h), nil
+}
+
+func closeFD(fd sysFD) { windows.Closesocket(windows.Handle(fd)) }
