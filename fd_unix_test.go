@@ -57,3 +57,10 @@ func plainFDs(t *testing.T) []uintptr {
 
 // errNoFD is what reading and writing gives for a number that is no descriptor.
 const errNoFD = syscall.EBADF
+
+// errNotWatched is what watching gives for what the best method cannot watch.
+const errNotWatched = syscall.EPERM
+
+// needReset and needNetConn skip a test where the system cannot do it.
+func needReset(*testing.T)   {}
+func needNetConn(*testing.T) {}

@@ -79,3 +79,20 @@ func plainFDs(*testing.T) []uintptr { return nil }
 
 // errNoFD is what reading and writing gives for a number that is no socket.
 const errNoFD = windows.WSAENOTSOCK
+
+// errNotWatched is what watching gives for what is no socket.
+var errNotWatched = ErrUnsupported
+
+// needReset skips a test whose peer resets the connection by closing it.
+func needReset(t *testing.T) {
+	if onWine() {
+		t.Skip("Wine ends a connection by a FIN before it resets it; see TestReset")
+	}
+}
+
+// needNetConn skips a test that gives a socket back to package net.
+func needNetConn(t *testing.T) {
+	if onWine() {
+		t.Skip("Wine cannot take a socket from its completion port (FileReplaceCompletionInformation)")
+	}
+}

@@ -21,6 +21,7 @@ import (
 func TestNetConn(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
 		"InputComesFirst": func(t *testing.T, l *Loop) {
+			needNetConn(t)
 			for _, way := range []string{"Read", "WriteTo"} {
 				s, far := connectedPair(t, l)
 				send(t, far, "early ")
@@ -58,6 +59,7 @@ func TestNetConn(t *testing.T) {
 			}
 		},
 		"Deadline": func(t *testing.T, l *Loop) {
+			needNetConn(t)
 			s, _ := connectedPair(t, l)
 			c, err := s.NetConn()
 			if err != nil {
@@ -96,6 +98,7 @@ func TestNetConn(t *testing.T) {
 		},
 		"HTTP": testNetConnHTTP,
 		"NetListener": func(t *testing.T, l *Loop) {
+			needNetConn(t)
 			for _, network := range networks {
 				ln := listen(t, l, network, nil)
 				nl, err := ln.NetListener()
@@ -145,6 +148,7 @@ func (o *oneConn) Accept() (net.Conn, error) {
 // testNetConnHTTP has net/http serve connections that the loop has accepted, and
 // of which it has read the first bytes.
 func testNetConnHTTP(t *testing.T, l *Loop) {
+	needNetConn(t)
 	ln := listen(t, l, "tcp", nil)
 	o := &oneConn{make(chan net.Conn, 10), ln.Addr()}
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -467,6 +467,7 @@ func testCloseKeepsReply(t *testing.T, l *Loop) {
 }
 
 func testAbortResets(t *testing.T, l *Loop) {
+	needReset(t)
 	s, far := connectedPair(t, l)
 	s.Write(make([]byte, 8<<20))
 	s.Abort()
@@ -502,6 +503,7 @@ func testHalfClose(t *testing.T, l *Loop) {
 }
 
 func testPeerGone(t *testing.T, l *Loop) {
+	needReset(t)
 	s, far := connectedPair(t, l)
 	far.SetLinger(0)
 	far.Close()
@@ -528,6 +530,7 @@ func testPeerGone(t *testing.T, l *Loop) {
 }
 
 func testResetWhileFull(t *testing.T, l *Loop) {
+	needReset(t)
 	s, far := connectedPair(t, l)
 	s.SetReadMarks(0, 10)
 	send(t, far, "0123456789 and more")
@@ -548,6 +551,7 @@ func testResetWhileFull(t *testing.T, l *Loop) {
 }
 
 func testBytesBeforeClosed(t *testing.T, l *Loop) {
+	needReset(t)
 	s, far := connectedPair(t, l)
 	send(t, far, "last words")
 	if ev := nextOf(t, l, s); ev != Event(Readable{s}) {
