@@ -19,8 +19,10 @@ type winsockError struct {
 	same syscall.Errno
 }
 
-func (e winsockError) Is(target error) bool { return target == e.same || e.Errno.Is(target) }
+func (e winsockError) Is(target error) bool { return target == e.same || e.same.Is(target) }
 func (e winsockError) Unwrap() error        { return e.Errno }
+func (e winsockError) Timeout() bool        { return e.same.Timeout() }
+func (e winsockError) Temporary() bool      { return e.same.Temporary() }
 
 // same has the other number of those errors that programs ask for.
 var same = map[syscall.Errno]syscall.Errno{

@@ -30,12 +30,10 @@ const afdFeatures = FeatureO1
 // others have found good.
 const afdGroupSize = 32
 
-// How many results one wait takes: to begin with, and how far the array grows
-// when waits fill it. Both are arbitrary.
-const (
-	afdMinResults = 128
-	afdMaxResults = 4096
-)
+// afdResults is how many results one wait takes: arbitrary, but not too many, since
+// the sockets that have reported are not polled until the next wait. Wine's server, to
+// which each that has unread input is work, becomes very slow with a thousand.
+const afdResults = 256
 
 // System calls that golang.org/x/sys/windows lacks.
 var (
@@ -74,6 +72,10 @@ type afdPollInfo struct {
 	status    uint32
 }
 
+// afdPollInfoSize is the size of an afdPollInfo in C, which on 386 has four bytes
+// behind it.
+const afdPollInfoSize = (unsafe.Sizeof(afdPollInfo{}) + 7) &^ 7
+
 // An afdPoller is the poller over AFD, the driver of all sockets.
 //
 // A poll is an asynchronous request to it, about one socket, that is made
@@ -102,7 +104,7 @@ type afdPoller struct {
 	closed  bool
 
 	// The goroutine in wait owns the rest.
-	results []afdResult
+	results [afdResults]afdResult
 	seen    bool // a wake was taken from the port by a wait that did not block
 }
 
@@ -132,6 +134,7 @@ type afdGroup struct {
 type afdOp struct {
 	iosb   windows.IO_STATUS_BLOCK
 	info   afdPollInfo
+	_      uint32 // see afdPollInfoSize
 	pin    runtime.Pinner
 	asked  uint32    // conditions
 	sock   *afdSock  // nil: nobody wants the result any more
@@ -154,14 +157,14 @@ func openAFD() (poller, error) {
 		return nil, os.NewSyscallError("CreateIoCompletionPort", err)
 	}
 	p := &afdPoller{
-		port:    port,
-		socks:   make(map[sysFD]*afdSock),
-		results: make([]afdResult, afdMinResults),
+		port:  port,
+		socks: make(map[sysFD]*afdSock),
 	}
 	if err := p.openGroup(); err != nil { // tells whether there is such a driver
 		windows.CloseHandle(port)
 		return nil, err
 	}
+	afdPollers.Store(p, nil)
 	return p, nil
 }
 
@@ -262,7 +265,7 @@ func (p *afdPoller) wait(dst []ready, d time.Duration) ([]ready, error) {
 	p.waiting = true
 	p.mu.Unlock()
 
-	n, err := dequeueResults(p.port, p.results, d)
+	n, err := dequeueResults(p.port, p.results[:], d)
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -286,9 +289,6 @@ func (p *afdPoller) wait(dst []ready, d time.Duration) ([]ready, error) {
 		// nothing, which is right because this wait is about to return.
 		p.seen = false
 		p.woken.Store(false)
-	}
-	if n == len(p.results) && n < afdMaxResults {
-		p.results = make([]afdResult, 2*n)
 	}
 	return dst, err
 }
@@ -339,7 +339,7 @@ func (p *afdPoller) pollLocked(s *afdSock, asked uint32) error {
 	case windows.STATUS_SUCCESS, windows.STATUS_PENDING:
 		return nil // There is a packet in either case.
 	default:
-		// The socket was closed, or memory is short. That is a result like any other.
+		// That is a result like any other.
 		op.iosb.Status = status
 		return windows.PostQueuedCompletionStatus(p.port, 0, 0, (*windows.Overlapped)(unsafe.Pointer(op)))
 	}
@@ -369,15 +369,20 @@ func (p *afdPoller) completeLocked(op *afdOp) (r ready, ok bool) {
 		s.queued = true
 		p.changed = append(p.changed, s)
 	}
-	switch {
-	case status == windows.STATUS_CANCELLED:
+	w := s.left
+	switch status {
+	case windows.STATUS_SUCCESS:
+		if count == 0 {
+			return r, false // Evicted by another's exclusive poll.
+		}
+		w &= afdWhat(events)
+	case windows.STATUS_CANCELLED:
 		return r, false // Not by us: the thread that made the poll has ended.
-	case status != windows.STATUS_SUCCESS:
+	case windows.STATUS_INVALID_HANDLE, windows.STATUS_OBJECT_TYPE_MISMATCH:
 		events = afdLocalClose
-	case count == 0:
-		return r, false // Evicted by another's exclusive poll.
+	default:
+		events = 0 // Memory is short, say. Who looks at the socket will see.
 	}
-	w := afdWhat(events) & s.left
 	if events&afdHangup != 0 {
 		w = s.i&triggers | hangup
 	}
@@ -428,7 +433,11 @@ func (p *afdPoller) wake() error {
 	if !p.woken.CompareAndSwap(false, true) {
 		return nil // there is one under way
 	}
-	return windows.PostQueuedCompletionStatus(p.port, 0, 0, nil)
+	err := windows.PostQueuedCompletionStatus(p.port, 0, 0, nil)
+	if err != nil {
+		p.woken.Store(false)
+	}
+	return err
 }
 
 func (p *afdPoller) close() error {
@@ -458,7 +467,7 @@ func (p *afdPoller) shutLocked() {
 		cancelAll(g.handle)
 	}
 	for tries := 0; p.flying != nil && tries < shutTries; {
-		n, err := dequeueResults(p.port, p.results, 100*time.Millisecond)
+		n, err := dequeueResults(p.port, p.results[:], 100*time.Millisecond)
 		if n == 0 || err != nil {
 			tries++
 		}
@@ -472,24 +481,15 @@ func (p *afdPoller) shutLocked() {
 		windows.CloseHandle(g.handle)
 	}
 	windows.CloseHandle(p.port)
-	if p.flying != nil {
-		keepPinned(p.flying)
-	}
 	p.socks, p.changed, p.groups, p.idle = nil, nil, nil, nil
+	if p.flying == nil {
+		afdPollers.Delete(p)
+	}
 }
 
-// stranded has the ops that the kernel did not give back before their handle was
-// closed. It should be empty for ever, but if it is not, their memory must stay.
-var stranded struct {
-	mu  sync.Mutex
-	ops []*afdOp // lists
-}
-
-func keepPinned(op *afdOp) {
-	stranded.mu.Lock()
-	defer stranded.mu.Unlock()
-	stranded.ops = append(stranded.ops, op)
-}
+// afdPollers keeps those pollers whose memory the kernel may write to: from open
+// until nothing is in flight any more, which is never for one that is not closed.
+var afdPollers sync.Map
 
 // ---- Helper handles ----
 
@@ -563,8 +563,8 @@ func (p *afdPoller) openGroup() error {
 func (op *afdOp) submit(h windows.Handle) windows.NTStatus {
 	status, _, _ := syscall.SyscallN(procNtDeviceIoControlFile.Addr(), uintptr(h),
 		0, 0, uintptr(unsafe.Pointer(op)), uintptr(unsafe.Pointer(&op.iosb)), ioctlAFDPoll,
-		uintptr(unsafe.Pointer(&op.info)), unsafe.Sizeof(op.info),
-		uintptr(unsafe.Pointer(&op.info)), unsafe.Sizeof(op.info))
+		uintptr(unsafe.Pointer(&op.info)), afdPollInfoSize,
+		uintptr(unsafe.Pointer(&op.info)), afdPollInfoSize)
 	return windows.NTStatus(status)
 }
 
@@ -620,10 +620,7 @@ const (
 func baseHandle(fd sysFD) (uintptr, error) {
 	// Wine answers the question without a look at what fd is.
 	if _, err := windows.GetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, soType); err != nil {
-		if err == windows.WSAENOTSOCK {
-			err = notSocket(fd)
-		}
-		return 0, err
+		return 0, notSocket(fd, err)
 	}
 	h, err := handleBelow(fd, sioBaseHandle)
 	if err == nil {
@@ -649,8 +646,11 @@ func handleBelow(fd sysFD, code uint32) (h uintptr, err error) {
 	return h, err
 }
 
-// notSocket tells what is wrong with fd.
-func notSocket(fd sysFD) error {
+// notSocket returns what is wrong with fd, for which a call for sockets gave err.
+func notSocket(fd sysFD, err error) error {
+	if err != windows.WSAENOTSOCK && err != windows.WSAEOPNOTSUPP { // Wine's for a pipe
+		return err
+	}
 	if kind, err := windows.GetFileType(windows.Handle(fd)); err != nil || kind == windows.FILE_TYPE_UNKNOWN {
 		return syscall.EBADF
 	}

@@ -38,3 +38,5 @@ func inspectFD(sysFD) (plain, readable bool, err error)       { return false, fa
 func socketAddrs(sysFD) (local, remote net.Addr)              { return nil, nil }
 func (k *sock) netConn() (net.Conn, error)                    { return nil, ErrUnsupported }
 func portable(err error) error                                { return err }
+
+const hangupIsReset = false

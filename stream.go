@@ -293,6 +293,8 @@ func (s *Stream) fill() (bits pending) {
 			return bits
 		case err != nil:
 			return bits | s.failed("read", err)
+		case hangupIsReset && s.seen.Load()&uint32(hangup) != 0:
+			return bits | s.checkFailure()
 		default:
 			s.state |= stateEOF
 			return bits | eof
@@ -449,7 +451,7 @@ func (s *Stream) release(reset bool) {
 	}
 	s.released = true
 	l.streamReleased()
-	l.refresh(&s.source)
+	l.retract(&s.source, input) // there is nothing left to read from
 	l.unlock()
 	if s.sock.fd != noFD {
 		l.poller.remove(s.sock.fd)
