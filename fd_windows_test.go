@@ -83,10 +83,10 @@ const errNoFD = windows.WSAENOTSOCK
 // errNotWatched is what watching gives for what is no socket.
 var errNotWatched = ErrUnsupported
 
-// needReset skips a test whose peer resets the connection by closing it.
+// needReset skips a test in which package net has to see a reset.
 func needReset(t *testing.T) {
 	if onWine() {
-		t.Skip("Wine ends a connection by a FIN before it resets it; see TestReset")
+		t.Skip("Wine gives package net an end of input instead; see TestAbortIsReset")
 	}
 }
 

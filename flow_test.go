@@ -193,7 +193,6 @@ func testPauseWrite(t *testing.T, l *Loop) {
 }
 
 func testPausedSeesReset(t *testing.T, l *Loop) {
-	needReset(t)
 	s, far := connectedPair(t, l)
 	s.Pause(Read)
 	send(t, far, "last words")

@@ -503,7 +503,6 @@ func testHalfClose(t *testing.T, l *Loop) {
 }
 
 func testPeerGone(t *testing.T, l *Loop) {
-	needReset(t)
 	s, far := connectedPair(t, l)
 	far.SetLinger(0)
 	far.Close()
@@ -530,7 +529,6 @@ func testPeerGone(t *testing.T, l *Loop) {
 }
 
 func testResetWhileFull(t *testing.T, l *Loop) {
-	needReset(t)
 	s, far := connectedPair(t, l)
 	s.SetReadMarks(0, 10)
 	send(t, far, "0123456789 and more")
@@ -551,7 +549,6 @@ func testResetWhileFull(t *testing.T, l *Loop) {
 }
 
 func testBytesBeforeClosed(t *testing.T, l *Loop) {
-	needReset(t)
 	s, far := connectedPair(t, l)
 	send(t, far, "last words")
 	if ev := nextOf(t, l, s); ev != Event(Readable{s}) {

@@ -113,6 +113,27 @@ func TestWrapFDSocket(t *testing.T) {
 	a.Close()
 }
 
+// TestAbortIsReset: Abort resets the connection, and the other end's stream sees that.
+func TestAbortIsReset(t *testing.T) {
+	l := dialLoop(t, "")
+	fa, fb := tcpPair(t)
+	a, err := l.WrapFD(fa)
+	must(t, err)
+	b, err := l.WrapFD(fb)
+	must(t, err)
+	noMessage(t, l)
+	a.Write([]byte("dropped, or not"))
+	a.Abort()
+	for ev := nextOf(t, l, b); ev != Event(Closed{b}); ev = nextOf(t, l, b) {
+		if ev != Event(Readable{b}) {
+			t.Fatalf("unexpected %v", ev)
+		}
+	}
+	if !errors.Is(b.Err(), syscall.ECONNRESET) || !errors.Is(b.Err(), windows.WSAECONNRESET) {
+		t.Errorf("Err is %v", b.Err())
+	}
+}
+
 // TestNetConnFails: where a socket cannot be given back, the stream goes on.
 func TestNetConnFails(t *testing.T) {
 	if !onWine() {
