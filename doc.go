@@ -114,9 +114,9 @@ here, and must be a socket's: [Watch.FD] is one.
 
 Wrap takes over a connection of package net with a second handle of its socket,
 which belongs to the runtime's completion port for as long as it lives. That
-does no harm, but for NetConn and NetListener, which have to take it from there:
-that needs Windows 8.1, and fails under Wine 8.0. They return the system's error
-then, and the stream or listener is as it was.
+does no harm, but for NetConn and NetListener, which have to take it from there.
+Wine 8.0 cannot do that; they return the system's error then, and the stream or
+listener is as it was.
 
 Errors of sockets are, to errors.Is, both Windows' own, such as WSAECONNRESET, and
 what package syscall calls the same on every system, such as ECONNRESET.

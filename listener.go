@@ -76,12 +76,11 @@ type Listener struct {
 	// Data is for the user; the package does not touch it.
 	Data any
 
-	addr       net.Addr // never changes
-	limits     *limits  // of its streams; never changes
-	maxPending int      // never changes
-	path       string   // the socket's file, to be removed; mu guards it
-
-	inherit acceptOptions // of accepted sockets; never changes
+	conf       ListenConfig // as given; never changes
+	addr       net.Addr     // never changes
+	limits     *limits      // of its streams; never changes
+	maxPending int          // never changes
+	path       string       // the socket's file, to be removed; mu guards it
 
 	// mu guards the following. It is taken before the loop's mu.
 	mu sync.Mutex
@@ -166,7 +165,7 @@ func (l *Loop) WrapListener(nl net.Listener) (*Listener, error) {
 // adoptListener makes a listener of nl's socket. It closes nl, if there is an
 // error too when it came from Listen.
 func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error) {
-	ln := &Listener{addr: nl.Addr(), paused: c.Paused, fd: noFD, maxPending: c.MaxPending}
+	ln := &Listener{conf: *c, addr: nl.Addr(), paused: c.Paused, fd: noFD, maxPending: c.MaxPending}
 	ln.init(l, ln)
 	ln.retry.owner = ln
 	if ln.maxPending == 0 {
@@ -186,7 +185,7 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error
 		}
 	}
 	nl.Close()
-	err = ln.setOptions(c)
+	err = ln.setOptions()
 	if err == nil {
 		err = ln.open()
 	}

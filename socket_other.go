@@ -17,8 +17,6 @@ type sock struct {
 	plain bool
 }
 
-type acceptOptions struct{}
-
 func (k *sock) fill(in *Buffer, limit int) (int, bool, error) { return in.readFD(k.fd, limit) }
 func (k *sock) write(p []byte) (int, error)                   { return 0, ErrUnsupported }
 func (k *sock) flush(out *Buffer) (int, *chunk, error)        { return out.writeFD(k.fd, true) }
@@ -27,7 +25,7 @@ func (k *sock) failure() error                                { return ErrUnsupp
 func (k *sock) close(reset bool)                              {}
 func (k *sock) localAddr() net.Addr                           { return nil }
 func (ln *Listener) accept(*Loop) (*Stream, error)            { return nil, ErrUnsupported }
-func (ln *Listener) setOptions(*ListenConfig) error           { return ErrUnsupported }
+func (ln *Listener) setOptions() error                        { return ErrUnsupported }
 func transient(error) bool                                    { return false }
 func setReusePort(sysFD) error                                { return ErrUnsupported }
 func takeFD(syscall.Conn) (sysFD, error)                      { return noFD, ErrUnsupported }

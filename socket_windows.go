@@ -5,6 +5,7 @@ package evchan
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -139,7 +140,7 @@ func (ln *Listener) accept(l *Loop) (*Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	ln.inherit.set(fd)
+	ln.acceptOptions(fd)
 	s := l.newStream(fd)
 	s.listener = ln
 	s.limits.Store(ln.limits)
@@ -157,37 +158,29 @@ func transient(err error) bool {
 	return false
 }
 
-// acceptOptions are set on each accepted socket: it is not documented which of
-// them it has from the listening one.
-type acceptOptions struct {
-	noDelay   bool
-	keepAlive time.Duration // 0: none
-}
-
-// setOptions notes what accepted sockets get. The backlog cannot be changed once the
-// socket listens.
-func (ln *Listener) setOptions(c *ListenConfig) error {
-	if ln.addr.Network() == "unix" {
-		return nil
-	}
-	ln.inherit.noDelay = !c.Delay
-	switch {
-	case c.KeepAlive > 0:
-		ln.inherit.keepAlive = c.KeepAlive
-	case c.KeepAlive == 0:
-		ln.inherit.keepAlive = defaultKeepAlive
-	}
+// setOptions has nothing to set: accepted sockets get their options themselves (see
+// acceptOptions), and the backlog cannot be changed once the socket listens. It is
+// called when nobody else has the socket any more.
+func (ln *Listener) setOptions() error {
+	disown(ln.fd) // so that File's duplicate can be given to package net
 	return nil
 }
 
-// set does not fail: it is of no importance on a connection that is gone already,
-// which reading tells.
-func (o *acceptOptions) set(fd sysFD) {
-	if o.noDelay {
+// acceptOptions sets the options of an accepted socket: it is not documented which of
+// them it has from the listening one. Failing is of no importance: the connection is
+// gone then, which reading tells.
+func (ln *Listener) acceptOptions(fd sysFD) {
+	if ln.addr.Network() == "unix" {
+		return
+	}
+	if !ln.conf.Delay {
 		windows.SetsockoptInt(windows.Handle(fd), windows.IPPROTO_TCP, windows.TCP_NODELAY, 1)
 	}
-	if o.keepAlive > 0 {
-		ms := uint32(min((o.keepAlive+time.Millisecond-1)/time.Millisecond, 1<<31))
+	if d := ln.conf.KeepAlive; d >= 0 {
+		if d == 0 {
+			d = defaultKeepAlive
+		}
+		ms := uint32((min(d, math.MaxInt32*time.Millisecond) + time.Millisecond - 1) / time.Millisecond)
 		ka := windows.TCPKeepalive{OnOff: 1, Time: ms, Interval: ms}
 		var n uint32
 		windows.WSAIoctl(windows.Handle(fd), windows.SIO_KEEPALIVE_VALS,
@@ -212,7 +205,7 @@ func (k *sock) netConn() (net.Conn, error) {
 }
 
 // disown takes the socket fd from the completion port that it may belong to, so
-// that it can be given to another. Before Windows 8.1 that is not possible.
+// that it can be given to another, if the system can do that: Wine 8 cannot.
 func disown(fd sysFD) {
 	const fileReplaceCompletionInformation = 61
 	var info struct{ port, key uintptr } // none

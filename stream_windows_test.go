@@ -154,6 +154,13 @@ func TestNetConnFails(t *testing.T) {
 		t.Errorf("unexpected %v", ev)
 	}
 	s.Abort()
+
+	ln := listen(t, l, "tcp", nil)
+	if _, err := ln.NetListener(); err == nil {
+		t.Fatal("NetListener does not fail")
+	}
+	dial(t, ln)
+	acceptOne(t, l).Abort()
 }
 
 // TestTwoThousand has 2,000 sockets in one loop, both ends of 1,000 connections, which
@@ -198,6 +205,33 @@ func TestTwoThousand(t *testing.T) {
 	}
 	if n := l.Stats().Sources; n != 0 {
 		t.Errorf("%d live sources are left", n)
+	}
+}
+
+func TestAcceptedOptions(t *testing.T) {
+	l := dialLoop(t, "")
+	for _, c := range []struct {
+		conf               *ListenConfig
+		noDelay, keepAlive bool
+	}{
+		{nil, true, true},
+		{&ListenConfig{Delay: true, KeepAlive: time.Minute}, false, true},
+		{&ListenConfig{KeepAlive: -1}, true, false},
+	} {
+		dial(t, listen(t, l, "tcp", c.conf))
+		s := acceptOne(t, l)
+		for _, o := range []struct {
+			level, name int
+			want        bool
+		}{
+			{windows.IPPROTO_TCP, windows.TCP_NODELAY, c.noDelay},
+			{windows.SOL_SOCKET, windows.SO_KEEPALIVE, c.keepAlive},
+		} {
+			if got, err := windows.GetsockoptInt(windows.Handle(s.sock.fd), o.level, o.name); (got != 0) != o.want || err != nil {
+				t.Errorf("%+v: option %d is %d, %v", c.conf, o.name, got, err)
+			}
+		}
+		s.Abort()
 	}
 }
 
