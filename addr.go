@@ -15,6 +15,9 @@ import (
 func (s *Stream) LocalAddr() net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.extra != nil && s.extra.under != nil {
+		return s.extra.under.LocalAddr()
+	}
 	if s.extra != nil && s.extra.local != nil {
 		return s.extra.local
 	}
@@ -45,6 +48,8 @@ func (s *Stream) remoteAddr() net.Addr {
 	switch {
 	case s.remote.IsValid():
 		return net.TCPAddrFromAddrPort(s.remote)
+	case s.extra != nil && s.extra.under != nil:
+		return s.extra.under.RemoteAddr()
 	case s.extra != nil && s.extra.remote != nil:
 		return s.extra.remote
 	case s.listener != nil && s.listener.addr.Network() == "unix":
@@ -56,7 +61,10 @@ func (s *Stream) remoteAddr() net.Addr {
 // opError returns err, which the operation op has met with, as package net
 // would return it. mu is held.
 func (s *Stream) opError(op string, err error) error {
-	if e, ok := err.(syscall.Errno); ok {
+	switch e := err.(type) {
+	case *net.OpError:
+		return e // it comes from the stream below
+	case syscall.Errno:
 		err = os.NewSyscallError(op, portable(e))
 	}
 	e := &net.OpError{Op: op, Net: "fd", Addr: s.remoteAddr(), Err: err}

@@ -36,6 +36,8 @@ func TestBehaviours(t *testing.T) {
 		E1 E3 E4 E6 E7 E8 E9
 		G1 G2 G3 G5 G6
 		H2 H3 H5 H7
+		L1 L2 L3 L4 L5 L6 L7 L9 L15 L16 L18 L19 L21 L23
+		O1 O2 O3 O4 O6 O7
 		U1 U2 U3 U4 U7 U8 U9 U10 U11 U12 U13 U14 U15`)
 	files, err := filepath.Glob("*_test.go")
 	if err != nil {

@@ -155,6 +155,7 @@ func (s *Stream) attached(fin bool) pending {
 	if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
 		return s.failed(l.Method(), err)
 	}
+	s.restartIdle(Read | Write)
 	s.lagging.Store(false)
 	if fin {
 		s.state &^= stateFinSent

@@ -16,6 +16,14 @@ type limits struct {
 	writeHigh int // Write returns ErrFull from here on; greater than writeLow
 }
 
+// raise lifts limits that lie below their low marks.
+func (lim *limits) raise() {
+	lim.readHigh = max(lim.readHigh, lim.readLow)
+	if lim.writeHigh <= lim.writeLow {
+		lim.writeHigh = lim.writeLow + 1
+	}
+}
+
 // SetReadMarks sets the input at which Readable is sent, at the least (low, by
 // default 1), and the input at which reading stops until some of it is consumed
 // (high; 0 means Config.MaxInput). A low above high raises it; negative values
@@ -29,7 +37,7 @@ func (s *Stream) SetReadMarks(low, high int) {
 		lim.readHigh = s.Loop().conf.MaxInput
 	}
 	lim.readLow = max(low, 1)
-	lim.readHigh = max(lim.readHigh, lim.readLow)
+	lim.raise()
 	s.limits.Store(&lim)
 	s.reconsider()
 }
@@ -46,9 +54,7 @@ func (s *Stream) SetWriteMarks(low, high int) {
 		lim.writeHigh = s.Loop().conf.MaxOutput
 	}
 	lim.writeLow = max(low, 0)
-	if lim.writeHigh <= lim.writeLow {
-		lim.writeHigh = lim.writeLow + 1
-	}
+	lim.raise()
 	s.limits.Store(&lim)
 	if s.out.n > 0 {
 		s.announce(s.flushLocked()) // it may be low enough now
@@ -118,7 +124,7 @@ func (s *Stream) Resume(what What) {
 		l.retract(&s.source, timedOut)
 	}
 	if on&Read != 0 {
-		if held := int(s.held.Load()); held >= s.limits.Load().readLow {
+		if held := int(s.held.Load()); held >= s.limits.Load().readLow && !s.silent() {
 			l.enqueue(&s.source, readable)
 		}
 		s.releaseEOF(l)
@@ -143,7 +149,7 @@ func (s *Stream) Paused() What {
 // releaseEOF sends the EOF that was held back, if nothing is in its way any more.
 // The loop's mu is held.
 func (s *Stream) releaseEOF(l *Loop) {
-	if s.heldEOF && !s.closing && s.paused&Read == 0 && !(s.blocked && s.held.Load() > 0) {
+	if s.heldEOF && !s.silent() && s.paused&Read == 0 && !(s.blocked && s.held.Load() > 0) {
 		s.heldEOF = false
 		l.enqueue(&s.source, eof)
 	}
@@ -159,9 +165,10 @@ type idle struct {
 	due    [2]bool          // the timer has expired; the loop's mu guards it
 }
 
+// The directions of a stream, as indices.
 const (
-	idleRead = iota
-	idleWrite
+	dirRead = iota
+	dirWrite
 )
 
 // expired is called when it is time to look. The loop's mu is held.
@@ -175,8 +182,8 @@ func (i *idle) expired(now int64) {
 }
 
 // SetIdleTimeouts sets how long nothing may be read, and how long nothing may be
-// written while there is output, counted from this call or from the last byte; 0
-// means for ever. A direction that has been idle too long is paused, and
+// written while there is output, counted from this call or from the last byte, or
+// from when the stream was connected; 0 means for ever. A direction that has been idle too long is paused, and
 // [TimedOut] sent. One that is stopped, by Pause or by a full input, does not
 // time out, and its time begins again when it goes on. Negative values count as
 // 0. It is libevent's bufferevent_set_timeouts.
@@ -186,6 +193,11 @@ func (i *idle) expired(now int64) {
 func (s *Stream) SetIdleTimeouts(read, write time.Duration) {
 	s.mu.Lock()
 	defer s.unlock()
+	s.setIdle(read, write)
+}
+
+// setIdle is SetIdleTimeouts with mu held.
+func (s *Stream) setIdle(read, write time.Duration) {
 	if s.transport == nil || s.state&stateClosed != 0 {
 		return
 	}
@@ -210,7 +222,7 @@ func (s *Stream) TimedOut() What {
 
 // restartIdle begins the time of the directions in what anew. mu is held.
 func (s *Stream) restartIdle(what What) {
-	if s.extra == nil || s.extra.idle == nil || s.transport == nil {
+	if s.extra == nil || s.extra.idle == nil || s.transport == nil || s.connecting() {
 		return
 	}
 	i := s.extra.idle
@@ -224,7 +236,7 @@ func (s *Stream) restartIdle(what What) {
 		}
 		i.due[dir] = false
 		i.last[dir] = now
-		if i.after[dir] > 0 && !l.closed && (dir == idleRead || s.out.n > 0) {
+		if i.after[dir] > 0 && !l.closed && (dir == dirRead || s.out.n > 0) {
 			l.startTimer(&i.timers[dir], now, i.after[dir])
 		} else {
 			l.timers.stop(&i.timers[dir])
@@ -242,11 +254,11 @@ func (s *Stream) active(dir int) {
 // waits notes that output waits for the kernel, from which the time of writing
 // counts. mu is held.
 func (s *Stream) waits() {
-	if s.extra == nil || s.extra.idle == nil || s.extra.idle.after[idleWrite] == 0 {
+	if s.extra == nil || s.extra.idle == nil || s.extra.idle.after[dirWrite] == 0 {
 		return
 	}
 	l := s.lock()
-	running := s.extra.idle.timers[idleWrite].running()
+	running := s.extra.idle.timers[dirWrite].running()
 	l.mu.Unlock()
 	if !running {
 		s.restartIdle(Write)
@@ -272,13 +284,12 @@ func (s *Stream) checkIdle() {
 		switch rest := i.last[dir] + int64(i.after[dir]) - now; {
 		case s.paused&bit != 0:
 			// Resume starts the time again.
-		case dir == idleRead && (s.stopped.Load() || s.state&stateEOF != 0), dir == idleWrite && s.out.n == 0:
-			// The library stopped it, or there is nothing to wait for. While the
-			// input is full, the timer goes on looking.
-			if dir == idleRead && s.state&stateEOF == 0 {
-				i.last[dir] = now
-				l.startTimer(&i.timers[dir], now, i.after[dir])
-			}
+		case dir == dirRead && s.state&stateEOF != 0, dir == dirWrite && s.out.n == 0:
+			// There is nothing to wait for.
+		case dir == dirRead && s.stopped.Load(), s.extra.throttled(dir):
+			// The library stopped it. The timer goes on looking.
+			i.last[dir] = now
+			l.startTimer(&i.timers[dir], now, i.after[dir])
 		case rest > 0:
 			l.startTimer(&i.timers[dir], now, time.Duration(rest))
 		default:

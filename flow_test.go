@@ -273,23 +273,23 @@ func testIdleNot(t *testing.T, l *Loop) {
 func testIdleActivity(t *testing.T, l *Loop) {
 	s, far := connectedPair(t, l)
 	s.SetIdleTimeouts(time.Hour, 0)
-	when := s.extra.idle.timers[idleRead].when
+	when := s.extra.idle.timers[dirRead].when
 	send(t, far, "x")
 	nextOf(t, l, s)
 	i := s.extra.idle
-	if i.timers[idleRead].when != when {
+	if i.timers[dirRead].when != when {
 		t.Error("the timer was set anew")
 	}
-	if i.last[idleRead]+int64(time.Hour) <= when {
+	if i.last[dirRead]+int64(time.Hour) <= when {
 		t.Error("the activity was not noted")
 	}
 	// The timer expires, and finds that it was too early.
 	l.mu.Lock()
-	l.timers.stop(&i.timers[idleRead])
+	l.timers.stop(&i.timers[dirRead])
 	i.expired(when)
 	l.unlock()
 	noMessage(t, l)
-	if got := i.timers[idleRead].when; got <= when {
+	if got := i.timers[dirRead].when; got <= when {
 		t.Errorf("looks again at %d; want later than %d", got, when)
 	}
 }

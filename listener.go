@@ -51,6 +51,21 @@ type ListenConfig struct {
 	// MaxInput and MaxOutput replace those of Config for the listener's streams;
 	// 0 means those of Config; if negative, there is no limit.
 	MaxInput, MaxOutput int
+
+	// ReadLow and WriteLow are the streams' low marks, see [Stream.SetReadMarks]
+	// and [Stream.SetWriteMarks].
+	ReadLow, WriteLow int
+
+	// ReadIdle and WriteIdle are the streams' idle timeouts, see
+	// [Stream.SetIdleTimeouts].
+	ReadIdle, WriteIdle time.Duration
+
+	// RateLimit is the limit of each stream by itself; nil means none.
+	RateLimit *RateLimit
+
+	// RateGroup, which must be of the same loop, limits all of the streams
+	// together; nil means that nothing does.
+	RateGroup *RateGroup
 }
 
 const (
@@ -76,8 +91,8 @@ type Listener struct {
 	// Data is for the user; the package does not touch it.
 	Data any
 
-	conf       ListenConfig // as given; never changes
 	addr       net.Addr     // never changes
+	conf       ListenConfig // never changes
 	limits     *limits      // of its streams; never changes
 	maxPending int          // never changes
 	path       string       // the socket's file, to be removed; mu guards it
@@ -123,6 +138,16 @@ func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, e
 	if c.Backlog < 0 || c.DeferAccept < 0 {
 		return nil, fmt.Errorf("evchan: negative ListenConfig.Backlog or DeferAccept")
 	}
+	if c.RateLimit != nil {
+		limit := *c.RateLimit
+		if err := limit.check(); err != nil {
+			return nil, err
+		}
+		c.RateLimit = &limit
+	}
+	if c.RateGroup != nil && c.RateGroup.loop != l {
+		return nil, errGroup
+	}
 	if c.ReusePort && network == "unix" {
 		return nil, fmt.Errorf("evchan: ListenConfig.ReusePort on a unix socket: %w", ErrUnsupported)
 	}
@@ -165,13 +190,13 @@ func (l *Loop) WrapListener(nl net.Listener) (*Listener, error) {
 // adoptListener makes a listener of nl's socket. It closes nl, if there is an
 // error too when it came from Listen.
 func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error) {
-	ln := &Listener{conf: *c, addr: nl.Addr(), paused: c.Paused, fd: noFD, maxPending: c.MaxPending}
+	ln := &Listener{addr: nl.Addr(), conf: *c, paused: c.Paused, fd: noFD, maxPending: c.MaxPending}
 	ln.init(l, ln)
 	ln.retry.owner = ln
 	if ln.maxPending == 0 {
 		ln.maxPending = defaultMaxPending
 	}
-	ln.limits = l.limits.with(c.MaxInput, c.MaxOutput)
+	ln.limits = l.limits.with(c.MaxInput, c.MaxOutput).above(c.ReadLow, c.WriteLow)
 	fd, err := takeFD(nl.(syscall.Conn))
 	if err != nil {
 		nl.Close()
@@ -229,6 +254,28 @@ func (lim *limits) with(maxInput, maxOutput int) *limits {
 	replace(&c.readHigh, maxInput)
 	replace(&c.writeHigh, maxOutput)
 	return &c
+}
+
+// above returns limits with these low marks.
+func (lim *limits) above(readLow, writeLow int) *limits {
+	if readLow <= 1 && writeLow <= 0 {
+		return lim
+	}
+	c := *lim
+	c.readLow, c.writeLow = max(readLow, 1), max(writeLow, 0)
+	c.raise()
+	return &c
+}
+
+// equip gives s, which nobody knows yet, what the listener's streams have.
+func (ln *Listener) equip(s *Stream) {
+	s.listener = ln
+	s.limits.Store(ln.limits)
+	if c := &ln.conf; c.ReadIdle > 0 || c.WriteIdle > 0 || c.RateLimit != nil || c.RateGroup != nil {
+		s.SetIdleTimeouts(c.ReadIdle, c.WriteIdle)
+		s.SetRateLimit(c.RateLimit)
+		s.SetRateGroup(c.RateGroup)
+	}
 }
 
 // Addr returns the address that the listener listens on.
@@ -360,11 +407,11 @@ func (ln *Listener) task() {
 		s, err := ln.accept(l)
 		switch {
 		case err == nil:
+			ln.recovered()
 			l.mu.Lock()
 			s.route, s.prio = route, prio
 			s.awaited = true
 			ln.waiting++
-			ln.failing, ln.err, ln.delay = false, nil, 0
 			l.mu.Unlock()
 			if err := s.open(accepted, true); err != nil {
 				l.mu.Lock()
@@ -374,6 +421,7 @@ func (ln *Listener) task() {
 				return
 			}
 		case err == syscall.EAGAIN:
+			ln.recovered()
 			if !l.edge {
 				l.mu.Lock()
 				tok := l.token(ln)
@@ -391,6 +439,17 @@ func (ln *Listener) task() {
 	l := ln.lock()
 	l.assign(ln) // more may be waiting
 	l.unlock()
+}
+
+// recovered takes note that accepting has not failed: what AcceptFailed has to
+// say is not true any more.
+func (ln *Listener) recovered() {
+	l := ln.edit()
+	defer l.unlock()
+	if ln.failing {
+		ln.failing, ln.err, ln.delay = false, nil, 0
+		l.retract(&ln.source, message)
+	}
 }
 
 // failed tells that accepting has failed, if it is news, and sets the time for

@@ -147,6 +147,37 @@ func TestListener(t *testing.T) {
 			}
 			noMessage(t, l)
 		},
+		"StreamSettings": func(t *testing.T, l *Loop) {
+			g, _ := l.RateGroup(RateLimit{ReadRate: 1 << 20, ReadBurst: 1 << 20, Tick: time.Second})
+			limit := &RateLimit{ReadRate: 1 << 20, ReadBurst: 1 << 20, Tick: time.Second}
+			ln := listen(t, l, "tcp", &ListenConfig{ReadLow: 3, WriteLow: 100, MaxInput: 2, MaxOutput: 50,
+				ReadIdle: time.Millisecond, WriteIdle: time.Hour, RateLimit: limit, RateGroup: g})
+			limit.Tick = 0 // a copy was made
+			c := dial(t, ln)
+			s := acceptOne(t, l)
+			if lim := *s.limits.Load(); lim != (limits{readLow: 3, readHigh: 3, writeLow: 100, writeHigh: 101}) {
+				t.Errorf("the marks are %+v", lim)
+			}
+			if x := s.extra.shares; x[ownShare].group.limit.Tick != time.Second || x[groupShare].group != g || g.members != 1 {
+				t.Errorf("the limits are %v", x)
+			}
+			if ev := nextOf(t, l, s); ev != Event(TimedOut{s}) {
+				t.Errorf("unexpected %v", ev)
+			}
+			s.Abort()
+			if g.members != 0 {
+				t.Error("it is still a member of the group")
+			}
+			c.Close()
+			other := dialLoop(t, l.Method())
+			defer other.Close()
+			for _, c := range []ListenConfig{{RateLimit: limit}, {RateGroup: g}} {
+				if ln, err := other.Listen("tcp", "127.0.0.1:0", &c); err == nil {
+					t.Errorf("%+v: no error", c)
+					ln.Close()
+				}
+			}
+		},
 		"O4CloseInRange": func(t *testing.T, l *Loop) {
 			ln := listen(t, l, "tcp", nil)
 			c := dial(t, ln)

@@ -732,10 +732,16 @@ func (l *Loop) Close() error {
 		}
 	}
 	clear(l.routes)
+	work := l.work
 	l.work = nil
 	l.unlock()
 	for _, s := range live {
 		s.owner.abandon()
+	}
+	for _, p := range work {
+		if x, ok := p.(*filtering); ok {
+			x.abandon()
+		}
 	}
 	for _, o := range paused {
 		o.abandon()

@@ -4,25 +4,46 @@
 package evchan
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 )
 
 // NetConn turns the stream into a net.Conn of package net, which needs no loop:
 // it blocks, has deadlines, and can be given to crypto/tls or net/http. The stream
 // is closed by that, without the peer noticing, and sends no more messages. Input
-// that was not consumed comes first from the net.Conn; if there is none, it is a
-// *net.TCPConn or *net.UnixConn itself, otherwise it has one inside.
+// that was not consumed comes first from the net.Conn.
+//
+// That of a TCP or Unix socket, if there is no such input, is a *net.TCPConn or
+// *net.UnixConn itself, otherwise it has one inside. That of a Pipe's end, whose
+// other end stays what it is, lives in memory. That of a stream which Filter
+// has made uses the filter on the net.Conn of the stream under it; its Close has
+// 5 seconds to send what Encode says at the end. All of them have CloseWrite.
 //
 // Like Read, NetConn belongs to the goroutine that has received the stream's last
-// message. It returns ErrWouldBlock while output is unsent (Drained tells when it
-// is not any more), ErrUnsupported for a stream that is not a TCP or Unix
-// socket's, and ErrClosed, or Err, after the end; then the stream is as it was.
+// message. It must not be called by a Filter. It returns ErrWouldBlock while output
+// is unsent (Drained tells when it is not any more), ErrUnsupported for a stream of
+// a descriptor that is not a TCP or Unix socket's, and ErrClosed, or Err, after
+// the end; then the stream is as it was.
 func (s *Stream) NetConn() (net.Conn, error) {
-	s.mu.Lock()
-	defer s.unlock()
+	var filters []*filtering // from s downwards
+	bottom := s
+	for x := s.filtering(); x != nil; x = bottom.filtering() {
+		x.working.Lock()
+		defer x.working.Unlock()
+		x.work() // sends what is to be sent
+		filters = append(filters, x)
+		bottom = x.lower
+	}
+	for _, x := range filters {
+		x.upper.mu.Lock()
+		defer x.upper.unlock()
+	}
+	bottom.mu.Lock()
+	defer bottom.unlock()
 	switch {
 	case s.state&stateClosed != 0:
 		return nil, ErrClosed
@@ -30,33 +51,89 @@ func (s *Stream) NetConn() (net.Conn, error) {
 		return nil, s.err
 	case s.transport == nil:
 		return nil, ErrClosed
-	case s.out.n > 0 || s.connecting():
+	case s.tap != nil:
+		return nil, errors.New("evchan: the stream is under a filter: call NetConn on the one on top")
+	}
+	unsent := false
+	for _, x := range filters {
+		unsent = x.owes() || unsent
+	}
+	if unsent {
 		return nil, ErrWouldBlock
-	case s.transport != &s.sock || s.sock.plain:
-		return nil, fmt.Errorf("evchan: net.Conn of a descriptor that is not a socket: %w", ErrUnsupported)
 	}
-	conn, err := s.sock.netConn()
+	conn, err := bottom.netConn()
 	if err != nil {
-		return nil, s.opError("netconn", err)
+		return nil, err
 	}
+	for _, x := range slices.Backward(filters) {
+		conn = x.netConn(conn)
+	}
+	return conn, nil
+}
+
+// netConn is NetConn of a stream that lies on no other. mu is held.
+func (s *Stream) netConn() (conn net.Conn, err error) {
+	switch t := s.transport.(type) {
+	case nil:
+		return nil, ErrClosed
+	case *dialing:
+		return nil, ErrWouldBlock
+	case *sock:
+		switch {
+		case s.out.n > 0:
+			return nil, ErrWouldBlock
+		case t.plain:
+			return nil, fmt.Errorf("evchan: net.Conn of a descriptor that is not a socket: %w", ErrUnsupported)
+		}
+		if conn, err = t.netConn(); err != nil {
+			return nil, s.opError("netconn", err)
+		}
+		rest := s.detach()
+		t.close(false) // conn has a descriptor of its own
+		if rest.n > 0 {
+			conn = withEarly(conn, rest)
+		}
+	case *pipeEnd:
+		if s.out.n > 0 {
+			return nil, ErrWouldBlock
+		}
+		fin := s.state&stateFin != 0
+		conn = newPipeConn(t, s.detach(), fin)
+	}
+	return conn, nil
+}
+
+// detach ends s but for its transport, and returns the input that was not
+// consumed. mu is held.
+func (s *Stream) detach() *Buffer {
 	s.state |= stateClosed | stateFin
 	s.hush()
 	s.in.splice(&s.inbox)
-	rest := new(Buffer)
 	s.in.stream = nil
+	rest := new(Buffer)
 	rest.splice(&s.in)
 	s.held.Store(0)
-	s.release(false) // conn has a descriptor of its own
-	if rest.n == 0 {
-		return conn, nil
-	}
-	switch conn := conn.(type) {
+	s.retreat()
+	return rest
+}
+
+// filtering returns the transport of s if that is a filter, else nil.
+func (s *Stream) filtering() *filtering {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x, _ := s.transport.(*filtering)
+	return x
+}
+
+// withEarly returns conn with rest as the first that it reads.
+func withEarly(conn net.Conn, rest *Buffer) net.Conn {
+	switch c := conn.(type) {
 	case *net.TCPConn:
-		return &tcpConn{TCPConn: conn, early: early{rest: rest}}, nil
+		return &tcpConn{TCPConn: c, early: early{rest: rest}}
 	case *net.UnixConn:
-		return &unixConn{UnixConn: conn, early: early{rest: rest}}, nil
+		return &unixConn{UnixConn: c, early: early{rest: rest}}
 	}
-	return nil, ErrUnsupported
+	panic("evchan: BUG: a socket's net.Conn is something else")
 }
 
 // A tcpConn is a connection of which some input was read already.

@@ -53,15 +53,15 @@ type pipe struct {
 
 // A pipeEnd is the transport of one of a pipe's streams.
 type pipeEnd struct {
-	pipe   *pipe    // never changes
-	stream *Stream  // never changes
-	peer   *pipeEnd // never changes
-
-	in     Buffer // what the peer has written
-	eof    bool   // the peer writes no more
-	reset  bool   // the peer has dropped what it had
-	closed bool   // this end is closed
-	short  bool   // this end could not write all it had
+	pipe   *pipe     // never changes
+	stream *Stream   // never changes
+	peer   *pipeEnd  // never changes
+	conn   *pipeConn // that NetConn has made of it; nil: it is still the stream's
+	in     Buffer    // what the peer has written
+	eof    bool      // the peer writes no more
+	reset  bool      // the peer has dropped what it had
+	closed bool      // this end is closed
+	short  bool      // this end could not write all it had
 }
 
 var _ transport = (*pipeEnd)(nil)
@@ -148,8 +148,13 @@ func (e *pipeEnd) close(reset bool) {
 	unread := e.in.detach()
 	e.peer.eof = true
 	e.peer.reset = reset
+	isConn := e.conn != nil
 	e.pipe.mu.Unlock()
-	e.stream.spend(unread)
+	if isConn {
+		freeChain(unread)
+	} else {
+		e.stream.spend(unread)
+	}
 	what := Read | EarlyClose
 	if reset {
 		what |= hangup
@@ -159,6 +164,13 @@ func (e *pipeEnd) close(reset bool) {
 
 // tell is what the poller does for a socket.
 func (e *pipeEnd) tell(what What) {
+	e.pipe.mu.Lock()
+	conn := e.conn
+	e.pipe.mu.Unlock()
+	if conn != nil {
+		conn.tell(what)
+		return
+	}
 	l := e.stream.lock()
 	defer l.unlock()
 	if !e.stream.released && !l.closed {

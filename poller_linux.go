@@ -138,6 +138,9 @@ func (e *epoll) ctl(op int, fd sysFD, tok token, i What) error {
 	if i&EarlyClose != 0 {
 		ev.Events |= unix.EPOLLRDHUP
 	}
+	if i&urgent != 0 {
+		ev.Events |= unix.EPOLLPRI
+	}
 	// The kernel always reports a hangup. Without a condition asked for, the
 	// edge trigger keeps it from being reported for ever.
 	if i&Edge != 0 || i&triggers == 0 {
@@ -273,6 +276,9 @@ func (e *epoll) collect(dst []ready) ([]ready, error) {
 		}
 		if ev.Events&unix.EPOLLRDHUP != 0 {
 			w |= EarlyClose
+		}
+		if ev.Events&unix.EPOLLPRI != 0 {
+			w |= urgent
 		}
 		if ev.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
 			e.askedMu.Lock()

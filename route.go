@@ -123,11 +123,14 @@ func (l *Loop) next(r *route) (*source, pending) {
 			l.mu.Unlock()
 			bits := s.owner.prepare(work)
 			l.mu.Lock()
-			s.busy = false
 			r.busy--
-			if s.loop.Load() != l {
+			if s.loop.Load() != l || s.tap != nil {
+				l.mu.Unlock()
+				s.handOver(bits)
+				l.mu.Lock()
 				continue
 			}
+			s.busy = false
 			if s.pend |= s.owner.confirm(bits); s.pend == 0 || l.closed {
 				l.refresh(s)
 				continue
@@ -143,6 +146,16 @@ func (l *Loop) next(r *route) (*source, pending) {
 		return s, bit
 	}
 	return nil, 0
+}
+
+// handOver enqueues what has come of prepare, with the loop that s was moved to
+// meanwhile, or for the filter that it has got.
+func (s *source) handOver(bits pending) {
+	l := s.lock()
+	defer l.unlock()
+	s.busy = false
+	l.enqueue(s, s.owner.confirm(bits))
+	l.refresh(s)
 }
 
 // take marks ev, the message of bit, which next returned with s, as received.

@@ -18,6 +18,15 @@ import "os"
 // ErrFull; then release is not called.
 func (s *Stream) SendFile(f *os.File, off, n int64, release func()) error {
 	var b Buffer
+	if n == 0 { // AppendFile calls release at once
+		s.mu.Lock()
+		err := s.writeErr()
+		s.mu.Unlock()
+		if err != nil && err != ErrFull {
+			return err
+		}
+		return b.AppendFile(f, off, n, release)
+	}
 	called := func() {
 		if release != nil {
 			release()

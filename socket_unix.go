@@ -29,6 +29,9 @@ func (k *sock) fill(in *Buffer, limit int) (n int, full bool, err error) {
 	if k.bulk || k.plain {
 		n, full, err = in.readFD(k.fd, limit)
 		k.bulk = n > classSize(minClass)
+		// A terminal gives one line at a time, and a tunnel one packet,
+		// whatever there is.
+		full = full || k.plain && n > 0
 	} else {
 		n, full, err = in.recvFD(k.fd, limit)
 		k.bulk = full
@@ -139,9 +142,8 @@ func (ln *Listener) accept(l *Loop) (*Stream, error) {
 			return nil, err
 		}
 		s := l.newStream(fd)
-		s.listener = ln
-		s.limits.Store(ln.limits)
 		s.remote = remoteOf(sa)
+		ln.equip(s)
 		return s, nil
 	}
 }

@@ -98,15 +98,16 @@ const (
 
 // source is the part that all kinds of Source have in common.
 type source struct {
-	loop  atomic.Pointer[Loop] // changed only with the old and the new loop's mu held
+	loop  atomic.Pointer[Loop] // to change it, the old loop's mu is held, and the owner's
 	owner owner                // never changes
 
 	// The loop's mu guards the following.
 
 	route      *route
-	next, prev *source // in the lane, while queued
-	seq        uint64  // number of the entry into the lane, while queued
-	index      int32   // place in Loop.live, plus one; 0: not live
+	tap        *filtering // is told instead of a receiver; to change it, the stream's mu is held as well
+	next, prev *source    // in the lane, while queued
+	seq        uint64     // number of the entry into the lane, while queued
+	index      int32      // place in Loop.live, plus one; 0: not live
 	prio       int16
 	pend       pending
 	queued     bool // stands in its lane
@@ -207,6 +208,10 @@ func (s *source) takeCount(count *int) int {
 // enqueue adds bits to what s has pending and makes sure that it will have its
 // turn. l.mu is held.
 func (l *Loop) enqueue(s *source, bits pending) {
+	if s.tap != nil {
+		l.tapped(s, bits)
+		return
+	}
 	s.pend |= bits
 	if s.offered && bits&s.route.offerBit != 0 {
 		// If the message has just been received there must be another one; if
@@ -271,19 +276,27 @@ func (l *Loop) refresh(s *source) {
 		s.index = int32(len(l.live))
 		l.hadLive = true
 		l.joined(s)
-	case !live && s.index != 0:
-		last := l.live[len(l.live)-1]
-		l.live[s.index-1] = last
-		last.index = s.index
-		l.live[len(l.live)-1] = nil
-		l.live = l.live[:len(l.live)-1]
-		s.index = 0
-		if len(l.live) < cap(l.live)/4 && cap(l.live) > 1024 {
-			l.live = append(make([]*source, 0, cap(l.live)/2), l.live...)
-		}
-		l.parted(s)
-		if len(l.live) == 0 {
-			l.nudge = true // the loop may have to end
-		}
+	case !live:
+		l.strike(s)
+	}
+}
+
+// strike takes s from the list of live sources, if it is there. l.mu is held.
+func (l *Loop) strike(s *source) {
+	if s.index == 0 {
+		return
+	}
+	last := l.live[len(l.live)-1]
+	l.live[s.index-1] = last
+	last.index = s.index
+	l.live[len(l.live)-1] = nil
+	l.live = l.live[:len(l.live)-1]
+	s.index = 0
+	if len(l.live) < cap(l.live)/4 && cap(l.live) > 1024 {
+		l.live = append(make([]*source, 0, cap(l.live)/2), l.live...)
+	}
+	l.parted(s)
+	if len(l.live) == 0 {
+		l.nudge = true // the loop may have to end
 	}
 }

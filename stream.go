@@ -39,7 +39,7 @@ type Stream struct {
 
 	held    atomic.Int64           // input that was not consumed: the bytes of inbox and in
 	stopped atomic.Bool            // reading has stopped at the limit; whoever clears it has it go on
-	seen    atomic.Uint32          // EarlyClose and hangup, once the kernel has reported them
+	seen    atomic.Uint32          // EarlyClose, hangup and urgent, once the kernel has reported them
 	lagging atomic.Bool            // there is output that the kernel would not take
 	limits  atomic.Pointer[limits] // never nil; what it points to never changes
 
@@ -88,6 +88,8 @@ type streamExtra struct {
 	local, remote net.Addr  // where they cannot be had from the socket; never change
 	waiters       []*Stream // whose WriteTo into this stream has found it full
 	idle          *idle     // nil: no timeouts were set
+	shares        [2]*share // in rate limits: its own and its group's; nil: none
+	under         *Stream   // that Filter was called on; nil: none; never changes
 	linger        timerNode // running: while closing; the loop's mu guards it
 	overdue       bool      // linger has expired; the loop's mu guards it
 }
@@ -136,7 +138,7 @@ func (l *Loop) newStream(fd sysFD) *Stream {
 
 // streamInterest is what the poller is asked for once and for all, with true
 // edge triggering.
-const streamInterest = Read | Write | EarlyClose | Edge
+const streamInterest = Read | Write | EarlyClose | Edge | urgent
 
 // open makes s live: from now on the poller reports on it. first is the first
 // message to be sent. If it fails, s is as if it had never been, and its
@@ -179,6 +181,18 @@ func (s *Stream) forget(close bool) {
 		s.transport.close(false)
 	}
 	s.transport = nil
+	if s.extra != nil {
+		l := s.lock()
+		s.extra.retire(l)
+		l.mu.Unlock()
+	}
+}
+
+// retire ends what the loop does for x's stream. The loop's mu is held.
+func (x *streamExtra) retire(l *Loop) {
+	l.timers.stop(&x.linger)
+	x.stopIdle(l)
+	x.leaveShares()
 }
 
 // unlock lets go of s.mu, then calls the release functions of what was sent.
@@ -204,13 +218,13 @@ func (s *Stream) spend(c *chunk) {
 // ready is told what the poller has reported.
 func (s *Stream) ready(what What) {
 	l := s.Loop()
-	if bad := what & (EarlyClose | hangup); bad != 0 {
+	if bad := what & (EarlyClose | hangup | urgent); bad != 0 {
 		s.seen.Store(s.seen.Load() | uint32(bad))
 	}
 	if what&Write != 0 && s.lagging.Load() {
 		l.assign(s)
 	}
-	if what&(Read|EarlyClose|hangup) != 0 {
+	if what&(Read|EarlyClose|hangup|urgent) != 0 {
 		if s.closing {
 			l.assign(s)
 		} else {
@@ -261,6 +275,7 @@ func (s *Stream) fill() (bits pending) {
 		return 0
 	}
 	if s.paused&Read != 0 || s.state&stateEOF != 0 {
+		s.waive(dirRead)
 		return s.checkFailure()
 	}
 	l := s.Loop()
@@ -269,8 +284,9 @@ func (s *Stream) fill() (bits pending) {
 	defer func() {
 		if got > 0 {
 			l.bytesIn.Add(uint64(got))
-			s.active(idleRead)
+			s.active(dirRead)
 		}
+		s.waive(dirRead)
 	}()
 	for {
 		room := limit - int(s.held.Load())
@@ -281,11 +297,15 @@ func (s *Stream) fill() (bits pending) {
 			}
 			return bits | s.checkFailure()
 		}
+		if room = s.quota(dirRead, room); room == 0 {
+			return bits | s.checkFailure()
+		}
 		n, full, err := s.transport.fill(&s.inbox, room)
 		switch {
 		case n > 0:
 			// First the bytes, then the question whether they were consumed.
 			s.held.Add(int64(n))
+			s.moved(dirRead, n)
 			got += n
 			bits |= readable
 		case err == syscall.EAGAIN:
@@ -301,8 +321,8 @@ func (s *Stream) fill() (bits pending) {
 		}
 		if !full && s.seen.Load() == 0 {
 			// A stream socket that gave less than was asked has no more, and
-			// will report it when it has (epoll(7)). Not so if the end was
-			// reported already.
+			// will report it when it has (epoll(7)). Not so if the end, or
+			// urgent bytes, were reported already.
 			s.rearm()
 			return bits
 		}
@@ -321,6 +341,12 @@ func (s *Stream) checkFailure() pending {
 		}
 	}
 	return 0
+}
+
+// silent reports whether s sends no more messages: Close was called, or Closed was
+// received or is about to be enqueued. The loop's mu is held.
+func (s *Stream) silent() bool {
+	return s.closing || s.released && s.unreceived()&closed == 0
 }
 
 // confirm returns those of bits that are still true. The loop's mu is held.
@@ -369,23 +395,30 @@ func (s *Stream) flushLocked() (bits pending) {
 		return 0
 	}
 	if s.paused&Write != 0 && s.state&stateClosed == 0 {
+		s.waive(dirWrite)
 		s.noteOwed()
 		return 0
 	}
-	for range 2 {
-		if s.out.n == 0 {
+	for s.out.n > 0 {
+		room := s.quota(dirWrite, s.out.n)
+		if room == 0 {
+			s.lagging.Store(false) // it waits for its rate, not for the kernel
 			break
 		}
-		n, spent, err := s.transport.flush(&s.out)
+		n, spent, err := s.flushSome(room)
 		s.spend(spent)
 		if n > 0 {
 			s.Loop().bytesOut.Add(uint64(n))
-			s.active(idleWrite)
+			s.active(dirWrite)
+			s.moved(dirWrite, n)
 		}
 		if err != nil {
 			return s.failed("write", err)
 		}
-		if s.out.n == 0 || s.lagging.Load() {
+		if n == room {
+			continue
+		}
+		if s.lagging.Load() {
 			break
 		}
 		// Once the flag is up, a report of room is heard. Room that came
@@ -393,6 +426,7 @@ func (s *Stream) flushLocked() (bits pending) {
 		s.lagging.Store(true)
 		s.waits()
 	}
+	s.waive(dirWrite)
 	lim := s.limits.Load()
 	if s.out.n > 0 {
 		s.rearm()
@@ -400,7 +434,7 @@ func (s *Stream) flushLocked() (bits pending) {
 	} else {
 		s.lagging.Store(false)
 	}
-	if s.out.n <= lim.writeLow && s.state&stateOwed != 0 {
+	if s.out.n <= lim.writeLow && s.state&stateOwed != 0 && !s.connecting() { // Connected comes first
 		s.state &^= stateOwed
 		bits |= drained
 		s.unblock()
@@ -412,6 +446,19 @@ func (s *Stream) flushLocked() (bits pending) {
 		}
 	}
 	return bits
+}
+
+// flushSome sends what is possible of the first n bytes of the output. mu is held.
+func (s *Stream) flushSome(n int) (int, *chunk, error) {
+	if n == s.out.n {
+		return s.transport.flush(&s.out)
+	}
+	var part Buffer
+	part.MoveN(&s.out, n)
+	n, spent, err := s.transport.flush(&part)
+	part.splice(&s.out)
+	s.out.splice(&part)
+	return n, spent, err
 }
 
 // failed ends the stream because of err, and returns what came of it. What the
@@ -437,17 +484,21 @@ func (s *Stream) failed(op string, err error) (bits pending) {
 
 // release lets go of all that the stream has but its input. mu is held.
 func (s *Stream) release(reset bool) {
-	if s.transport == nil {
-		return
+	if t := s.transport; t != nil {
+		s.retreat()
+		t.close(reset)
 	}
+}
+
+// retreat is release, except that the transport is not closed. mu is held.
+func (s *Stream) retreat() {
 	s.unblock()
 	l := s.lock()
 	if !l.closed {
 		l.unregister(s)
 	}
 	if s.extra != nil {
-		l.timers.stop(&s.extra.linger)
-		s.extra.stopIdle(l)
+		s.extra.retire(l)
 	}
 	s.released = true
 	l.streamReleased()
@@ -456,7 +507,6 @@ func (s *Stream) release(reset bool) {
 	if s.sock.fd != noFD {
 		l.poller.remove(s.sock.fd)
 	}
-	s.transport.close(reset)
 	s.transport = nil
 	s.lagging.Store(false)
 	s.spend(s.out.detach())
@@ -483,7 +533,7 @@ func (s *Stream) unblock() {
 		l := w.lock()
 		w.blocked = false
 		switch {
-		case w.closing:
+		case w.silent():
 		case w.held.Load() > 0:
 			if w.paused&Read == 0 {
 				l.enqueue(&w.source, readable)
@@ -532,6 +582,7 @@ func (s *Stream) consumed(n int) {
 	if s.closing {
 		return
 	}
+	held = int(s.held.Load()) // more may have come, and have been told
 	if held < lim.readLow && held < lim.readHigh {
 		l.retract(&s.source, readable)
 	}
@@ -650,10 +701,14 @@ func (s *Stream) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n := 0
-	if s.out.n == 0 && s.paused&Write == 0 {
+	if room := len(p); s.out.n == 0 && s.paused&Write == 0 {
 		var err error
-		n, err = s.transport.write(p)
-		s.Loop().bytesOut.Add(uint64(n))
+		if room = s.quota(dirWrite, room); room > 0 {
+			n, err = s.transport.write(p[:room])
+			s.Loop().bytesOut.Add(uint64(n))
+			s.moved(dirWrite, n)
+			s.waive(dirWrite)
+		}
 		if n == len(p) {
 			s.mu.Unlock()
 			return n, nil
@@ -837,31 +892,33 @@ func (s *Stream) CloseWrite() error {
 // The stream sends no more messages: those that were not received are taken
 // back. Closing again returns nil. What lies in Input stays as it is.
 func (s *Stream) Close() error {
-	return s.end(false)
+	return s.end(false, false)
 }
 
 // Abort ends the stream at once. Its output is dropped and, where the transport
 // can do that, the peer is told so by a reset.
 func (s *Stream) Abort() error {
-	return s.end(true)
+	return s.end(true, true)
 }
 
-func (s *Stream) end(abort bool) error {
+// end closes the stream: gracefully, or at once, with a reset or without.
+func (s *Stream) end(now, reset bool) error {
 	s.mu.Lock()
 	defer s.unlock()
-	if s.state&stateClosed != 0 && !abort {
+	if s.state&stateClosed != 0 && !now {
 		return nil
 	}
 	s.state |= stateClosed | stateFin
 	s.hush()
+	s.waive(dirRead)
 	s.held.Add(-int64(s.inbox.n))
 	s.spend(s.inbox.detach())
 	if s.transport == nil {
 		return nil
 	}
 	l := s.Loop()
-	if abort || l.conf.Linger < 0 {
-		s.release(abort)
+	if now || l.conf.Linger < 0 {
+		s.release(reset)
 		return nil
 	}
 	s.flushLocked()
@@ -890,10 +947,11 @@ func (s *Stream) hush() {
 	l.unlock()
 }
 
-// driveClose takes a close as far as possible: once the output has been sent, it
-// reads and discards until the peer has finished. If it closed its socket with
-// unread input, the kernel would send a reset, which destroys what is on its
-// way to the peer. mu is held.
+// driveClose takes a close as far as possible: it reads and discards until the
+// peer has finished, which may be the only way to have it take the output, and
+// releases the stream once that has been sent. If it closed its socket with unread
+// input, the kernel would send a reset, which destroys what is on its way to the
+// peer. mu is held.
 func (s *Stream) driveClose() {
 	if s.transport == nil {
 		return
@@ -906,17 +964,16 @@ func (s *Stream) driveClose() {
 		s.release(false) // there is nobody to say goodbye to
 		return
 	}
-	if s.out.n > 0 {
-		return
-	}
 	if !s.transport.halfCloses() {
-		s.release(false)
+		if s.out.n == 0 {
+			s.release(false)
+		}
 		return
 	}
 	var rest Buffer
 	for budget := fillBudget; s.state&stateEOF == 0; {
 		n, _, err := s.transport.fill(&rest, fillBudget)
-		rest.free()
+		s.spend(rest.detach()) // of a pipe, it may have release functions
 		switch {
 		case n > 0:
 			if budget -= n; budget <= 0 {
@@ -928,11 +985,16 @@ func (s *Stream) driveClose() {
 		case err == syscall.EAGAIN:
 			s.rearm()
 			return
+		case err != nil:
+			s.release(false) // the peer will get nothing more
+			return
 		default:
 			s.state |= stateEOF
 		}
 	}
-	s.release(false)
+	if s.out.n == 0 {
+		s.release(false)
+	}
 }
 
 // expired is called when a close has taken too long. The loop's mu is held.
@@ -954,12 +1016,17 @@ func (s *Stream) overdue() bool {
 // abandon ends the stream because its loop was closed.
 func (s *Stream) abandon() {
 	s.mu.Lock()
-	defer s.unlock()
-	if s.transport == nil {
+	if s.transport == nil || !s.Loop().isClosed() { // it may have moved away
+		s.mu.Unlock()
 		return
 	}
+	x, filtered := s.transport.(*filtering)
 	s.state |= stateClosed | stateFin
 	s.release(false)
+	s.unlock()
+	if filtered {
+		x.abandon()
+	}
 }
 
 // ---- What it is ----

@@ -21,6 +21,10 @@ const (
 	// hangup accompanies Read and Write in what a poller reports: the
 	// descriptor has failed or both its directions are over, whatever was asked.
 	hangup
+
+	// urgent asks for, and says, that there are urgent bytes (tcp(7)): a read
+	// stops before them though there is more.
+	urgent
 )
 
 // conditions are the members of What that can happen.
@@ -32,7 +36,7 @@ func (w What) String() string {
 		return "0"
 	}
 	var names []string
-	for i, name := range [...]string{"Read", "Write", "EarlyClose", "Timeout", "Edge", "Persist", "hangup"} {
+	for i, name := range [...]string{"Read", "Write", "EarlyClose", "Timeout", "Edge", "Persist", "hangup", "urgent"} {
 		if w&(1<<i) != 0 {
 			names = append(names, name)
 		}

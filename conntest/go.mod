@@ -1,0 +1,12 @@
+module github.com/evchan/evchan/conntest
+
+go 1.25.0
+
+require github.com/evchan/evchan v0.0.0
+
+require (
+	golang.org/x/net v0.55.0
+	golang.org/x/sys v0.47.0 // indirect
+)
+
+replace github.com/evchan/evchan => ../

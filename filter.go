@@ -1,0 +1,478 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+)
+
+// A Filter transforms what a stream carries: it compresses it, say, or encrypts
+// it. One Filter serves one stream. Its methods are called by the loop, one at a
+// time and with no lock held, so they may call the stream's other methods; what
+// they Write to the stream comes back to Encode later, not at once.
+//
+// If it is an io.Closer, Close is called once, after everything else.
+type Filter interface {
+	// Decode consumes what it can of in, which is what has arrived, and appends
+	// what it means to plain. It may leave the rest in in, and is called again
+	// when there is more. What it appends to out is sent to the peer, as a part
+	// of a handshake is.
+	//
+	// With eof, in holds all that will ever come, and the call is the last one. An
+	// error ends the stream, once what was decoded before has been consumed. The
+	// buffers are the loop's: they must not be kept.
+	Decode(in, plain, out *Buffer, eof bool) error
+
+	// Encode consumes what it can of plain, which is what was written to the stream,
+	// and appends what stands for it to out, which is sent. It may leave the
+	// rest in plain, and is called again when there is more and after each Decode.
+	// It is called once at the beginning, with an empty plain, so that it can
+	// begin a conversation.
+	//
+	// With fin, nothing more will be written: out gets all that is owed to the
+	// peer, a checksum, say. It is called again as long as it leaves something in
+	// plain. An error ends the stream.
+	Encode(plain, out *Buffer, fin bool) error
+}
+
+// filterRoom is how many bytes a filter holds in each direction at the most
+// before it is full, beside what the streams hold themselves. One Decode or Encode
+// may add more than that.
+const filterRoom = 64 << 10
+
+// Filter returns a stream on top of this one. What is written to it goes through
+// f's Encode to this one, and what this one receives through f's Decode to
+// it. It has the priority, the Notify channel, the pauses and the idle timeouts
+// that this one has had, marks and limits of its own, and it sends no first message,
+// except that Connected is passed on if this one is still being connected.
+// Filters may be stacked.
+//
+// From now on this stream, the new one's Under, belongs to the loop: it sends no
+// more messages, and is closed with the new one. Its marks and rate limits can
+// still be set: they count transformed bytes. If f makes nothing of an input that
+// is as long as its MaxInput, the new stream ends with ErrFull.
+//
+// It returns ErrClosed, or Err, after the end, and an error if the stream is
+// under a filter already.
+func (s *Stream) Filter(f Filter) (*Stream, error) {
+	if f == nil {
+		return nil, errors.New("evchan: Filter of nil")
+	}
+	s.mu.Lock()
+	defer s.unlock()
+	switch {
+	case s.state&stateClosed != 0:
+		return nil, ErrClosed
+	case s.err != nil:
+		return nil, s.err
+	case s.transport == nil:
+		return nil, ErrClosed
+	}
+	if s.tap != nil {
+		return nil, errors.New("evchan: the stream is under a filter already")
+	}
+	up := s.Loop().newStream(noFD)
+	x := &filtering{filter: f, upper: up, lower: s}
+	up.transport = x
+	up.listener = s.listener
+	up.more().under = s
+	if s.extra != nil && s.extra.idle != nil {
+		after := s.extra.idle.after
+		s.setIdle(0, 0)
+		up.SetIdleTimeouts(after[dirRead], after[dirWrite])
+	}
+	l := s.edit()
+	defer l.unlock()
+	if l.closed {
+		return nil, ErrClosed
+	}
+	up.route, up.prio = s.route, s.prio
+	up.paused, s.paused, s.timedOut = s.paused&^s.timedOut, 0, 0
+	l.retract(&s.source, messages|input)
+	if s.awaited {
+		s.received(accepted)
+	}
+	s.heldEOF, s.blocked = false, false
+	s.tap = x
+	l.streams++
+	l.refresh(&up.source)
+	l.assign(x)
+	return up, nil
+}
+
+// Under returns the stream that this one, which Filter has made, lies on; nil if
+// it lies on none.
+func (s *Stream) Under() *Stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.extra == nil {
+		return nil
+	}
+	return s.extra.under
+}
+
+// A filtering is the transport of a stream on top of another one. Its task, which
+// the loop calls when something has happened to either, moves bytes between the two.
+type filtering struct {
+	reg    registration
+	filter Filter  // never changes
+	upper  *Stream // never changes
+	lower  *Stream // never changes
+
+	// working is held while the task runs. It guards the following.
+	working sync.Mutex
+	sending Buffer // written, and not yet consumed by Encode
+	answer  Buffer // to be written to lower
+	held    int    // bytes of lower's input that Decode has left
+	begun   bool   // Encode was called
+	decoded bool   // there will be no more to decode
+	encoded bool   // there will be no more to encode
+	finSent bool   // lower was told
+	retired bool   // all was let go
+
+	// mu guards the following. It is taken after upper's mu and before lower's.
+	mu      sync.Mutex
+	plain   Buffer // decoded, for upper to read
+	out     Buffer // written by upper, to be encoded
+	fin     bool   // nothing more will be written
+	short   bool   // upper could not write all it had
+	eof     bool   // nothing more will be decoded
+	err     error  // why it has failed
+	owed    bool   // upper is to send Drained once all has left lower
+	closing bool   // upper is gone: send what is left, then close lower
+	done    bool   // nothing is left to do
+}
+
+var (
+	_ transport = (*filtering)(nil)
+	_ pollable  = (*filtering)(nil)
+)
+
+func (x *filtering) fill(in *Buffer, limit int) (n int, full bool, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.plain.n > 0 {
+		if x.plain.n >= filterRoom {
+			x.tap() // it has stopped decoding
+		}
+		n, err = in.MoveN(&x.plain, limit)
+		return n, x.plain.n > 0 || x.eof || x.err != nil, err
+	}
+	switch {
+	case x.err != nil:
+		return 0, false, x.err
+	case x.eof:
+		return 0, false, nil
+	}
+	return 0, false, syscall.EAGAIN
+}
+
+func (x *filtering) write(p []byte) (n int, err error) {
+	return x.send(len(p), func(n int) { x.out.add(p[:n]) })
+}
+
+func (x *filtering) flush(out *Buffer) (n int, spent *chunk, err error) {
+	n, err = x.send(out.n, func(n int) { x.out.MoveN(out, n) })
+	if err == syscall.EAGAIN {
+		err = nil
+	}
+	return n, nil, err
+}
+
+// send has move put as many of n bytes as there is room for into out.
+func (x *filtering) send(n int, move func(n int)) (int, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.err != nil {
+		return 0, x.err
+	}
+	room := max(filterRoom-x.out.n, 0)
+	x.short = n > room
+	n = min(n, room)
+	if n == 0 {
+		return 0, syscall.EAGAIN
+	}
+	move(n)
+	x.tap()
+	return n, nil
+}
+
+func (x *filtering) closeWrite() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.fin = true
+	x.tap()
+	return nil
+}
+
+func (x *filtering) failure() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.err
+}
+
+func (x *filtering) halfCloses() bool {
+	x.lower.mu.Lock()
+	defer x.lower.mu.Unlock()
+	return x.lower.transport == nil || x.lower.transport.halfCloses()
+}
+
+func (x *filtering) close(reset bool) {
+	late := x.upper.overdue()
+	x.mu.Lock()
+	x.closing, x.fin = true, true
+	x.upper.spend(x.plain.detach())
+	if reset || late {
+		x.upper.spend(x.out.detach())
+		x.done = true
+	}
+	x.mu.Unlock()
+	switch {
+	case reset:
+		x.lower.Abort()
+	case late:
+		x.lower.end(true, false)
+	}
+	x.tap()
+}
+
+// ready is never called: the poller does not know x.
+func (x *filtering) ready(What) {}
+
+func (x *filtering) registration() *registration { return &x.reg }
+
+// tell is what the poller does for a socket.
+func (x *filtering) tell(what What) {
+	l := x.upper.lock()
+	defer l.unlock()
+	if !x.upper.released && !l.closed {
+		x.upper.ready(what)
+	}
+}
+
+// task moves what can be moved.
+func (x *filtering) task() {
+	x.working.Lock()
+	x.work()
+	x.working.Unlock()
+	x.retire()
+}
+
+// work is task with working held.
+func (x *filtering) work() {
+	x.lower.mu.Lock()
+	gone := x.lower.transport == nil // the end must be seen
+	x.lower.mu.Unlock()
+	x.mu.Lock()
+	room := !x.closing && (x.plain.n < filterRoom || gone)
+	done := x.done
+	x.mu.Unlock()
+	if done {
+		return
+	}
+
+	var plain Buffer
+	err := x.deliver()
+	clear := x.answer.n == 0 // lower takes more
+	if err == nil && clear && room && !x.decoded {
+		err = x.decode(&plain)
+	}
+	x.mu.Lock()
+	fresh := x.out.n > 0 || x.fin
+	if clear {
+		x.sending.splice(&x.out)
+	}
+	fin, closing := x.fin, x.closing
+	x.mu.Unlock()
+	if err == nil && clear && !x.encoded && (fresh || !x.begun || x.sending.n > 0) {
+		x.begun = true
+		if err = x.filter.Encode(&x.sending, &x.answer, fin); err != nil {
+			err = x.upper.opError("encode", err)
+		}
+		x.encoded = fin && x.sending.n == 0
+	}
+	if derr := x.deliver(); err == nil {
+		err = derr
+	}
+	if x.encoded && !x.finSent && x.answer.n == 0 {
+		x.finSent = true
+		x.lower.CloseWrite()
+	}
+	over := closing && (x.finSent || err != nil || clear && x.answer.n == 0)
+	if over {
+		x.lower.Close()
+	} else if !clear && x.answer.n == 0 {
+		x.tap()
+	}
+	x.publish(&plain, err, over)
+}
+
+// tapped is told what the source of a stream under a filter would have to say. l.mu
+// is held.
+func (l *Loop) tapped(s *source, bits pending) {
+	if bits&connected != 0 {
+		l.enqueue(&s.tap.upper.source, connected)
+	}
+	if bits != 0 {
+		l.assign(s.tap)
+	}
+}
+
+// deliver writes the answer to lower, which may be full: then it tells when it is
+// not any more.
+func (x *filtering) deliver() error {
+	if x.answer.n == 0 {
+		return nil
+	}
+	if _, err := x.lower.writeChain(&x.answer, nil); err != nil && err != ErrFull {
+		return err
+	}
+	return nil
+}
+
+// decode has Decode look at what has arrived.
+func (x *filtering) decode(plain *Buffer) error {
+	s := x.lower
+	s.mu.Lock()
+	bits := s.fill()
+	eof := s.state&stateEOF != 0
+	gone := s.transport == nil
+	reason := s.err
+	s.unlock()
+	if bits&input != 0 {
+		x.tap()
+	}
+	in := s.Input()
+	had := in.n
+	if had > x.held || eof {
+		x.decoded = eof
+		err := x.filter.Decode(in, plain, &x.answer, eof)
+		x.held = in.n
+		switch {
+		case err != nil:
+			return x.upper.opError("decode", err)
+		case !eof && in.n == had && s.InputFull():
+			return x.upper.opError("decode", fmt.Errorf("%d bytes, which make no sense yet: %w", had, ErrFull))
+		}
+	}
+	if gone && !eof {
+		x.decoded = true
+		if reason == nil {
+			reason = ErrClosed
+		}
+		return reason
+	}
+	return nil
+}
+
+// tap has the task called again.
+func (x *filtering) tap() {
+	l := x.upper.lock()
+	l.assign(x)
+	l.unlock()
+}
+
+// publish hands what has come of a task to upper.
+func (x *filtering) publish(plain *Buffer, err error, done bool) {
+	x.mu.Lock()
+	what := What(0)
+	if plain.n > 0 && !x.closing {
+		x.plain.splice(plain)
+		what |= Read
+	}
+	if x.decoded && !x.eof {
+		x.eof = true
+		what |= Read | EarlyClose
+	}
+	if err != nil && x.err == nil {
+		x.err = err
+		x.decoded = true
+		what |= Read | Write | hangup
+	}
+	if x.short && x.out.n < filterRoom {
+		x.short = false
+		what |= Write
+	}
+	owed := x.owed && x.out.n == 0 && x.answer.n == 0 && x.lower.Queued() == 0
+	x.owed = x.owed && !owed
+	x.done = x.done || done
+	x.mu.Unlock()
+	if owed {
+		l := x.upper.edit()
+		l.enqueue(&x.upper.source, drained)
+		l.unlock()
+	}
+	plain.Reset()
+	if what != 0 {
+		x.tell(what)
+	}
+}
+
+// owes reports whether some output is still unsent, and if so has upper send
+// Drained when it is not any more. The mu of both streams is held.
+func (x *filtering) owes() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.owed = x.upper.out.n > 0 || x.out.n > 0 || x.answer.n > 0 || x.lower.out.n > 0
+	return x.owed
+}
+
+// netConn makes a net.Conn of upper, on that of lower. The mu of both streams is
+// held, and working.
+func (x *filtering) netConn(lower net.Conn) net.Conn {
+	c := &filterConn{Conn: lower, filter: x.filter, max: x.lower.limits.Load().readHigh}
+	c.plain.splice(x.upper.detach())
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c.plain.splice(&x.plain)
+	c.pending.splice(&x.sending)
+	switch {
+	case x.err != nil:
+		c.err = x.err
+	case x.decoded:
+		c.err = io.EOF
+	}
+	if x.encoded {
+		c.over = c.failed("write", errEnded)
+	}
+	x.done, x.retired = true, true
+	return c
+}
+
+// retire lets go of all, if it is over and the task does not run: else that ends
+// with this.
+func (x *filtering) retire() {
+	x.mu.Lock()
+	done := x.done
+	x.mu.Unlock()
+	if !done || !x.working.TryLock() {
+		return
+	}
+	defer x.working.Unlock()
+	if x.retired {
+		return
+	}
+	x.retired = true
+	x.sending.Reset()
+	x.answer.Reset()
+	if c, ok := x.filter.(io.Closer); ok {
+		c.Close()
+	}
+}
+
+// abandon ends x because the loop was closed.
+func (x *filtering) abandon() {
+	if !x.upper.Loop().isClosed() {
+		return // it has moved away
+	}
+	x.mu.Lock()
+	x.done = true
+	x.mu.Unlock()
+	x.retire()
+}

@@ -1,0 +1,696 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix
+
+package evchan
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"errors"
+	"io"
+	"iter"
+	"math"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A xorFilter changes each byte, by itself.
+type xorFilter byte
+
+func (f xorFilter) apply(from, to *Buffer) error {
+	for from.Len() > 0 {
+		p, err := from.Peek(min(from.Len(), 1000))
+		if err != nil {
+			return err
+		}
+		q := bytes.Clone(p)
+		for i := range q {
+			q[i] ^= byte(f)
+		}
+		to.Write(q)
+		from.Discard(len(q))
+	}
+	return nil
+}
+
+func (f xorFilter) Decode(in, plain, _ *Buffer, _ bool) error { return f.apply(in, plain) }
+func (f xorFilter) Encode(plain, out *Buffer, _ bool) error   { return f.apply(plain, out) }
+
+// A frameFilter begins with a greeting, which it waits for from the peer before
+// it sends anything, then sends frames, and ends with an empty frame.
+type frameFilter struct {
+	t                        *testing.T
+	greeted, welcomed, ended bool
+	closed                   atomic.Int32
+}
+
+var errFrame = errors.New("bad frame")
+
+func (f *frameFilter) Decode(in, plain, out *Buffer, eof bool) error {
+	if f.closed.Load() > 0 {
+		f.t.Error("Decode after Close")
+	}
+	if !f.welcomed {
+		hello, err := in.Peek(5)
+		if err != nil {
+			return nil
+		}
+		if string(hello) != "HELLO" {
+			return errFrame
+		}
+		in.Discard(5)
+		f.welcomed = true
+	}
+	for {
+		size, err := in.Peek(2)
+		if err != nil {
+			break
+		}
+		n := int(binary.BigEndian.Uint16(size))
+		if n == 0 {
+			f.ended = true
+		}
+		if in.Len() < 2+n {
+			break
+		}
+		in.Discard(2)
+		plain.MoveN(in, n)
+	}
+	if eof && !f.ended {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+func (f *frameFilter) Encode(plain, out *Buffer, fin bool) error {
+	if f.closed.Load() > 0 {
+		f.t.Error("Encode after Close")
+	}
+	if !f.greeted {
+		f.greeted = true
+		out.WriteString("HELLO")
+	}
+	if !f.welcomed {
+		return nil
+	}
+	for plain.Len() > 0 {
+		n := min(plain.Len(), 1000)
+		out.Write(binary.BigEndian.AppendUint16(nil, uint16(n)))
+		out.MoveN(plain, n)
+	}
+	if fin {
+		out.Write([]byte{0, 0})
+	}
+	return nil
+}
+
+func (f *frameFilter) Close() error {
+	f.closed.Add(1)
+	return nil
+}
+
+// A gzipFilter compresses what is sent as one file, and the other way round. What
+// is written is sent at once.
+type gzipFilter struct {
+	in, plain *Buffer
+	eof       bool
+	next      func() (error, bool)
+	stop      func()
+	w         *gzip.Writer
+}
+
+func (f *gzipFilter) Decode(in, plain, _ *Buffer, eof bool) error {
+	f.in, f.plain, f.eof = in, plain, eof
+	if f.next == nil {
+		f.next, f.stop = iter.Pull(func(yield func(error) bool) {
+			// Each time that there is nothing more to read, it yields.
+			r, err := gzip.NewReader(readFunc(func(p []byte) (int, error) {
+				for f.in.Len() == 0 {
+					if f.eof {
+						return 0, io.EOF
+					}
+					if !yield(nil) {
+						return 0, io.ErrClosedPipe
+					}
+				}
+				return f.in.Read(p)
+			}))
+			for err == nil {
+				_, err = io.CopyN(writeFunc(func(p []byte) (int, error) { return f.plain.Write(p) }), r, 1000)
+			}
+			if err == io.EOF {
+				err = nil
+			}
+			yield(err)
+		})
+	}
+	err, _ := f.next()
+	return err
+}
+
+func (f *gzipFilter) Encode(plain, out *Buffer, fin bool) error {
+	if f.w == nil {
+		f.w = gzip.NewWriter(nil)
+		f.w.Reset(out)
+	}
+	if _, err := plain.WriteTo(f.w); err != nil {
+		return err
+	}
+	if fin {
+		return f.w.Close()
+	}
+	return f.w.Flush()
+}
+
+func (f *gzipFilter) Close() error {
+	if f.stop != nil {
+		f.stop()
+	}
+	return nil
+}
+
+type readFunc func([]byte) (int, error)
+
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
+
+type writeFunc func([]byte) (int, error)
+
+func (f writeFunc) Write(p []byte) (int, error) { return f(p) }
+
+// filtered returns a pipe with a filter on both ends.
+func filtered(t *testing.T, l *Loop, f, g Filter) (*Stream, *Stream) {
+	t.Helper()
+	a, b := l.Pipe()
+	return filterOn(t, a, f), filterOn(t, b, g)
+}
+
+func filterOn(t *testing.T, s *Stream, f Filter) *Stream {
+	t.Helper()
+	up, err := s.Filter(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return up
+}
+
+// exchange sends pattern(n) from a to b, half-closes, and sends as much back. It
+// returns how many messages there were.
+func exchange(t *testing.T, l *Loop, a, b *Stream, n int) {
+	t.Helper()
+	rest := map[*Stream][]byte{a: pattern(n), b: pattern(n)}
+	got := map[*Stream]*Buffer{a: new(Buffer), b: new(Buffer)}
+	write := func(s *Stream) {
+		for len(rest[s]) > 0 {
+			k, err := s.Write(rest[s][:min(len(rest[s]), 3000)])
+			rest[s] = rest[s][k:]
+			if err == ErrFull {
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(a)
+	for !(a.AtEOF() && b.AtEOF()) {
+		ev, ok := l.Poll(20 * time.Second)
+		if !ok {
+			l.Dump(t.Output())
+			t.Fatalf("it does not go on after %d and %d bytes", got[b].Len(), got[a].Len())
+		}
+		switch s := ev.Source().(*Stream); ev.(type) {
+		case Readable:
+			got[s].AppendBuffer(s.Input())
+		case Drained:
+			write(s)
+		case EOF:
+			if s == b {
+				write(b)
+			}
+		default:
+			t.Fatalf("unexpected %v: %v", ev, s.Err())
+		}
+	}
+	for _, s := range []*Stream{a, b} {
+		if all, _ := got[s].Peek(got[s].Len()); !bytes.Equal(all, pattern(n)) {
+			t.Errorf("%d bytes have arrived, which are others or too few; want %d", len(all), n)
+		}
+	}
+}
+
+func TestFilter(t *testing.T) {
+	small := Config{MaxOutput: 32 << 10, MaxInput: 16 << 10}
+	tests := map[string]func(*testing.T, *Loop){
+		"L10Transforms": func(t *testing.T, l *Loop) {
+			a, b := l.Pipe()
+			f := filterOn(t, a, xorFilter(0x20))
+			if f.Under() != a || a.Under() != nil || f.RemoteAddr() != b.RemoteAddr() || f.LocalAddr() != a.LocalAddr() {
+				t.Error("what is under it is not to be seen")
+			}
+			f.Write([]byte("Hello"))
+			if ev := nextOf(t, l, b); ev != Event(Readable{b}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			if got := b.Input().Next(100); string(got) != "hELLO" {
+				t.Errorf("%q was sent", got)
+			}
+			b.Write([]byte("wORLD"))
+			if ev := nextOf(t, l, f); ev != Event(Readable{f}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			if got := f.Input().Next(100); string(got) != "World" {
+				t.Errorf("%q was received", got)
+			}
+			f.Close()
+			if ev := nextOf(t, l, b); ev != Event(EOF{b}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			b.Close()
+			waitReleased(t, l)
+		},
+		"Exchange": func(t *testing.T, l *Loop) {
+			a, b := filtered(t, l, xorFilter(1), xorFilter(1))
+			exchange(t, l, a, b, 300<<10)
+			a.Close()
+			b.Close()
+			waitReleased(t, l)
+		},
+		"L14Gzip": func(t *testing.T, l *Loop) {
+			a, b := filtered(t, l, new(gzipFilter), new(gzipFilter))
+			a.Write([]byte("something"))
+			if ev := nextOf(t, l, b); ev != Event(Readable{b}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			if got := b.Input().Next(100); string(got) != "something" {
+				t.Errorf("%q has arrived", got)
+			}
+			exchange(t, l, a, b, 300<<10)
+			a.Close()
+			b.Close()
+			waitReleased(t, l)
+		},
+		"GzipBroken": func(t *testing.T, l *Loop) {
+			a, b := l.Pipe()
+			f := filterOn(t, a, new(gzipFilter))
+			b.Write([]byte("this is not compressed"))
+			if ev := nextOf(t, l, f); ev != Event(Closed{f}) || !errors.Is(f.Err(), gzip.ErrHeader) {
+				t.Errorf("unexpected %v: %v", ev, f.Err())
+			}
+			var op *net.OpError
+			if !errors.As(f.Err(), &op) || op.Op != "decode" {
+				t.Errorf("the error is %v", f.Err())
+			}
+			b.Close()
+			waitReleased(t, l)
+		},
+		"Stacked": func(t *testing.T, l *Loop) {
+			a, b := filtered(t, l, &frameFilter{t: t}, &frameFilter{t: t})
+			a, b = filterOn(t, a, xorFilter(7)), filterOn(t, b, xorFilter(7))
+			a, b = filterOn(t, a, new(gzipFilter)), filterOn(t, b, new(gzipFilter))
+			exchange(t, l, a, b, 100<<10)
+			a.Close()
+			b.Close()
+			waitReleased(t, l)
+		},
+		"Handshake": func(t *testing.T, l *Loop) {
+			// What was written before it is over is sent afterwards.
+			f, g := &frameFilter{t: t}, &frameFilter{t: t}
+			a, b := filtered(t, l, f, g)
+			exchange(t, l, a, b, 300<<10)
+			a.Close()
+			b.Close()
+			waitReleased(t, l)
+			if f.closed.Load() != 1 || g.closed.Load() != 1 {
+				t.Errorf("the filters were closed %d and %d times", f.closed.Load(), g.closed.Load())
+			}
+		},
+		"CloseFlushes": func(t *testing.T, l *Loop) {
+			// Close sends what was written, and what Encode adds at the end.
+			f, g := &frameFilter{t: t}, &frameFilter{t: t}
+			a, b := filtered(t, l, f, g)
+			want := pattern(31 << 10)
+			a.Write(want)
+			a.Close()
+			var got Buffer
+			for {
+				ev := nextOf(t, l, b)
+				got.AppendBuffer(b.Input())
+				if ev == Event(EOF{b}) {
+					break
+				}
+				if ev != Event(Readable{b}) {
+					t.Fatalf("unexpected %v: %v", ev, b.Err())
+				}
+			}
+			if all, _ := got.Peek(got.Len()); !bytes.Equal(all, want) {
+				t.Errorf("%d bytes have arrived", got.Len())
+			}
+			b.Close()
+			waitReleased(t, l)
+			if f.closed.Load() != 1 || g.closed.Load() != 1 {
+				t.Error("the filters were not closed")
+			}
+		},
+		"Cut": func(t *testing.T, l *Loop) {
+			// Without a proper end, Decode says so, after what came before.
+			a, b := l.Pipe()
+			f := &frameFilter{t: t}
+			up := filterOn(t, a, f)
+			b.Write([]byte("HELLO\x00\x02hi\x00\x05no"))
+			b.CloseWrite()
+			got := ""
+			for {
+				ev := nextOf(t, l, up)
+				got += string(up.Input().Next(100))
+				if ev == Event(Closed{up}) {
+					break
+				}
+			}
+			if got != "hi" || !errors.Is(up.Err(), io.ErrUnexpectedEOF) {
+				t.Errorf("received %q, then %v", got, up.Err())
+			}
+			if _, err := up.Write([]byte("x")); !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("writing after the end: %v", err)
+			}
+			b.Close()
+			waitReleased(t, l)
+			if f.closed.Load() != 1 {
+				t.Errorf("the filter was closed %d times", f.closed.Load())
+			}
+		},
+		"Reset": func(t *testing.T, l *Loop) {
+			a, b := l.Pipe()
+			up := filterOn(t, a, xorFilter(1))
+			b.Write([]byte("\x01\x01"))
+			for up.held.Load() == 0 {
+				l.Poll(time.Millisecond)
+			}
+			up.Pause(Read)
+			b.Abort()
+			if ev := nextOf(t, l, up); ev != Event(Closed{up}) || !errors.Is(up.Err(), syscall.ECONNRESET) {
+				t.Errorf("unexpected %v: %v", ev, up.Err())
+			}
+			if up.Input().Len() != 2 {
+				t.Error("what was received is gone")
+			}
+			waitReleased(t, l)
+		},
+		"Abort": func(t *testing.T, l *Loop) {
+			f, g := &frameFilter{t: t}, &frameFilter{t: t}
+			a, b := filtered(t, l, f, g)
+			a.Write(pattern(1000))
+			a.Abort()
+			if ev := nextOf(t, l, b); ev != Event(Closed{b}) || !errors.Is(b.Err(), syscall.ECONNRESET) {
+				t.Errorf("unexpected %v: %v", ev, b.Err())
+			}
+			waitReleased(t, l)
+			l.Close() // at the latest
+			if f.closed.Load() != 1 || g.closed.Load() != 1 {
+				t.Error("the filters were not closed")
+			}
+		},
+		"LoopClosed": func(t *testing.T, l *Loop) {
+			f, g := &frameFilter{t: t}, new(gzipFilter)
+			a, b := filtered(t, l, f, g)
+			up := filterOn(t, a, xorFilter(1))
+			up.Write(pattern(1000))
+			l.Poll(0)
+			l.Close()
+			if f.closed.Load() != 1 {
+				t.Errorf("the filter was closed %d times", f.closed.Load())
+			}
+			if _, err := up.Write([]byte("x")); err != ErrClosed {
+				t.Errorf("writing after the end: %v", err)
+			}
+			if _, err := b.Filter(g); err != ErrClosed {
+				t.Errorf("filtering after the end: %v", err)
+			}
+		},
+		"TooLong": func(t *testing.T, l *Loop) {
+			// A frame that is longer than what may be held.
+			a, b := l.Pipe()
+			a.SetReadMarks(1, 100)
+			up := filterOn(t, a, &frameFilter{t: t})
+			b.Write([]byte("HELLO\x01\x00"))
+			b.Write(make([]byte, 1000))
+			if ev := nextOf(t, l, up); ev != Event(Closed{up}) || !errors.Is(up.Err(), ErrFull) {
+				t.Errorf("unexpected %v: %v", ev, up.Err())
+			}
+			b.Abort()
+			waitReleased(t, l)
+		},
+		"Inherits": func(t *testing.T, l *Loop) {
+			a, b := l.Pipe()
+			ch := make(chan Event, 10)
+			a.Notify(ch)
+			a.Pause(Read)
+			b.Write([]byte("abc"))
+			up := filterOn(t, a, xorFilter(0))
+			if up.Paused() != Read || up.Priority() != a.Priority() {
+				t.Error("it has not got what the stream had")
+			}
+			noMessage(t, l)
+			up.Resume(Read)
+			for len(ch) == 0 {
+				if ev, ok := l.Poll(time.Millisecond); ok {
+					t.Fatalf("unexpected %v", ev)
+				}
+			}
+			if ev := <-ch; ev != Event(Readable{up}) {
+				t.Errorf("unexpected %v", ev)
+			}
+			b.Abort()
+			up.Abort()
+			waitReleased(t, l)
+		},
+		"TakenBack": func(t *testing.T, l *Loop) {
+			// What had arrived before is decoded, and tells of itself anew.
+			a, b := l.Pipe()
+			b.Write([]byte("abc"))
+			b.CloseWrite()
+			for a.held.Load() == 0 {
+				l.turn(0)
+				l.mu.Lock()
+				s, bit := l.next(&l.own)
+				if s != nil {
+					l.unpop(s, bit)
+				}
+				l.unlock()
+			}
+			up := filterOn(t, a, xorFilter(0))
+			for _, want := range []Event{Readable{up}, EOF{up}} {
+				if ev, _ := l.Poll(time.Second); ev != want {
+					t.Errorf("received %v, want %v", ev, want)
+				}
+			}
+			up.Close()
+			b.Close()
+			waitReleased(t, l)
+		},
+		"Misuse": func(t *testing.T, l *Loop) {
+			a, b := l.Pipe()
+			if _, err := a.Filter(nil); err == nil {
+				t.Error("nil is a filter")
+			}
+			up := filterOn(t, a, xorFilter(0))
+			if _, err := a.Filter(xorFilter(0)); err == nil {
+				t.Error("two filters beside each other")
+			}
+			b.Abort()
+			if ev := nextOf(t, l, up); ev != Event(Closed{up}) {
+				t.Errorf("unexpected %v", ev)
+			}
+			if _, err := b.Filter(xorFilter(0)); err != ErrClosed {
+				t.Errorf("after Abort: %v", err)
+			}
+			if _, err := up.Filter(xorFilter(0)); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("after Closed: %v", err)
+			}
+		},
+		"L11WriteInside": func(t *testing.T, l *Loop) {
+			// Writing inside Encode does not go into it again, nor does it block.
+			a, b := l.Pipe()
+			f := new(echoFilter)
+			f.s = filterOn(t, a, f)
+			f.s.Write([]byte("abc"))
+			got := ""
+			for len(got) < 6 {
+				if ev := nextOf(t, l, b); ev != Event(Readable{b}) {
+					t.Fatalf("unexpected %v", ev)
+				}
+				got += string(b.Input().Next(100))
+			}
+			if got != "abcABC" || f.deepest != 1 {
+				t.Errorf("%q has arrived, Encode was %d deep", got, f.deepest)
+			}
+			f.s.Close()
+			b.Close()
+			waitReleased(t, l)
+		},
+		"BackPressure": func(t *testing.T, l *Loop) {
+			a, b := filtered(t, l, xorFilter(1), xorFilter(1))
+			total := 0
+			for idle := 0; idle < 100; {
+				n, err := a.Write(make([]byte, 1000))
+				total += n
+				if err == ErrFull {
+					idle++
+				}
+				l.turn(0)
+			}
+			if limit := 1 << 20; total > limit {
+				t.Errorf("%d bytes were taken although nobody reads", total)
+			}
+			a.Close()
+			got := 0
+			for got < total {
+				if ev := nextOf(t, l, b); ev != Event(Readable{b}) {
+					t.Fatalf("unexpected %v after %d of %d bytes", ev, got, total)
+				}
+				got += b.Input().Discard(math.MaxInt)
+			}
+			b.Close()
+			waitReleased(t, l)
+		},
+		"IdleTimeout": func(t *testing.T, l *Loop) {
+			a, b := l.Pipe()
+			a.SetIdleTimeouts(10*time.Millisecond, 0)
+			up := filterOn(t, a, xorFilter(1))
+			if ev := nextOf(t, l, up); ev != Event(TimedOut{up}) || up.TimedOut() != Read {
+				t.Errorf("unexpected %v", ev)
+			}
+			b.Abort()
+			up.Abort()
+			waitReleased(t, l)
+		},
+	}
+	inBubble(t, small, tests)
+}
+
+// An echoFilter writes each thing once more, in capitals.
+type echoFilter struct {
+	s              *Stream
+	depth, deepest int
+}
+
+func (f *echoFilter) Decode(in, plain, _ *Buffer, _ bool) error { return plain.AppendBuffer(in) }
+
+func (f *echoFilter) Encode(plain, out *Buffer, _ bool) error {
+	f.depth++
+	defer func() { f.depth-- }()
+	f.deepest = max(f.deepest, f.depth)
+	if p, _ := plain.Peek(plain.Len()); bytes.ContainsAny(p, "abc") {
+		f.s.Write(bytes.ToUpper(p))
+	}
+	return out.AppendBuffer(plain)
+}
+
+func TestFilterOverSockets(t *testing.T) {
+	onMethods(t, Config{MaxOutput: 100 << 10}, map[string]func(*testing.T, *Loop){
+		"Gunzip": func(t *testing.T, l *Loop) {
+			// The peer is somebody else's program.
+			s, c := connectedPair(t, l)
+			up := filterOn(t, s, new(gzipFilter))
+			want := pattern(1 << 20)
+			failed := make(chan error, 1)
+			go func() {
+				r, err := gzip.NewReader(c)
+				if err == nil {
+					var got []byte
+					if got, err = io.ReadAll(r); err == nil && !bytes.Equal(got, want) {
+						err = errors.New("other bytes have arrived")
+					}
+				}
+				w := gzip.NewWriter(c)
+				w.Write(want)
+				w.Close()
+				c.CloseWrite()
+				failed <- err
+			}()
+			rest := want
+			write := func() {
+				for len(rest) > 0 {
+					n, err := up.Write(rest[:min(len(rest), 10000)])
+					rest = rest[n:]
+					if err != nil {
+						return
+					}
+				}
+				up.CloseWrite()
+			}
+			write()
+			var got Buffer
+			for ev := nextOf(t, l, up); ev != Event(EOF{up}); ev = nextOf(t, l, up) {
+				switch ev.(type) {
+				case Drained:
+					write()
+				case Readable:
+					got.AppendBuffer(up.Input())
+				default:
+					t.Fatalf("unexpected %v: %v", ev, up.Err())
+				}
+			}
+			if err := <-failed; err != nil {
+				t.Error(err)
+			}
+			if all, _ := got.Peek(got.Len()); !bytes.Equal(all, want) {
+				t.Errorf("%d other bytes have come back", got.Len())
+			}
+			up.Close()
+			c.Close()
+			waitReleased(t, l)
+		},
+		"Dialed": func(t *testing.T, l *Loop) {
+			// A filter on a stream that is being connected passes Connected on.
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			go serveOnce(ln)
+			s, err := l.Dial("tcp", ln.Addr().String(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			up := filterOn(t, s, xorFilter(1))
+			up.Write([]byte("abc"))
+			for _, want := range []Event{Connected{up}, Readable{up}} {
+				if ev := nextOf(t, l, up); ev != want {
+					t.Fatalf("received %v, want %v", ev, want)
+				}
+			}
+			if up.RemoteAddr().String() != ln.Addr().String() {
+				t.Errorf("the peer is %v", up.RemoteAddr())
+			}
+			up.Close()
+			waitReleased(t, l)
+		},
+		"DialFails": func(t *testing.T, l *Loop) {
+			s, err := l.Dial("unix", "/nowhere/at/all", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			up, err := s.Filter(xorFilter(1))
+			if err == nil {
+				if ev := nextOf(t, l, up); ev != Event(Closed{up}) {
+					t.Errorf("unexpected %v", ev)
+				}
+				err = up.Err()
+			}
+			if !errors.Is(err, syscall.ENOENT) {
+				t.Errorf("the error is %v", err)
+			}
+			l.Poll(0)
+			waitReleased(t, l)
+		},
+	})
+}

@@ -1,0 +1,168 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"errors"
+	"os"
+	"slices"
+)
+
+// MoveTo moves the stream to another loop, which does all for it from then on.
+// No byte is lost, and none changes its place. The stream has the same priority
+// there, as far as there are so many, and sends its messages the loop's own way:
+// what was set by Notify and SetRateGroup is gone. Messages that have not been
+// received are sent there, Readable if there is any input, and marks that were
+// not set are that loop's. Idle timeouts begin anew.
+//
+// Like Read, MoveTo belongs to the goroutine that has received the stream's last
+// message; once it has returned, to the one that receives the next, from the other
+// loop. A stream that Filter has made takes those under it along; one that is
+// under a filter cannot be moved by itself.
+//
+// It returns ErrClosed, or Err, after the end, and ErrClosed if to is closed or
+// in Shutdown; then the stream is as it was. Should the kernel refuse the
+// descriptor there, MoveTo returns the error, and the stream has ended with it.
+func (s *Stream) MoveTo(to *Loop) error {
+	if to == nil {
+		return errors.New("evchan: MoveTo of nil")
+	}
+	var stack []*Stream // s and those under it
+	for u := s; u != nil; {
+		u.mu.Lock()
+		defer u.unlock()
+		stack = append(stack, u)
+		if u.extra == nil {
+			break
+		}
+		u = u.extra.under
+	}
+	switch {
+	case s.state&stateClosed != 0:
+		return ErrClosed
+	case s.err != nil:
+		return s.err
+	case s.transport == nil:
+		return ErrClosed
+	case s.tap != nil:
+		return errors.New("evchan: the stream is under a filter: move the one on top")
+	case s.Loop() == to:
+		return nil
+	}
+	to.mu.Lock()
+	refuses := to.closed || to.draining
+	to.mu.Unlock()
+	if refuses {
+		return ErrClosed
+	}
+	// The stack changes loops in one piece.
+	l := s.edit()
+	if l.closed {
+		l.unlock()
+		return ErrClosed
+	}
+	for _, u := range stack {
+		u.depart(l, to)
+	}
+	l.unlock()
+	for _, u := range stack {
+		if u.sock.fd != noFD {
+			l.poller.remove(u.sock.fd)
+		}
+	}
+	var err error
+	for _, u := range stack {
+		if e := u.arrive(); err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// depart takes s from l and makes it one of to's, which does not know it yet. mu is
+// held, and l's.
+func (s *Stream) depart(l, to *Loop) {
+	if s.queued {
+		s.route.remove(&s.source)
+	}
+	if s.awaited {
+		s.received(accepted) // as far as its listener is concerned
+	}
+	l.dismiss(s)
+	if x, ok := s.transport.(*filtering); ok {
+		l.dismiss(x)
+	}
+	if s.extra != nil {
+		s.extra.stopIdle(l)
+		if m := s.extra.shares[groupShare]; m != nil {
+			m.group.leave(m)
+			s.extra.shares[groupShare] = nil
+		}
+		if m := s.extra.shares[ownShare]; m != nil {
+			m.group.leave(m)
+			s.extra.shares[ownShare] = &share{group: m.group.copyTo(to), stream: s}
+		}
+	}
+	if s.transport != nil {
+		l.unregister(s)
+		l.streamReleased()
+	}
+	l.strike(&s.source)
+	s.route = &to.own
+	s.prio = min(s.prio, int16(to.conf.Priorities-1))
+	if s.limits.Load() == &l.limits {
+		s.limits.Store(&to.limits)
+	}
+	s.loop.Store(to)
+}
+
+// arrive makes the loop that s is of now know it. mu is held.
+func (s *Stream) arrive() error {
+	if s.transport == nil {
+		return nil // one under a filter, and over
+	}
+	l := s.Loop()
+	l.mu.Lock()
+	l.streams++
+	if l.closed { // meanwhile
+		l.mu.Unlock()
+		s.state |= stateClosed | stateFin
+		s.release(false)
+		return ErrClosed
+	}
+	var tok token
+	if s.sock.fd != noFD {
+		tok = l.register(s)
+	}
+	if held := s.held.Load(); held > 0 && int(held) >= s.limits.Load().readLow {
+		s.pend |= readable
+	}
+	pend := s.pend
+	s.pend = 0
+	l.enqueue(&s.source, s.confirm(pend|input))
+	l.refresh(&s.source)
+	l.assign(s) // for the output
+	if x, ok := s.transport.(*filtering); ok {
+		l.assign(x)
+	}
+	l.unlock()
+	s.stopped.Store(false)
+	s.restartIdle(Read | Write)
+	if s.sock.fd != noFD {
+		if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
+			s.announce(s.failed(l.Method(), err))
+			return os.NewSyscallError(l.Method(), err)
+		}
+	}
+	return nil
+}
+
+// dismiss takes back that p's task is to be called. It may have begun all the
+// same. l.mu is held.
+func (l *Loop) dismiss(p pollable) {
+	if r := p.registration(); r.inWork {
+		r.inWork = false
+		l.work = slices.DeleteFunc(l.work, func(q pollable) bool { return q == p })
+	}
+}
