@@ -64,7 +64,7 @@ func (s *Stream) opError(op string, err error) error {
 	case *net.OpError:
 		return e // it comes from the stream below
 	case sysErrno:
-		err = os.NewSyscallError(op, e)
+		err = os.NewSyscallError(op, portable(e))
 	}
 	e := &net.OpError{Op: op, Net: "fd", Addr: s.remoteAddr(), Err: err}
 	if e.Addr != nil {

@@ -25,7 +25,7 @@ func FuzzBuffer(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{0, 0, 130, 1, 13, 20, 2, 11, 5, 0, 5, 250}, 20))
 	f.Add([]byte("Append, Share, MoveN, Next, Peek and Reset, in whatever order the letters say."))
 
-	name := filepath.Join(f.TempDir(), "file")
+	name := filepath.Join(tempDir(f), "file")
 	if err := os.WriteFile(name, fuzzData[:fileSize], 0o600); err != nil {
 		f.Fatal(err)
 	}

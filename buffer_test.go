@@ -103,7 +103,7 @@ func pattern(n int) []byte {
 // tempFile returns a file with data, closed at the end of the test.
 func tempFile(t testing.TB, data []byte) *os.File {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "file")
+	name := filepath.Join(tempDir(t), "file")
 	if err := os.WriteFile(name, data, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -130,7 +130,7 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 			closeFD(fd)
 		}
 	case err != nil:
-		s.more().err = err
+		s.more().err = portable(err)
 		s.release(false)
 		s.announce(closed)
 	default:

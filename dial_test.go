@@ -56,10 +56,10 @@ func serveOnce(ln net.Listener) {
 }
 
 func testDialConnected(t *testing.T, method string) {
-	for _, network := range []string{"tcp", "unix"} {
+	for _, network := range networks {
 		address := "127.0.0.1:0"
 		if network == "unix" {
-			address = filepath.Join(t.TempDir(), "s")
+			address = filepath.Join(tempDir(t), "s")
 		}
 		ln, err := net.Listen(network, address)
 		if err != nil {

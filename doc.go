@@ -106,9 +106,9 @@ waits for nothing; [Loop.Shutdown] waits for all streams.
 # Portability
 
 The method of asking the kernel is epoll on Linux, kqueue on macOS and the BSDs,
-and poll on every Unix. [Methods] lists what there is, and Config or the
-environment variables EVCHAN_METHOD and EVCHAN_AVOID choose. On systems that are
-not Unix, New returns ErrUnsupported for now.
+poll on every Unix, and afd on Windows. [Methods] lists what there is, and Config
+or the environment variables EVCHAN_METHOD and EVCHAN_AVOID choose. On other
+systems New returns ErrUnsupported.
 
 With kqueue the goroutine that waits occupies a thread, with epoll it does not.
 Files on disk can be watched with poll only. On macOS, kqueue does not notice
@@ -119,5 +119,30 @@ a kernel of macOS or a BSD.
 It is not promised in which order different sources that become ready at one
 time are delivered, nor how the bytes that a peer has sent are divided between
 Readables.
+
+# Windows
+
+The method afd asks the driver of all sockets, through a completion port of the
+loop's own, so that it is one system call a socket and message, whatever the
+number of sockets. It has been tested under Wine 8.0, not on Windows.
+
+Only sockets can be watched or be streams. For pipes, files and consoles, Watch,
+WatchConn, WrapFD and WrapFile return ErrUnsupported. A handle is a descriptor
+here, and must be a socket's: [Watch.FD] is one.
+
+Wrap takes over a connection of package net with a second handle of its socket,
+which belongs to the runtime's completion port for as long as it lives. That
+does no harm, but for NetConn and NetListener, which have to take it from there.
+Wine 8.0 cannot do that; they return the system's error then, and the stream or
+listener is as it was.
+
+Errors of sockets are, to errors.Is, both Windows' own, such as WSAECONNRESET, and
+what package syscall calls the same on every system, such as ECONNRESET.
+
+Waits are counted in milliseconds, and the system's clock may tick less often
+than that: a [Tick] can be some 16 ms late, never early. ListenConfig's ReusePort
+gives ErrUnsupported; Backlog and DeferAccept have no effect. SendFile reads the
+file. The signals are os.Interrupt, for Ctrl-C and Ctrl-Break, and SIGTERM, for the
+end of the console. Unix sockets are there if package net has them.
 */
 package evchan

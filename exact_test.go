@@ -390,16 +390,5 @@ func TestU1U3Retraction(t *testing.T) {
 	none("Close")
 }
 
-// anyDescriptor returns the descriptor of a pipe in which nothing happens.
-func anyDescriptor(t *testing.T) uintptr {
-	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.Close(); w.Close() })
-	return r.Fd()
-}
-
 // someSignal is a signal that every system has.
 var someSignal = os.Interrupt

@@ -164,7 +164,7 @@ func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, e
 	}
 	nl, err := nc.Listen(context.Background(), network, address)
 	if err != nil {
-		return nil, err
+		return nil, portable(err)
 	}
 	return l.adoptListener(nl, &c)
 }
@@ -210,7 +210,7 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error
 		}
 	}
 	nl.Close()
-	err = ln.setOptions(c)
+	err = ln.setOptions()
 	if err == nil {
 		err = ln.open()
 	}
@@ -432,7 +432,7 @@ func (ln *Listener) task() {
 		case transient(err):
 			// That connection is gone; the next may be all right.
 		default:
-			ln.failed(l, os.NewSyscallError("accept", err))
+			ln.failed(l, os.NewSyscallError("accept", portable(err)))
 			return
 		}
 	}

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix
+//go:build unix || windows
 
 package evchan
 
@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"time"
 )
@@ -93,6 +94,9 @@ func TestListener(t *testing.T) {
 			}
 		},
 		"UnixFileIsRemoved": func(t *testing.T, l *Loop) {
+			if !slices.Contains(networks, "unix") {
+				t.Skip("there are no unix sockets here")
+			}
 			ln := listen(t, l, "unix", nil)
 			path := ln.Addr().String()
 			if _, err := os.Stat(path); err != nil {
@@ -104,7 +108,13 @@ func TestListener(t *testing.T) {
 			}
 		},
 		"ReusePort": func(t *testing.T, l *Loop) {
-			a := listen(t, l, "tcp", &ListenConfig{ReusePort: true})
+			a, err := l.Listen("tcp", "127.0.0.1:0", &ListenConfig{ReusePort: true})
+			if errors.Is(err, ErrUnsupported) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 			if _, err := l.Listen("tcp", a.Addr().String(), &ListenConfig{ReusePort: true}); err != nil {
 				t.Error(err)
 			}

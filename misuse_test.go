@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix
+//go:build unix || windows
 
 package evchan
 
@@ -20,8 +20,8 @@ import (
 // TestBadInput checks that whatever is wrong with an argument gives an error
 // that says so, and leaves nothing behind.
 func TestBadInput(t *testing.T) {
-	l := dialLoop(t, "epoll")
-	dir, err := os.Open(t.TempDir())
+	l := dialLoop(t, Methods()[0])
+	dir, err := os.Open(tempDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,11 +61,6 @@ func TestBadInput(t *testing.T) {
 		}
 		return err
 	}
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer udp.Close()
 	wrap := func(c net.Conn) error { _, err := l.Wrap(c); return err }
 
 	for _, c := range []struct {
@@ -75,9 +70,9 @@ func TestBadInput(t *testing.T) {
 		says string // what it must mention
 	}{
 		{"negative descriptor", watch(^uintptr(0), Read), syscall.EBADF, "-1"},
-		{"closed descriptor", closedErr, syscall.EBADF, itoa(closedFD)},
+		{"closed descriptor", closedErr, syscall.EBADF, itoa(int(closedFD))},
 		{"absurd descriptor", watch(1<<30, Read), syscall.EBADF, "1073741824"},
-		{"directory", watch(dir.Fd(), Read), syscall.EPERM, "descriptor"},
+		{"directory", watch(dir.Fd(), Read), errNotWatched, "descriptor"},
 		{"no interest", watch(uintptr(a), 0), nil, "Read, Write"},
 		{"only modes", watch(uintptr(a), Edge|Persist), nil, "Read, Write"},
 		{"Timeout as interest", watch(uintptr(a), Read|Timeout), nil, "Timeout"},
@@ -96,11 +91,11 @@ func TestBadInput(t *testing.T) {
 		{"bad port", listen("tcp", "127.0.0.1:99999", nil), nil, "99999"},
 		{"no port", listen("tcp", "127.0.0.1", nil), nil, "missing port"},
 		{"O7UnixReusePort", listen("unix", "/nowhere", &ListenConfig{ReusePort: true}), ErrUnsupported, "ReusePort"},
-		{"O7LongUnixPath", listen("unix", strings.Repeat("x", 200), nil), nil, "invalid argument"},
+		{"O7LongUnixPath", listen("unix", strings.Repeat("x", 200), nil), nil, "unix"},
 		{"negative backlog", listen("tcp", "127.0.0.1:0", &ListenConfig{Backlog: -1}), nil, "Backlog"},
 		{"Wrap nil", wrap(nil), nil, "nil"},
 		{"Wrap tls", wrap(tls.Client(nil, nil)), ErrUnsupported, "tls.Conn"},
-		{"Wrap udp", wrap(udp.(net.Conn)), ErrUnsupported, "UDPConn"},
+		{"Wrap udp", wrap(new(net.UDPConn)), ErrUnsupported, "UDPConn"},
 		{"WatchConn nil", func() error { _, err := l.WatchConn(nil, Read); return err }(), nil, "nil"},
 		{"WrapListener nil", func() error { _, err := l.WrapListener(nil); return err }(), nil, "nil"},
 	} {
@@ -188,6 +183,9 @@ func TestUseAfterClose(t *testing.T) {
 
 // TestA33A34A35Config checks the choice of the method.
 func TestA33A34A35Config(t *testing.T) {
+	if len(Methods()) < 2 {
+		t.Skip("there is but one method here")
+	}
 	best := Methods()[0]
 	get := func(c *Config) string {
 		t.Helper()
@@ -279,7 +277,7 @@ func TestA25T13Dump(t *testing.T) {
 		lines[words[0]] = values
 	}
 	for _, c := range []struct{ kind, key, want string }{
-		{"watch", "fd", itoa(a)},
+		{"watch", "fd", itoa(int(a))},
 		{"watch", "pending", "Ready"},
 		{"watch", "interest", "Read|Persist"},
 		{"watch", "result", "Read"},

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix
+//go:build unix || windows
 
 package evchan
 
@@ -21,6 +21,7 @@ import (
 func TestNetConn(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
 		"InputComesFirst": func(t *testing.T, l *Loop) {
+			needNetConn(t)
 			for _, way := range []string{"Read", "WriteTo"} {
 				s, far := connectedPair(t, l)
 				send(t, far, "early ")
@@ -58,6 +59,7 @@ func TestNetConn(t *testing.T) {
 			}
 		},
 		"Deadline": func(t *testing.T, l *Loop) {
+			needNetConn(t)
 			s, _ := connectedPair(t, l)
 			c, err := s.NetConn()
 			if err != nil {
@@ -84,8 +86,7 @@ func TestNetConn(t *testing.T) {
 			if _, err := s.NetConn(); err != ErrClosed {
 				t.Errorf("after the end it gives %v", err)
 			}
-			r, w := pipeFDs(t)
-			for _, fd := range []uintptr{r, w} {
+			for _, fd := range plainFDs(t) {
 				p, err := l.WrapFD(fd)
 				if err != nil {
 					t.Fatal(err)
@@ -97,7 +98,8 @@ func TestNetConn(t *testing.T) {
 		},
 		"HTTP": testNetConnHTTP,
 		"NetListener": func(t *testing.T, l *Loop) {
-			for _, network := range []string{"tcp", "unix"} {
+			needNetConn(t)
+			for _, network := range networks {
 				ln := listen(t, l, network, nil)
 				nl, err := ln.NetListener()
 				if err != nil {
@@ -146,6 +148,7 @@ func (o *oneConn) Accept() (net.Conn, error) {
 // testNetConnHTTP has net/http serve connections that the loop has accepted, and
 // of which it has read the first bytes.
 func testNetConnHTTP(t *testing.T, l *Loop) {
+	needNetConn(t)
 	ln := listen(t, l, "tcp", nil)
 	o := &oneConn{make(chan net.Conn, 10), ln.Addr()}
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -182,7 +185,7 @@ func testNetConnHTTP(t *testing.T, l *Loop) {
 }
 
 func TestSendFile(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "f")
+	name := filepath.Join(tempDir(t), "f")
 	content := pattern(3 << 20)
 	if err := os.WriteFile(name, content, 0o600); err != nil {
 		t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 
 // A poller reports which descriptors are ready. Each method has one file, with
 // the same functions in the same order: epoll (poller_linux.go), kqueue
-// (poller_kqueue.go) and poll (poller_poll.go).
+// (poller_kqueue.go), poll (poller_poll.go) and afd (poller_windows.go).
 //
 // All methods but wait may be called from any goroutine at any time, also
 // while another goroutine is inside wait, and take effect for that wait. After
@@ -43,8 +43,8 @@ type poller interface {
 	// may keep one for a descriptor that was closed without remove, where
 	// another descriptor refers to the same open file.
 	//
-	// It fails for what is not a descriptor, and with EPERM for one that the
-	// method cannot monitor (see FeatureAnyFD).
+	// It fails for what is not a descriptor, and with EPERM, or ErrUnsupported on
+	// Windows, for one that the method cannot monitor (see FeatureAnyFD).
 	add(fd sysFD, tok token, i What) error
 
 	// arm changes what is asked of fd, and its token, and asks anew: what is

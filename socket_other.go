@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build !unix
+//go:build !unix && !windows
 
 package evchan
 
@@ -25,7 +25,7 @@ func (k *sock) failure() error                                { return ErrUnsupp
 func (k *sock) close(reset bool)                              {}
 func (k *sock) localAddr() net.Addr                           { return nil }
 func (ln *Listener) accept(*Loop) (*Stream, error)            { return nil, ErrUnsupported }
-func (ln *Listener) setOptions(*ListenConfig) error           { return ErrUnsupported }
+func (ln *Listener) setOptions() error                        { return ErrUnsupported }
 func transient(error) bool                                    { return false }
 func setReusePort(sysFD) error                                { return ErrUnsupported }
 func takeFD(syscall.Conn) (sysFD, error)                      { return noFD, ErrUnsupported }
@@ -35,3 +35,6 @@ func (k *sock) halfCloses() bool                              { return true }
 func inspectFD(sysFD) (plain, readable bool, err error)       { return false, false, ErrUnsupported }
 func socketAddrs(sysFD) (local, remote net.Addr)              { return nil, nil }
 func (k *sock) netConn() (net.Conn, error)                    { return nil, ErrUnsupported }
+func portable(err error) error                                { return err }
+
+const hangupIsReset = false

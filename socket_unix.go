@@ -134,7 +134,8 @@ func transient(err error) bool {
 }
 
 // setOptions sets what accepted sockets inherit from the listening one.
-func (ln *Listener) setOptions(c *ListenConfig) error {
+func (ln *Listener) setOptions() error {
+	c := &ln.conf
 	if c.Backlog > 0 {
 		if err := syscall.Listen(ln.fd, c.Backlog); err != nil {
 			return os.NewSyscallError("listen", err)

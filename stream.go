@@ -151,8 +151,8 @@ func own(p **Buffer) *Buffer {
 	return *p
 }
 
-// disown lets the buffer at p go, if it is empty.
-func disown(p **Buffer) {
+// vacate lets the buffer at p go, if it is empty.
+func vacate(p **Buffer) {
 	if b := *p; b != &noBuffer && b.head == nil {
 		*p = &noBuffer
 		b.stream = nil
@@ -166,7 +166,7 @@ func empty(p **Buffer) *chunk {
 		return nil
 	}
 	c := (*p).detach()
-	disown(p)
+	vacate(p)
 	return c
 }
 
@@ -329,7 +329,7 @@ func (s *Stream) fill() (bits pending) {
 			l.bytesIn.Add(uint64(got))
 			s.active(dirRead)
 		}
-		disown(&s.inbox)
+		vacate(&s.inbox)
 		s.waive(dirRead)
 	}()
 	for {
@@ -357,6 +357,8 @@ func (s *Stream) fill() (bits pending) {
 			return bits
 		case err != nil:
 			return bits | s.failed("read", err)
+		case hangupIsReset && s.seen.Load()&uint32(hangup) != 0:
+			return bits | s.checkFailure()
 		default:
 			s.state |= stateEOF
 			return bits | eof
@@ -468,7 +470,7 @@ func (s *Stream) flushLocked() (bits pending) {
 		s.lagging.Store(true)
 		s.waits()
 	}
-	disown(&s.out)
+	vacate(&s.out)
 	s.waive(dirWrite)
 	lim := s.limits.Load()
 	if s.out.n > 0 {
@@ -520,7 +522,7 @@ func (s *Stream) failed(op string, err error) (bits pending) {
 			s.Loop().bytesIn.Add(uint64(n))
 			bits |= readable
 		}
-		disown(&s.inbox)
+		vacate(&s.inbox)
 	}
 	s.release(false)
 	return bits | closed
@@ -547,7 +549,7 @@ func (s *Stream) retreat() {
 	}
 	s.released = true
 	l.streamReleased()
-	l.refresh(&s.source)
+	l.retract(&s.source, input) // there is nothing left to read from
 	l.unlock()
 	if s.sock.fd != noFD {
 		l.poller.remove(s.sock.fd)
@@ -619,7 +621,7 @@ func (s *Stream) takeLocked() {
 		in := own(&s.in)
 		in.stream = s
 		in.splice(s.inbox)
-		disown(&s.inbox)
+		vacate(&s.inbox)
 	}
 }
 
@@ -659,7 +661,7 @@ func (s *Stream) Input() *Buffer {
 // settle lets in go if it is empty, and nobody has seen it.
 func (s *Stream) settle() {
 	if !s.shown {
-		disown(&s.in)
+		vacate(&s.in)
 	}
 }
 

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix
+//go:build unix || windows
 
 package evchan
 
@@ -71,7 +71,7 @@ func listen(t *testing.T, l *Loop, network string, c *ListenConfig) *Listener {
 	t.Helper()
 	address := "127.0.0.1:0"
 	if network == "unix" {
-		address = filepath.Join(t.TempDir(), "s")
+		address = filepath.Join(tempDir(t), "s")
 	}
 	ln, err := l.Listen(network, address, c)
 	if err != nil {
@@ -154,7 +154,7 @@ func TestFiveHundred(t *testing.T) {
 // TestEcho sends a lot through DESIGN's echo, to clients that read late.
 func TestEcho(t *testing.T) {
 	const total = 8 << 20
-	for _, network := range []string{"tcp", "unix"} {
+	for _, network := range networks {
 		onMethods(t, Config{MaxOutput: 128 << 10}, map[string]func(*testing.T, *Loop){network: func(t *testing.T, l *Loop) {
 			ln := listen(t, l, network, nil)
 			serve(t, l, echo)
@@ -454,6 +454,7 @@ func testCloseKeepsReply(t *testing.T, l *Loop) {
 }
 
 func testAbortResets(t *testing.T, l *Loop) {
+	needReset(t)
 	s, far := connectedPair(t, l)
 	s.Write(make([]byte, 8<<20))
 	s.Abort()
@@ -582,7 +583,7 @@ func testReleaseWithoutLocks(t *testing.T, l *Loop) {
 }
 
 func testAddresses(t *testing.T, l *Loop) {
-	for _, network := range []string{"tcp", "unix"} {
+	for _, network := range networks {
 		ln := listen(t, l, network, nil)
 		c := dial(t, ln)
 		ev, _ := l.Poll(10 * time.Second)

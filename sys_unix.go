@@ -10,3 +10,9 @@ type sysFD = int
 
 // noFD is never a valid descriptor.
 const noFD sysFD = -1
+
+// portable returns err as programs for any system know it.
+func portable(err error) error { return err }
+
+// hangupIsReset tells that an end of input which comes with a hangup is none.
+const hangupIsReset = false

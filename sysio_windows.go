@@ -1,0 +1,143 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+// System calls that golang.org/x/sys/windows lacks, or that allocate there.
+var (
+	modws2_32 = windows.NewLazySystemDLL("ws2_32.dll")
+
+	procWSARecv     = modws2_32.NewProc("WSARecv")
+	procWSASend     = modws2_32.NewProc("WSASend")
+	procAccept      = modws2_32.NewProc("accept")
+	procIoctlsocket = modws2_32.NewProc("ioctlsocket")
+)
+
+// The calls in this file that read from or write to a socket never block, because
+// the socket is non-blocking and they are not overlapped. Nor has the completion
+// port that the socket may belong to anything to do with them.
+
+// wsaError returns errno as the rest of the package knows it: that nothing can be done
+// now is EAGAIN.
+func wsaError(errno syscall.Errno) error {
+	if errno == windows.WSAEWOULDBLOCK {
+		return syscall.EAGAIN
+	}
+	return errno
+}
+
+// sysRead reads once from the socket fd to p, and to q behind it, which may be empty.
+func sysRead(fd sysFD, p, q []byte) (int, error) {
+	v := [2]windows.WSABuf{{Len: wsaLen(p), Buf: &p[0]}}
+	count := uintptr(1)
+	if len(q) > 0 {
+		v[1] = windows.WSABuf{Len: wsaLen(q), Buf: &q[0]}
+		count = 2
+	}
+	return recvVector(fd, &v[0], count, 0)
+}
+
+// wsaLen returns the length of p, or as much of it as one call takes.
+func wsaLen(p []byte) uint32 { return uint32(min(len(p), 1<<30)) }
+
+func recvVector(fd sysFD, v *windows.WSABuf, count uintptr, flags uint32) (int, error) {
+	var n uint32
+	r, _, errno := syscall.SyscallN(procWSARecv.Addr(), uintptr(fd),
+		uintptr(unsafe.Pointer(v)), count,
+		uintptr(unsafe.Pointer(&n)), uintptr(unsafe.Pointer(&flags)), 0, 0)
+	if r != 0 {
+		return 0, wsaError(errno)
+	}
+	return int(n), nil
+}
+
+func sendVector(fd sysFD, v *windows.WSABuf, count uintptr) (int, error) {
+	var n uint32
+	r, _, errno := syscall.SyscallN(procWSASend.Addr(), uintptr(fd),
+		uintptr(unsafe.Pointer(v)), count,
+		uintptr(unsafe.Pointer(&n)), 0, 0, 0)
+	if r != 0 {
+		return 0, wsaError(errno)
+	}
+	return int(n), nil
+}
+
+// sysWrite writes p, which is not empty, to fd once. There are only sockets.
+func sysWrite(fd sysFD, p []byte) (int, error) { return sysSend(fd, p) }
+
+// sysWriteChain writes c and those that follow, up to the first file, to the socket fd
+// once.
+func sysWriteChain(fd sysFD, c *chunk) (int, error) {
+	var v [maxVector]windows.WSABuf
+	count := 0
+	for ; c != nil && count < maxVector && !c.isFile(); c = c.next {
+		p := c.buf[c.r:c.w]
+		v[count] = windows.WSABuf{Len: wsaLen(p), Buf: &p[0]}
+		count++
+		if len(p) > int(v[count-1].Len) {
+			break
+		}
+	}
+	return sendVector(fd, &v[0], uintptr(count))
+}
+
+// sysSendFile is not to be had: TransmitFile does not stop where the socket takes no
+// more.
+func sysSendFile(sysFD, *os.File, int64, int) (int, error) { return 0, ErrUnsupported }
+
+// sysRecv reads once from the socket fd to p, which is not empty.
+func sysRecv(fd sysFD, p []byte) (int, error) {
+	v := windows.WSABuf{Len: wsaLen(p), Buf: &p[0]}
+	return recvVector(fd, &v, 1, 0)
+}
+
+// sysSend writes p, which is not empty, to the socket fd once.
+func sysSend(fd sysFD, p []byte) (int, error) {
+	v := windows.WSABuf{Len: wsaLen(p), Buf: &p[0]}
+	return sendVector(fd, &v, 1)
+}
+
+// peekByte reads a byte from the socket fd and leaves it there.
+func peekByte(fd sysFD) (int, error) {
+	var b byte
+	v := windows.WSABuf{Len: 1, Buf: &b}
+	return recvVector(fd, &v, 1, windows.MSG_PEEK)
+}
+
+// sysAccept accepts a connection as a non-blocking socket.
+func sysAccept(fd sysFD) (nfd sysFD, peer peerAddr, err error) {
+	// A process that is started between the calls could inherit the socket.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	var sa windows.RawSockaddrAny
+	n := int32(unsafe.Sizeof(sa))
+	nfd, _, errno := syscall.SyscallN(procAccept.Addr(), uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&n)))
+	if nfd == noFD {
+		return noFD, peer, wsaError(errno)
+	}
+	windows.CloseOnExec(windows.Handle(nfd))
+	if err := setNonblock(nfd); err != nil {
+		windows.Closesocket(windows.Handle(nfd))
+		return noFD, peer, err
+	}
+	return nfd, peerOf(&sa), nil
+}
+
+// setNonblock makes the calls on the socket fd that are not overlapped return at
+// once.
+func setNonblock(fd sysFD) error {
+	const fionbio = 0x8004667e
+	on := uint32(1)
+	if r, _, errno := syscall.SyscallN(procIoctlsocket.Addr(), uintptr(fd), fionbio, uintptr(unsafe.Pointer(&on))); r != 0 {
+		return errno
+	}
+	return nil
+}
