@@ -1,0 +1,292 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix || windows
+
+package evchan
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestOrder runs the scripts in testdata/order, on every method. Each line is a
+// command with its arguments, or, after ">", a message that is to be received next, or
+// "none". "#" begins a comment. A line that begins with "[afd,poll]" is for those
+// methods alone, with "[!poll]" for all but that.
+func TestOrder(t *testing.T) {
+	files, err := filepath.Glob("testdata/order/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("there are no scripts: ", err)
+	}
+	for _, method := range Methods() {
+		for _, file := range files {
+			t.Run(method+"/"+strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+				runScript(t, method, file)
+			})
+		}
+	}
+}
+
+// A script is one that is being run.
+type script struct {
+	t       *testing.T
+	l       *Loop
+	sources map[string]Source
+	conns   map[string]*net.TCPConn // the far ends, and what is watched
+	chans   map[string]chan Event
+}
+
+// scriptCommands do what their names say. They fail with a panic, like that of
+// an index that is out of range where an argument is missing.
+var scriptCommands = map[string]func(*script, []string){
+	// The loop: loop priorities
+	"loop": func(s *script, a []string) {
+		l, err := New(&Config{Method: s.l.Method(), IgnoreEnv: true, Priorities: number(a[0])})
+		s.check(err)
+		s.t.Cleanup(func() { l.Close() })
+		s.l = l
+	},
+	"settle": func(s *script, _ []string) { // queue all that has happened
+		for range 4 {
+			s.l.turn(2 * time.Millisecond)
+		}
+	},
+	"prio":   func(s *script, a []string) { s.check(s.source(a[0]).SetPriority(number(a[1]))) },
+	"notify": func(s *script, a []string) { s.source(a[0]).Notify(s.channel(a[1])) },
+	"close": func(s *script, a []string) {
+		if c := s.conns[a[0]]; c != nil {
+			s.check(c.Close())
+		} else {
+			s.check(s.source(a[0]).Close())
+		}
+	},
+
+	// Triggers, timers, watches.
+	"trigger": func(s *script, a []string) { s.sources[a[0]] = s.l.Trigger() },
+	"fire":    func(s *script, a []string) { s.source(a[0]).(*Trigger).Fire() },
+	"after":   func(s *script, a []string) { s.sources[a[0]] = s.l.After(duration(a[1])) },
+	"every":   func(s *script, a []string) { s.sources[a[0]] = s.l.Every(duration(a[1])) },
+	"stop":    func(s *script, a []string) { s.source(a[0]).(*Timer).Stop() },
+	"reset":   func(s *script, a []string) { s.source(a[0]).(*Timer).Reset(duration(a[1])) },
+	"conns": func(s *script, a []string) { // two ends of a connection
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		s.check(err)
+		defer ln.Close()
+		s.dial(a[0], ln.Addr())
+		c, err := ln.Accept()
+		s.check(err)
+		s.t.Cleanup(func() { c.Close() })
+		s.conns[a[1]] = c.(*net.TCPConn)
+	},
+	"watch": func(s *script, a []string) {
+		interest := What(0)
+		for _, name := range a[2:] {
+			interest |= map[string]What{"read": Read, "write": Write, "persist": Persist, "edge": Edge}[name]
+		}
+		w, err := s.l.WatchConn(s.conns[a[1]], interest)
+		s.check(err)
+		s.sources[a[0]] = w
+		s.check(w.Arm(0))
+	},
+	"arm":    func(s *script, a []string) { s.check(s.source(a[0]).(*Watch).Arm(0)) },
+	"disarm": func(s *script, a []string) { s.check(s.source(a[0]).(*Watch).Disarm()) },
+	"take": func(s *script, a []string) {
+		got := ""
+		switch src := s.source(a[0]).(type) {
+		case *Trigger:
+			got = itoa(src.Take())
+		case *Timer:
+			got = itoa(src.Take())
+		case *Watch:
+			got = src.Take().String()
+		}
+		if got != a[1] {
+			panic("took " + got)
+		}
+	},
+
+	// Streams.
+	"pipe": func(s *script, a []string) { s.sources[a[0]], s.sources[a[1]] = s.l.Pipe() },
+	"wrap": func(s *script, a []string) { // stream on a connection to the far end
+		st, c := connectedPair(s.t, s.l)
+		s.sources[a[0]], s.conns[a[1]] = st, c
+	},
+	"listen": func(s *script, a []string) {
+		ln, err := s.l.Listen("tcp", "127.0.0.1:0", nil)
+		s.check(err)
+		s.sources[a[0]] = ln
+	},
+	"dial":       func(s *script, a []string) { s.dial(a[0], s.source(a[1]).(*Listener).Addr()) },
+	"send":       func(s *script, a []string) { s.write(s.conns[a[0]].Write([]byte(a[1]))) },
+	"shut":       func(s *script, a []string) { s.check(s.conns[a[0]].CloseWrite()) },
+	"write":      func(s *script, a []string) { s.write(s.stream(a[0]).Write([]byte(a[1]))) },
+	"writemuch":  func(s *script, a []string) { s.write(s.stream(a[0]).Write(make([]byte, number(a[1])))) },
+	"closewrite": func(s *script, a []string) { s.check(s.stream(a[0]).CloseWrite()) },
+	"abort":      func(s *script, a []string) { s.check(s.stream(a[0]).Abort()) },
+	"pause":      func(s *script, a []string) { s.stream(a[0]).Pause(Read) },
+	"resume":     func(s *script, a []string) { s.stream(a[0]).Resume(Read) },
+	"readmarks":  func(s *script, a []string) { s.stream(a[0]).SetReadMarks(number(a[1]), number(a[2])) },
+	"idle":       func(s *script, a []string) { s.stream(a[0]).SetIdleTimeouts(duration(a[1]), 0) },
+	"read": func(s *script, a []string) { // exactly that, of what has arrived
+		p := s.stream(a[0]).Input().Next(len(a[1]))
+		if string(p) != a[1] {
+			panic(fmt.Sprintf("read %q", p))
+		}
+	},
+	"reset!": func(s *script, a []string) {
+		s.check(s.conns[a[0]].SetLinger(0))
+		s.check(s.conns[a[0]].Close())
+	},
+	"drain": func(s *script, a []string) { drain(s.conns[a[0]]) },
+}
+
+func number(a string) int {
+	n, err := strconv.Atoi(a)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+func duration(a string) time.Duration {
+	d, err := time.ParseDuration(a)
+	if err != nil {
+		panic(err)
+	}
+	return d
+}
+
+func (s *script) check(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func (s *script) write(_ int, err error) { s.check(err) }
+
+func (s *script) source(name string) Source {
+	src := s.sources[name]
+	if src == nil {
+		panic("there is no " + name)
+	}
+	return src
+}
+
+func (s *script) stream(name string) *Stream { return s.source(name).(*Stream) }
+
+func (s *script) channel(name string) chan Event {
+	if name == "-" {
+		return nil
+	}
+	if s.chans[name] == nil {
+		s.chans[name] = make(chan Event)
+	}
+	return s.chans[name]
+}
+
+func (s *script) dial(name string, addr net.Addr) {
+	c, err := net.Dial("tcp", addr.String())
+	s.check(err)
+	s.t.Cleanup(func() { c.Close() })
+	s.conns[name] = c.(*net.TCPConn)
+}
+
+// expect receives one message, from the loop or, if via is not empty, that channel.
+func (s *script) expect(via string, want []string) {
+	if want[0] == "none" {
+		for range 4 {
+			if ev, ok := s.l.Poll(2 * time.Millisecond); ok {
+				panic("received " + s.name(ev))
+			}
+		}
+		return
+	}
+	var ev Event
+	if via == "" {
+		ev, _ = s.l.Poll(10 * time.Second)
+	} else {
+		for until := time.Now().Add(10 * time.Second); ev == nil && time.Now().Before(until); {
+			if other, ok := s.l.Poll(time.Millisecond); ok {
+				panic("received " + s.name(other) + " by the loop's own way")
+			}
+			select {
+			case ev = <-s.channel(via):
+			default:
+			}
+		}
+	}
+	if ev == nil {
+		panic("received nothing")
+	}
+	if len(want) > 1 && s.sources[want[1]] == nil {
+		s.sources[want[1]] = ev.Source() // Accepted brings a new one
+	}
+	if got := s.name(ev); got != strings.Join(want, " ") {
+		panic("received " + got)
+	}
+}
+
+// name returns the message in a script's words.
+func (s *script) name(ev Event) string {
+	kind, _, _ := strings.Cut(ev.String(), " ")
+	for name, src := range s.sources {
+		if src == ev.Source() {
+			return kind + " " + name
+		}
+	}
+	return kind + " of something else"
+}
+
+func runScript(t *testing.T, method, file string) {
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s := &script{t: t, l: dialLoop(t, method), sources: make(map[string]Source),
+		conns: make(map[string]*net.TCPConn), chans: make(map[string]chan Event)}
+	lines := bufio.NewScanner(f)
+	for n := 1; lines.Scan(); n++ {
+		line, _, _ := strings.Cut(lines.Text(), "#")
+		if rest, ok := strings.CutPrefix(line, "["); ok {
+			list, command, _ := strings.Cut(rest, "]")
+			names, except := strings.CutPrefix(list, "!")
+			if slices.Contains(strings.Split(names, ","), method) == except {
+				continue
+			}
+			line = command
+		}
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		func() {
+			defer func() {
+				if p := recover(); p != nil {
+					t.Fatalf("%s:%d: %s: %v", file, n, strings.TrimSpace(line), p)
+				}
+			}()
+			if via, ok := strings.CutSuffix(words[0], ">"); ok {
+				s.expect(via, words[1:])
+				return
+			}
+			command := scriptCommands[words[0]]
+			if command == nil {
+				panic("there is no such command")
+			}
+			command(s, words[1:])
+		}()
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+}
