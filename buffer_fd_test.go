@@ -56,6 +56,7 @@ func TestBufferReadFD(t *testing.T) {
 		if k, err := fdWrite(a, data); k != n || err != nil {
 			t.Fatal(k, err)
 		}
+		arrived(t, b, n)
 		var in Buffer
 		k, full, err := in.readFD(b, 1<<20)
 		if err != nil || full != (k < n || n == 66560) || k < min(n, 1024) {

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix
+//go:build unix || windows
 
 package evchan
 
@@ -173,8 +173,11 @@ func churn(t *testing.T, method string, round int) {
 	defer l.Close()
 	var addrs []net.Addr
 	// Each round has its own address, so that the client's ports do not run out.
-	for _, a := range []string{"tcp 127.0.0." + strconv.Itoa(2+round%200) + ":0", "unix " + filepath.Join(t.TempDir(), "s")} {
-		network, address, _ := strings.Cut(a, " ")
+	for _, network := range networks {
+		address := "127.0.0." + strconv.Itoa(2+round%200) + ":0"
+		if network == "unix" {
+			address = filepath.Join(tempDir(t), "s")
+		}
 		ln, err := l.Listen(network, address, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -223,7 +226,7 @@ func churn(t *testing.T, method string, round int) {
 	defer kill()
 	var open []net.Conn
 	for i := range some {
-		addr := addrs[i%2]
+		addr := addrs[i%len(addrs)]
 		c, err := net.Dial(addr.Network(), addr.String())
 		if err != nil {
 			t.Fatal(err)
@@ -235,7 +238,7 @@ func churn(t *testing.T, method string, round int) {
 
 	// Streams of the loop itself, most of which give up before they are connected.
 	for i := range some {
-		addr := addrs[i%2]
+		addr := addrs[i%len(addrs)]
 		s, err := l.Dial(addr.Network(), addr.String(), nil)
 		if err != nil {
 			t.Fatal(err)
@@ -256,7 +259,7 @@ func churn(t *testing.T, method string, round int) {
 	for range 64 {
 		wg.Go(func() {
 			for i := range work {
-				addr, way := addrs[i%2], ways[i/2%len(ways)]
+				addr, way := addrs[i%len(addrs)], ways[i/2%len(ways)]
 				c, err := net.Dial(addr.Network(), addr.String())
 				if err != nil {
 					t.Error(err)
@@ -314,7 +317,10 @@ func churn(t *testing.T, method string, round int) {
 // turn and holds them. kill kills it.
 func churnChild(t *testing.T, count int, addrs []net.Addr) (kill func()) {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestChurnChild$")
-	cmd.Env = append(os.Environ(), "EVCHAN_CHURN_CHILD="+strconv.Itoa(count)+" "+addrs[0].String()+" "+addrs[1].String())
+	cmd.Env = append(os.Environ(), "EVCHAN_CHURN_CHILD="+strconv.Itoa(count))
+	for _, a := range addrs {
+		cmd.Env[len(cmd.Env)-1] += " " + a.String()
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -343,7 +349,7 @@ func TestChurnChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range count {
-		c, err := net.Dial([]string{"tcp", "unix"}[i%2], args[1+i%2])
+		c, err := net.Dial(networks[i%len(networks)], args[1+i%len(networks)])
 		if err != nil {
 			t.Fatal(err)
 		}

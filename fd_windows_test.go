@@ -7,8 +7,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/windows"
 )
@@ -94,5 +97,21 @@ func needReset(t *testing.T) {
 func needNetConn(t *testing.T) {
 	if onWine() {
 		t.Skip("Wine cannot take a socket from its completion port (FileReplaceCompletionInformation)")
+	}
+}
+
+// arrived waits until n bytes can be read from fd.
+func arrived(t testing.TB, fd sysFD, n int) {
+	t.Helper()
+	p := make([]byte, n)
+	v := windows.WSABuf{Len: uint32(n), Buf: &p[0]}
+	for until := time.Now().Add(testPatience); ; runtime.Gosched() {
+		if got, err := recvVector(fd, &v, 1, windows.MSG_PEEK); got == n || err != nil && err != syscall.EAGAIN {
+			must(t, err)
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%d bytes have not arrived", n)
+		}
 	}
 }

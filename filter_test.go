@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix
+//go:build unix || windows
 
 package evchan
 
@@ -674,7 +674,9 @@ func TestFilterOverSockets(t *testing.T) {
 			waitReleased(t, l)
 		},
 		"DialFails": func(t *testing.T, l *Loop) {
-			s, err := l.Dial("unix", "/nowhere/at/all", nil)
+			ln := listen(t, l, "tcp", nil)
+			ln.Close()
+			s, err := l.Dial("tcp", ln.Addr().String(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -685,7 +687,7 @@ func TestFilterOverSockets(t *testing.T) {
 				}
 				err = up.Err()
 			}
-			if !errors.Is(err, eNOENT) {
+			if !errors.Is(err, eCONNREFUSED) {
 				t.Errorf("the error is %v", err)
 			}
 			l.Poll(0)

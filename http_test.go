@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix
+//go:build unix || windows
 
 package evchan
 
@@ -82,6 +82,7 @@ func TestHTTP(t *testing.T) {
 }
 
 func testHTTP(t *testing.T, l *Loop, from, scheme string) {
+	needNetConn(t)
 	// What the loop has accepted becomes a connection at once, or when the first
 	// bytes of the request, or of the handshake, have been read.
 	ln := listen(t, l, "tcp", nil)
@@ -237,7 +238,7 @@ func testCurl(t *testing.T, srv *httptest.Server) {
 		t.Log("there is no curl here: that part is left out")
 		return
 	}
-	dir := t.TempDir()
+	dir := tempDir(t)
 	body, out, cert := filepath.Join(dir, "body"), filepath.Join(dir, "out"), filepath.Join(dir, "cert")
 	if err := os.WriteFile(body, pattern(1<<20), 0o600); err != nil {
 		t.Fatal(err)

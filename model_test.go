@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix
+//go:build unix || windows
 
 package evchan
 
@@ -1124,7 +1124,7 @@ func (m *modelTest) plain(network string) (a, b net.Conn) {
 // link makes a stream of g on l, connected to a peer with the given lanes. The
 // stream is given to known, under g.mu, which may be at once or later.
 func (m *modelTest) link(r *rand.Rand, g *modelGroup, l *Loop, out, in *modelLane, known func(*modelStream)) {
-	network := []string{"tcp", "unix"}[r.IntN(2)]
+	network := networks[r.IntN(len(networks))]
 	peer := &modelPeer{m: m, g: g, out: out, in: in, seed: r.Uint64()}
 	m.connect(r, g, l, network, known, func(c net.Conn) {
 		peer.conn = c
@@ -1251,7 +1251,7 @@ func (m *modelTest) newGroup(r *rand.Rand) {
 	case 3:
 		g.what, g.open = "two streams", 2
 		appear()
-		network := []string{"tcp", "unix"}[r.IntN(2)]
+		network := networks[r.IntN(len(networks))]
 		var other *modelStream // g.mu guards it
 		ln := m.listenFor(l, network, func(s *Stream) {
 			g.mu.Lock()
@@ -1335,7 +1335,7 @@ func testModel(t *testing.T, method, form string) {
 	}
 	m := &modelTest{
 		T:         t,
-		dir:       t.TempDir(),
+		dir:       tempDir(t),
 		routes:    []chan Event{make(chan Event), make(chan Event)},
 		ending:    make(chan struct{}),
 		streams:   make(map[*Stream]*modelStream),

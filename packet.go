@@ -4,7 +4,6 @@
 package evchan
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -114,21 +113,15 @@ func (l *Loop) ListenPacket(network, address string) (*PacketConn, error) {
 	if l.isClosed() {
 		return nil, ErrClosed
 	}
-	var nc net.ListenConfig
-	pc, err := nc.ListenPacket(context.Background(), network, address)
+	fd, local, err := sysListenPacket(network, address)
 	if err != nil {
 		return nil, err
 	}
-	defer pc.Close()
-	path := ""
-	if name := pc.LocalAddr().String(); network == "unixgram" && name != "" && name[0] != '@' {
-		path = name
+	c := l.newPacketConn(local, nil)
+	if name := local.String(); network == "unixgram" && name != "" && name[0] != '@' {
+		c.path = name
 	}
-	c, err := l.adoptPacketConn("listen", pc.(net.Conn), path)
-	if err != nil && path != "" {
-		os.Remove(path)
-	}
-	return c, err
+	return c.adopt("listen", fd)
 }
 
 // WrapPacketConn takes conn over, which must be a *net.UDPConn, or a *net.UnixConn of
@@ -163,25 +156,29 @@ func (l *Loop) WrapPacketConn(conn net.PacketConn) (*PacketConn, error) {
 	if nc == nil {
 		return nil, fmt.Errorf("evchan: WrapPacketConn of a %T: %w", conn, ErrUnsupported)
 	}
-	c, err := l.adoptPacketConn("wrap", nc, "")
+	fd, err := takeFD(nc.(syscall.Conn))
+	if err != nil {
+		return nil, &net.OpError{Op: "wrap", Net: nc.LocalAddr().Network(), Source: nc.LocalAddr(), Addr: nc.RemoteAddr(), Err: err}
+	}
+	c, err := l.newPacketConn(nc.LocalAddr(), nc.RemoteAddr()).adopt("wrap", fd)
 	if err == nil {
 		nc.Close()
 	}
 	return c, err
 }
 
-// adoptPacketConn makes a packet connection of nc's socket, with path as the file
-// to be removed. nc stays open.
-func (l *Loop) adoptPacketConn(op string, nc net.Conn, path string) (*PacketConn, error) {
-	c := &PacketConn{local: nc.LocalAddr(), remote: nc.RemoteAddr(), fd: noFD}
+// newPacketConn returns a packet connection that has no socket yet.
+func (l *Loop) newPacketConn(local, remote net.Addr) *PacketConn {
+	c := &PacketConn{local: local, remote: remote, fd: noFD}
 	c.init(l, c)
 	c.more.Store(true)
-	fd, err := takeFD(nc.(syscall.Conn))
-	if err == nil {
-		c.fd = fd
-		c.six, c.onlySix, err = sysPacketFamily(fd)
-	}
-	if err == nil {
+	return c
+}
+
+// adopt gives c its socket, which is closed if there is an error.
+func (c *PacketConn) adopt(op string, fd sysFD) (_ *PacketConn, err error) {
+	c.fd = fd
+	if c.six, c.onlySix, err = sysPacketFamily(fd); err == nil {
 		c.direct = !packetBatches || c.local.Network() == "unixgram" // which has datagrams of any size
 		err = c.open()
 	}
@@ -192,7 +189,6 @@ func (l *Loop) adoptPacketConn(op string, nc net.Conn, path string) (*PacketConn
 		}
 		return nil, &net.OpError{Op: op, Net: c.local.Network(), Source: c.local, Addr: c.remote, Err: err}
 	}
-	c.path = path
 	return c, nil
 }
 
@@ -664,7 +660,7 @@ func (c *PacketConn) isClosed() bool {
 // package net would return it.
 func (c *PacketConn) opError(op, call string, addr net.Addr, err error) error {
 	if e, ok := err.(sysErrno); ok {
-		err = os.NewSyscallError(call, e)
+		err = os.NewSyscallError(call, portable(e))
 	}
 	return &net.OpError{Op: op, Net: c.local.Network(), Source: c.local, Addr: addr, Err: err}
 }

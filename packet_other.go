@@ -1,11 +1,17 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build !unix
+//go:build !unix && !windows
 
 package evchan
 
+import "net"
+
 // There are no packet connections here yet.
+
+func sysListenPacket(network, _ string) (sysFD, net.Addr, error) {
+	return noFD, nil, &net.OpError{Op: "listen", Net: network, Err: ErrUnsupported}
+}
 
 func sysPacketFamily(sysFD) (six, only bool, err error) { return false, false, ErrUnsupported }
 

@@ -6,10 +6,27 @@
 package evchan
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"os"
 	"syscall"
 )
+
+// sysListenPacket returns a socket on the address, and what address that is.
+func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err error) {
+	var nc net.ListenConfig
+	pc, err := nc.ListenPacket(context.Background(), network, address)
+	if err != nil {
+		return noFD, nil, err
+	}
+	defer pc.Close()
+	local = pc.LocalAddr()
+	if fd, err = takeFD(pc.(syscall.Conn)); err != nil {
+		return noFD, nil, &net.OpError{Op: "listen", Net: network, Source: local, Err: err}
+	}
+	return fd, local, nil
+}
 
 // sysPacketFamily tells whether the datagram socket fd is of the family AF_INET6,
 // and whether it is for IPv6 alone.

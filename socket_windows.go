@@ -136,7 +136,7 @@ func (ln *Listener) accept(l *Loop) (*Stream, error) {
 // transient reports whether a failure to accept concerns one connection only.
 func transient(err error) bool {
 	switch err {
-	case windows.WSAECONNRESET, windows.WSAECONNABORTED, windows.WSAENETDOWN, windows.WSAENETRESET,
+	case windows.WSAECONNRESET, windows.WSAECONNABORTED, windows.WSAENETDOWN, windows.WSAENETRESET, windows.WSAENOTCONN,
 		windows.WSAENETUNREACH, windows.WSAEHOSTDOWN, windows.WSAEHOSTUNREACH:
 		return true
 	}

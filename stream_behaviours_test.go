@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix
+//go:build unix || windows
 
 package evchan
 
@@ -267,7 +267,7 @@ func testL23(t *testing.T, l *Loop) {
 
 // testO1: paused listeners keep no loop alive.
 func testO1(t *testing.T, l *Loop) {
-	a, b := listen(t, l, "tcp", nil), listen(t, l, "unix", nil)
+	a, b := listen(t, l, "tcp", nil), listen(t, l, networks[len(networks)-1], nil)
 	dial(t, a)
 	dial(t, b)
 	n := 0

@@ -1,0 +1,184 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"net"
+	"net/netip"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+// sysListenPacket returns a socket on the address, and what address that is. It makes
+// the socket itself: one of package net's would belong to the runtime's completion
+// port.
+func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err error) {
+	if network == "unixgram" {
+		return noFD, nil, &net.OpError{Op: "listen", Net: network, Err: ErrUnsupported}
+	}
+	a, err := net.ResolveUDPAddr(network, address)
+	if err != nil {
+		return noFD, nil, &net.OpError{Op: "listen", Net: network, Err: err}
+	}
+	if network == "udp" && a.IP == nil {
+		// Both families, where there is IPv6.
+		if fd, local, err = bindPacket("udp6", a, false); err == nil {
+			return fd, local, nil
+		}
+		network = "udp4"
+	}
+	if fd, local, err = bindPacket(network, a, true); err != nil {
+		return noFD, nil, &net.OpError{Op: "listen", Net: network, Source: a, Err: portable(err)}
+	}
+	return fd, local, nil
+}
+
+// bindPacket returns a socket that is bound to a; only says that one of IPv6 is for
+// that alone.
+func bindPacket(network string, a *net.UDPAddr, only bool) (fd sysFD, local net.Addr, err error) {
+	var sa windows.Sockaddr
+	family := int32(windows.AF_INET)
+	if ip := a.IP.To4(); network != "udp6" && (ip != nil || a.IP == nil) {
+		sa4 := &windows.SockaddrInet4{Port: a.Port}
+		copy(sa4.Addr[:], ip)
+		sa = sa4
+	} else {
+		family = windows.AF_INET6
+		sa6 := &windows.SockaddrInet6{Port: a.Port}
+		copy(sa6.Addr[:], a.IP.To16())
+		if a.Zone != "" {
+			index, _ := zones.index(a.Zone)
+			sa6.ZoneId = uint32(index)
+		}
+		sa = sa6
+	}
+	s, err := windows.WSASocket(family, windows.SOCK_DGRAM, windows.IPPROTO_UDP, nil, 0,
+		windows.WSA_FLAG_OVERLAPPED|windows.WSA_FLAG_NO_HANDLE_INHERIT)
+	if err != nil {
+		return noFD, nil, sysError("WSASocket", err)
+	}
+	defer func() {
+		if err != nil {
+			windows.Closesocket(s)
+		}
+	}()
+	if family == windows.AF_INET6 {
+		v := 0
+		if only {
+			v = 1
+		}
+		if err := windows.SetsockoptInt(s, windows.IPPROTO_IPV6, windows.IPV6_V6ONLY, v); err != nil {
+			return noFD, nil, sysError("setsockopt", err)
+		}
+	}
+	// As package net does it.
+	windows.SetsockoptInt(s, windows.SOL_SOCKET, windows.SO_BROADCAST, 1)
+	// That an earlier datagram could not be delivered is not an error of a later
+	// call. Systems without the call do not report it either, or see sysRecvFrom.
+	const sioUDPConnReset = 0x9800000c
+	var off, n uint32
+	windows.WSAIoctl(s, sioUDPConnReset, (*byte)(unsafe.Pointer(&off)), uint32(unsafe.Sizeof(off)), nil, 0, &n, nil, 0)
+	if err := windows.Bind(s, sa); err != nil {
+		return noFD, nil, sysError("bind", err)
+	}
+	if err := setNonblock(sysFD(s)); err != nil {
+		return noFD, nil, sysError("ioctlsocket", err)
+	}
+	bound, err := windows.Getsockname(s)
+	if err != nil {
+		return noFD, nil, sysError("getsockname", err)
+	}
+	switch b := bound.(type) {
+	case *windows.SockaddrInet4:
+		return sysFD(s), net.UDPAddrFromAddrPort(addrPort(netip.AddrFrom4(b.Addr), 0, uint16(b.Port))), nil
+	case *windows.SockaddrInet6:
+		at := netip.AddrPortFrom(netip.AddrFrom16(b.Addr), uint16(b.Port))
+		return sysFD(s), &net.UDPAddr{IP: at.Addr().AsSlice(), Port: int(at.Port()), Zone: a.Zone}, nil
+	}
+	return noFD, nil, ErrUnsupported
+}
+
+// sysPacketFamily tells whether the datagram socket fd is of the family AF_INET6,
+// and whether it is for IPv6 alone.
+func sysPacketFamily(fd sysFD) (six, only bool, err error) {
+	sa, err := windows.Getsockname(windows.Handle(fd))
+	if err != nil {
+		return false, false, sysError("getsockname", err)
+	}
+	if _, six = sa.(*windows.SockaddrInet6); !six {
+		return false, false, nil
+	}
+	n, err := windows.GetsockoptInt(windows.Handle(fd), windows.IPPROTO_IPV6, windows.IPV6_V6ONLY)
+	if err != nil {
+		return false, false, sysError("getsockopt", err)
+	}
+	return true, n != 0, nil
+}
+
+// sysRecvFrom reads one datagram, and tells whether p was too small.
+func sysRecvFrom(fd sysFD, p []byte) (n int, from packetAddr, cut bool, err error) {
+	var sa windows.RawSockaddrAny
+	got, err := recvFrom(fd, p, 0, &sa)
+	if err == windows.WSAEMSGSIZE {
+		got, cut, err = len(p), true, nil
+	}
+	if err != nil {
+		return 0, from, false, err
+	}
+	from.ip = peerOf(&sa).addrPort()
+	return got, from, cut, nil
+}
+
+// recvFrom is WSARecvFrom.
+func recvFrom(fd sysFD, p []byte, flags uint32, sa *windows.RawSockaddrAny) (int, error) {
+	v := windows.WSABuf{Len: wsaLen(p), Buf: unsafe.SliceData(p)}
+	for {
+		var n uint32
+		f, size := flags, int32(unsafe.Sizeof(*sa))
+		err := windows.WSARecvFrom(windows.Handle(fd), &v, 1, &n, &f, sa, &size, nil, nil)
+		if err == windows.WSAECONNRESET || err == windows.WSAENETRESET {
+			continue // of an earlier datagram, to somebody
+		}
+		if e, ok := err.(syscall.Errno); ok {
+			return 0, wsaError(e)
+		}
+		return int(n), err
+	}
+}
+
+// sysPeek returns nil if there is a datagram to be read.
+func sysPeek(fd sysFD) error {
+	var p [1]byte
+	var sa windows.RawSockaddrAny
+	_, err := recvFrom(fd, p[:], windows.MSG_PEEK, &sa)
+	if err == windows.WSAEMSGSIZE {
+		return nil
+	}
+	return err
+}
+
+// sysSendTo sends one datagram.
+func sysSendTo(fd sysFD, p []byte, to *packetAddr) error {
+	var sa windows.Sockaddr
+	switch {
+	case to.ip.Addr().Is4():
+		sa = &windows.SockaddrInet4{Port: int(to.ip.Port()), Addr: to.ip.Addr().As4()}
+	case to.ip.IsValid():
+		sa = &windows.SockaddrInet6{Port: int(to.ip.Port()), ZoneId: to.zone, Addr: to.ip.Addr().As16()}
+	}
+	v := windows.WSABuf{Len: wsaLen(p), Buf: unsafe.SliceData(p)}
+	var err error
+	if sa != nil {
+		var n uint32
+		err = windows.WSASendto(windows.Handle(fd), &v, 1, &n, 0, sa, nil, nil)
+	} else {
+		_, err = sendVector(fd, &v, 1)
+	}
+	if e, ok := err.(syscall.Errno); ok {
+		err = wsaError(e)
+	}
+	return err
+}

@@ -1,0 +1,121 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Datagrams between two connections of the loop: package net cannot make a peer on
+// Wine. What all systems have in common is tested in packet_test.go.
+func TestPacketConnWindows(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"udp4": func(t *testing.T, l *Loop) { testPackets(t, l, "udp4", "127.0.0.1:0") },
+		"udp6": func(t *testing.T, l *Loop) { testPackets(t, l, "udp6", "[::1]:0") },
+		"udp":  func(t *testing.T, l *Loop) { testPackets(t, l, "udp", ":0") },
+		"unixgram": func(t *testing.T, l *Loop) {
+			if _, err := l.ListenPacket("unixgram", "x"); !errors.Is(err, ErrUnsupported) {
+				t.Errorf("the error is %v", err)
+			}
+		},
+		"InUse": func(t *testing.T, l *Loop) {
+			a, err := l.ListenPacket("udp4", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = l.ListenPacket("udp4", a.LocalAddr().String())
+			var op *net.OpError
+			if !errors.Is(err, syscall.EADDRINUSE) || !errors.As(err, &op) {
+				t.Errorf("the error is %v", err)
+			}
+		},
+	})
+}
+
+func testPackets(t *testing.T, l *Loop, network, address string) {
+	open := func() *PacketConn {
+		c, err := l.ListenPacket(network, address)
+		if err != nil {
+			if network == "udp6" {
+				t.Skip("no IPv6 here: ", err)
+			}
+			t.Fatal(err)
+		}
+		return c
+	}
+	a, b := open(), open()
+	to := b.LocalAddr().(*net.UDPAddr).AddrPort()
+	if to.Addr().IsUnspecified() {
+		to = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), to.Port())
+	}
+	expect := func() {
+		t.Helper()
+		if ev, _ := l.Poll(10 * time.Second); ev != Event(Packets{b}) {
+			t.Fatalf("unexpected %v", ev)
+		}
+	}
+	buf := make([]byte, 1000)
+	if _, _, err := b.ReadFromAddrPort(buf); err != ErrWouldBlock {
+		t.Errorf("reading nothing: %v", err)
+	}
+	for _, p := range [][]byte{[]byte("abc"), {}, pattern(1000), pattern(1001)} {
+		if n, err := a.WriteToAddrPort(p, to); n != len(p) || err != nil {
+			t.Fatalf("sent %d bytes, %v", n, err)
+		}
+		expect()
+		n, from, err := b.ReadFromAddrPort(buf)
+		if !bytes.Equal(buf[:n], p[:min(len(p), 1000)]) || from.Port() != uint16(a.LocalAddr().(*net.UDPAddr).Port) {
+			t.Errorf("%d other bytes came from %v", n, from)
+		}
+		if cut := len(p) > 1000; err != nil && !(cut && err == io.ErrShortBuffer) || cut && err == nil {
+			t.Errorf("reading %d bytes: %v", len(p), err)
+		}
+	}
+	for i := range 100 {
+		if _, err := a.WriteToAddrPort([]byte{byte(i)}, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := 0; i < 100; {
+		expect()
+		for {
+			n, _, err := b.ReadFromAddrPort(buf)
+			if err == ErrWouldBlock {
+				break
+			}
+			if n != 1 || err != nil || buf[0] != byte(i) {
+				t.Fatalf("%d bytes, %v", n, err)
+			}
+			i++
+		}
+	}
+	if _, err := a.WriteToAddrPort(make([]byte, math.MaxUint16), to); !errors.Is(err, syscall.EMSGSIZE) {
+		t.Errorf("sending too much: %v", err)
+	}
+	// Nobody is there: that is no error of a later call.
+	gone := open()
+	at := netip.AddrPortFrom(to.Addr(), uint16(gone.LocalAddr().(*net.UDPAddr).Port))
+	gone.Close()
+	for range 3 {
+		if _, err := a.WriteToAddrPort([]byte("x"), at); err != nil {
+			t.Errorf("sending to nobody: %v", err)
+		}
+		if _, _, err := a.ReadFromAddrPort(buf); err != ErrWouldBlock {
+			t.Errorf("reading after that: %v", err)
+		}
+	}
+	b.Close()
+	a.Close()
+	if _, err := a.WriteToAddrPort([]byte("x"), to); err != ErrClosed {
+		t.Errorf("sending after Close: %v", err)
+	}
+}
