@@ -124,6 +124,7 @@ func TestNetConnInMemory(t *testing.T) {
 			b.Abort()
 		},
 		"FilterInput": func(t *testing.T, l *Loop) {
+			needNetConn(t)
 			// What is decoded and unread, what is left undecoded, and what
 			// the stream under it has not given yet come in order.
 			s, far := connectedPair(t, l)
@@ -159,6 +160,7 @@ func TestNetConnInMemory(t *testing.T) {
 			}
 		},
 		"FilterHeldBack": func(t *testing.T, l *Loop) {
+			needNetConn(t)
 			// What Encode has left goes out when the handshake is over.
 			s, far := connectedPair(t, l)
 			up := filterOn(t, s, &frameFilter{t: t})
@@ -175,6 +177,7 @@ func TestNetConnInMemory(t *testing.T) {
 			}
 		},
 		"FilterError": func(t *testing.T, l *Loop) {
+			needNetConn(t)
 			s, far := connectedPair(t, l)
 			c := netConn(t, l, filterOn(t, s, &frameFilter{t: t}))
 			send(t, far, "GOODBYE")
@@ -186,6 +189,7 @@ func TestNetConnInMemory(t *testing.T) {
 			c.Close()
 		},
 		"FilterUnsent": func(t *testing.T, l *Loop) {
+			needNetConn(t)
 			s, far := connectedPair(t, l)
 			up := filterOn(t, filterOn(t, s, xorFilter(1)), xorFilter(1))
 			want := pattern(8 << 20)
@@ -217,6 +221,7 @@ func TestNetConnInMemory(t *testing.T) {
 			}
 		},
 		"TLS": func(t *testing.T, l *Loop) {
+			needNetConn(t)
 			// crypto/tls on a socket, on a pipe, and on filters.
 			s, far := connectedPair(t, l)
 			testTLS(t, netConn(t, l, s), far)

@@ -87,8 +87,9 @@ func testEOFAfterClosed(t *testing.T, l *Loop) {
 	s, far := connectedPair(t, l)
 	send(t, far, "x")
 	far.CloseWrite()
+	nextOf(t, l, s)
 	for read := false; !read; {
-		l.turn(time.Second)
+		l.turn(10 * time.Millisecond)
 		l.mu.Lock()
 		src, bit := l.next(&l.own)
 		if src != nil {
