@@ -57,6 +57,12 @@ Config.MaxOutput unsent bytes refuses more with [ErrFull]. io.Copy from one
 stream to another heeds both: the source is Readable again when the destination
 has drained, and its EOF comes last.
 
+[Stream.SetRateLimit] bounds how fast a stream reads and writes, and a [RateGroup]
+how fast several do together. [Stream.Filter] puts a stream on top of another one
+that transforms what it carries, [Stream.MoveTo] gives a stream to another loop,
+and [Stream.NetConn] makes a blocking net.Conn of it, for crypto/tls, net/http and
+whatever else wants one. [Loop.Pipe] connects two streams in memory.
+
 # Datagrams
 
 [Loop.ListenPacket] returns a [PacketConn], for UDP or a Unix socket. [Packets] says

@@ -245,3 +245,100 @@ func ExampleStream_Flush() {
 	// 1 + 2
 	// = 3
 }
+
+// A rot13 filter changes letters, in either direction.
+type rot13 struct{}
+
+func (rot13) Decode(in, plain, _ *evchan.Buffer, _ bool) error { return turn(in, plain) }
+func (rot13) Encode(plain, out *evchan.Buffer, _ bool) error   { return turn(plain, out) }
+
+func turn(from, to *evchan.Buffer) error {
+	for p := range from.Segments() {
+		for _, c := range p {
+			if l := c | 0x20; 'a' <= l && l <= 'z' {
+				c = (l-'a'+13)%26 + 'a' - l + c
+			}
+			to.WriteByte(c)
+		}
+	}
+	from.Reset()
+	return nil
+}
+
+func ExampleStream_Filter() {
+	loop, err := evchan.New(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer loop.Close()
+
+	a, b := loop.Pipe()
+	secret, err := a.Filter(rot13{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Fprint(secret, "Hello")
+	for ev := range loop.All() {
+		if ev, ok := ev.(evchan.Readable); ok && ev.Stream == b {
+			fmt.Printf("%s\n", b.Input().Next(100))
+			break
+		}
+	}
+	// Output: Uryyb
+}
+
+func ExampleLoop_RateGroup() {
+	loop, err := evchan.New(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer loop.Close()
+
+	// All streams of a listener together read 1 MB a second, each of them writes
+	// 100 kB.
+	group, err := loop.RateGroup(evchan.RateLimit{ReadRate: 1e6, ReadBurst: 1e6, Tick: 100 * time.Millisecond})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = loop.Listen("tcp", "127.0.0.1:0", &evchan.ListenConfig{
+		RateGroup: group,
+		RateLimit: &evchan.RateLimit{WriteRate: 1e5, WriteBurst: 1e5, Tick: 100 * time.Millisecond},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	_, err = loop.RateGroup(evchan.RateLimit{ReadRate: 1000})
+	fmt.Println(err)
+	// Output: evchan: RateLimit.Tick is 0s, which is not more than 0 and at most 596h31m23s
+}
+
+func ExampleStream_MoveTo() {
+	first, err := evchan.New(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer first.Close()
+	second, err := evchan.New(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer second.Close()
+
+	a, b := first.Pipe()
+	fmt.Fprint(a, "for the other loop")
+	if err := b.MoveTo(second); err != nil {
+		log.Fatal(err)
+	}
+	go func() {
+		for range first.Events() {
+		}
+	}()
+	for ev := range second.All() {
+		if ev, ok := ev.(evchan.Readable); ok {
+			fmt.Printf("%s\n", ev.Stream.Input().Next(100))
+			break
+		}
+	}
+	// Output: for the other loop
+}
