@@ -412,13 +412,19 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 	}
 }
 
-// owes reports whether some output is still unsent, and if so has upper send
-// Drained when it is not any more. The mu of both streams is held.
-func (x *filtering) owes() bool {
+// unsent reports whether some output has not left lower. The mu of both streams is
+// held.
+func (x *filtering) unsent() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.owed = x.upper.out.n > 0 || x.out.n > 0 || x.answer.n > 0 || x.lower.out.n > 0
-	return x.owed
+	return x.upper.out.n > 0 || x.out.n > 0 || x.answer.n > 0 || x.lower.out.n > 0
+}
+
+// owe has upper send Drained when nothing is unsent any more.
+func (x *filtering) owe() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.owed = true
 }
 
 // netConn makes a net.Conn of upper, on that of lower. The mu of both streams is

@@ -54,11 +54,10 @@ func (s *Stream) NetConn() (net.Conn, error) {
 	case s.tapped:
 		return nil, errors.New("evchan: the stream is under a filter: call NetConn on the one on top")
 	}
-	unsent := false
-	for _, x := range filters {
-		unsent = x.owes() || unsent
-	}
-	if unsent {
+	if slices.ContainsFunc(filters, (*filtering).unsent) {
+		for _, x := range filters { // each is told by the one below
+			x.owe()
+		}
 		return nil, ErrWouldBlock
 	}
 	conn, err := bottom.netConn()
