@@ -326,6 +326,7 @@ func churnChild(t *testing.T, count int, addrs []net.Addr) (kill func()) {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
+		needExec(t, err)
 		t.Fatal(err)
 	}
 	kill = sync.OnceFunc(func() {

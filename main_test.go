@@ -78,6 +78,14 @@ func openDescriptors() int {
 	return len(names)
 }
 
+// needExec skips a test that has tried to start this program, where that cannot be.
+func needExec(t *testing.T, err error) {
+	t.Helper()
+	if err != nil && strings.Contains(err.Error(), "exec format error") {
+		t.Skip("the tests run under an emulator, which the kernel does not start by itself: ", err)
+	}
+}
+
 // inChild runs one of these tests in a process of its own, with a variable in its
 // environment.
 func inChild(t *testing.T, name, env string) {
@@ -85,9 +93,7 @@ func inChild(t *testing.T, name, env string) {
 	cmd := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-test.v")
 	cmd.Env = append(os.Environ(), env)
 	out, err := cmd.CombinedOutput()
-	if err != nil && strings.Contains(err.Error(), "exec format error") {
-		t.Skip("the tests run under an emulator, which the kernel does not start by itself: ", err)
-	}
+	needExec(t, err)
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+name) {
 		t.Errorf("%v\n%s", err, out)
 		return

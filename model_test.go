@@ -63,6 +63,8 @@ var modelOps = []modelOp{
 	{"SetIdleTimeouts", 2, true, func(c *modelCall) { c.s.SetIdleTimeouts(c.timeout(), c.timeout()) }},
 	{"SetPriority", 3, true, func(c *modelCall) { c.s.SetPriority(c.r.IntN(modelPriorities)) }},
 	{"Notify", 3, true, func(c *modelCall) { c.notify(c.r.IntN(len(c.m.routes) + 1)) }},
+	{"SetRateLimit", 2, true, (*modelCall).rateLimit},
+	{"MoveTo", 2, true, (*modelCall).moveTo},
 	{"look", 3, true, (*modelCall).look},
 }
 
@@ -701,6 +703,14 @@ func (c *modelCall) notify(via int) {
 	c.via, c.routedAt = via, c.m.now()
 }
 
+// moveTo moves the stream to one of the loops, which makes it forget Notify.
+func (c *modelCall) moveTo() {
+	to := c.m.loops[c.r.IntN(2)]
+	if moves := c.s.Loop() != to; c.s.MoveTo(to) == nil && moves {
+		c.via, c.routedAt = len(c.m.routes), c.m.now()
+	}
+}
+
 // look calls what only looks.
 func (c *modelCall) look() {
 	c.s.Paused()
@@ -730,11 +740,28 @@ func (c *modelCall) settle() {
 	}
 	c.g.note("settle")
 	c.s.SetIdleTimeouts(0, 0)
+	c.s.SetRateLimit(nil)
 	c.readMarks(0, 0)
 	c.writeMarks(0, 0)
 	c.resume(Read | Write)
 	c.consume()
 	c.windUp()
+}
+
+// rateLimit sets a limit that is not too low for the test to end, or none.
+func (c *modelCall) rateLimit() {
+	if c.r.IntN(3) == 0 {
+		c.s.SetRateLimit(nil)
+		return
+	}
+	n := 64<<10 + c.size(4<<20)
+	limit := &RateLimit{ReadRate: n, ReadBurst: n, Tick: time.Duration(1+c.r.IntN(10)) * time.Millisecond}
+	if c.r.IntN(2) == 0 {
+		limit.WriteRate, limit.WriteBurst = 2*n, 2*n
+	}
+	if err := c.s.SetRateLimit(limit); err != nil && err != ErrClosed {
+		c.g.fail("SetRateLimit gives %v", err)
+	}
 }
 
 // windUp finishes sending if the test is ending.

@@ -52,6 +52,7 @@ func testProxy(t *testing.T, method string, readerFirst bool) {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
+		needExec(t, err)
 		t.Fatal(err)
 	}
 	defer cmd.Wait()
