@@ -64,11 +64,7 @@ var (
 // Where a count exceeds what is there, it means all of it. A negative one is an
 // error where the call returns errors, and zero otherwise.
 type Buffer struct {
-	// A chunk has unread bytes, except that head may have none while flags
-	// has held, and tail if it is head.
-	head *chunk // nil if and only if tail is
-	tail *chunk // the last chunk
-	n    int    // unread bytes: the sum of the chunks' sizes
+	chain
 
 	stream *Stream      // if not nil, told how many bytes public calls have removed
 	extra  *bufferExtra // nil until it is needed
@@ -684,21 +680,7 @@ func (b *Buffer) MoveN(src *Buffer, n int) (int, error) {
 		b.settle()
 		return 0, nil
 	}
-	var moved Buffer // the chunks that move as they are
-	for src.head != nil && moved.n+src.head.size() <= n {
-		c := src.head
-		src.head = c.next
-		src.n -= c.size()
-		moved.push(c)
-	}
-	if src.head == nil {
-		src.tail = nil
-	}
-	rest := n - moved.n
-	b.splice(&moved)
-	if rest > 0 {
-		b.moveFirst(src, rest)
-	}
+	b.chain.moveN(&src.chain, n)
 	b.added(n)
 	src.removed(n)
 	return n, nil
@@ -922,41 +904,6 @@ func (b *Buffer) tell(c *chunk, n int) {
 	b.removed(n)
 }
 
-// cut removes the first n bytes and returns the chunks that have become empty,
-// which are to be freed.
-func (b *Buffer) cut(n int) *chunk {
-	b.n -= n
-	c := b.head
-	if k := c.size(); k > n {
-		c.r += n
-		return nil
-	} else if k == n && c.next == nil {
-		b.head, b.tail = nil, nil
-		return c
-	}
-	return b.cutChain(n)
-}
-
-func (b *Buffer) cutChain(n int) *chunk {
-	c := b.head
-	first, last := c, c
-	for {
-		n -= c.size()
-		last, c = c, c.next
-		if c == nil || c.size() > n {
-			break
-		}
-	}
-	last.next = nil
-	b.head = c
-	if c == nil {
-		b.tail = nil
-	} else {
-		c.r += n
-	}
-	return first
-}
-
 // pass removes the first n bytes, which lie in c, the head, and returns the first
 // size of them. It holds c until the next call.
 func (b *Buffer) pass(c *chunk, size, n int) []byte {
@@ -970,102 +917,14 @@ func (b *Buffer) pass(c *chunk, size, n int) []byte {
 	return p
 }
 
-// push appends c.
-func (b *Buffer) push(c *chunk) {
-	c.next = nil
-	if b.tail == nil {
-		b.head = c
-	} else {
-		b.tail.next = c
-	}
-	b.tail = c
-	b.n += c.size()
-}
-
-// roomFor returns the tail with room for some of n > 0 bytes.
-func (b *Buffer) roomFor(n int) *chunk {
-	if c := b.tail; c != nil && c.w < len(c.buf) {
-		return c
-	}
-	c := newChunk(b.growth(n))
-	b.push(c)
-	return c
-}
-
-// growth returns the class of a chunk for n more bytes: as large as they are, or
-// an eighth of b, but no larger than what suits a stream.
-func (b *Buffer) growth(n int) int8 {
-	k := min(classFor(n), streamClass)
-	for k < streamClass && classSize(k+1) <= b.n/8 {
-		k++
-	}
-	return k
-}
-
-// add copies p to the end. It tells nobody and minds no freezing.
-func (b *Buffer) add(p []byte) {
-	if c := b.tail; c != nil && len(c.buf)-c.w >= len(p) {
-		c.w += copy(c.buf[c.w:], p)
-		b.n += len(p)
-		return
-	}
-	for len(p) > 0 {
-		c := b.roomFor(len(p))
-		k := copy(c.buf[c.w:], p)
-		c.w += k
-		b.n += k
-		p = p[k:]
-	}
-}
-
-// splice moves all of src's chunks behind b's, in constant time. A few bytes are
-// copied instead if the tail has room for them, lest many small pieces hold much
-// memory. It tells nobody and minds no freezing.
+// splice moves all of src's chunks behind b's. It tells nobody and minds no
+// freezing.
 func (b *Buffer) splice(src *Buffer) {
 	src.settle()
 	if b.flags&reserved != 0 {
 		b.dropReserved()
 	}
-	c := src.head
-	if c == nil {
-		return
-	}
-	if src.n > math.MaxInt-b.n {
-		panic("evchan: buffer too large")
-	}
-	if t := b.tail; t != nil && src.n <= smallCopy && c.next == nil && c.mem == nil && len(t.buf)-t.w >= src.n {
-		b.add(c.buf[c.r:c.w])
-		src.head, src.tail, src.n = nil, nil, 0
-		c.put()
-		return
-	}
-	if b.tail == nil {
-		b.head = c
-	} else {
-		b.tail.next = c
-	}
-	b.tail = src.tail
-	b.n += src.n
-	src.head, src.tail, src.n = nil, nil, 0
-}
-
-// moveFirst moves the first k bytes of src, less than its head has, behind b.
-func (b *Buffer) moveFirst(src *Buffer, k int) {
-	c := src.head
-	if k <= smallCopy && !c.isFile() {
-		b.add(c.buf[c.r : c.r+k])
-	} else {
-		b.push(c.ref(k))
-	}
-	c.r += k
-	src.n -= k
-}
-
-// drop removes the first n <= b.n bytes. It tells nobody and minds no freezing.
-func (b *Buffer) drop(n int) {
-	if n > 0 {
-		freeChain(b.cut(n))
-	}
+	b.chain.splice(&src.chain)
 }
 
 // free lets all memory go; b is empty then, and can be used again. It tells
@@ -1074,102 +933,9 @@ func (b *Buffer) free() {
 	freeChain(b.detach())
 }
 
-// inMemory returns how many bytes of b are not in files.
-func (b *Buffer) inMemory() int {
-	n := b.n
-	for c := b.head; c != nil; c = c.next {
-		if c.isFile() {
-			n -= c.size()
-		}
-	}
-	return n
-}
-
 // detach takes all chunks out of b and returns them. It tells nobody.
 func (b *Buffer) detach() *chunk {
-	c := b.head
-	b.head, b.tail, b.n = nil, nil, 0
 	b.flags &^= held
 	b.dropReserved()
-	return c
-}
-
-// first returns the first chunk, which it reads from its file if need be.
-func (b *Buffer) first() (*chunk, error) {
-	c := b.head
-	if c.mem != nil && c.mem.file != nil {
-		return b.load(nil, c)
-	}
-	return c, nil
-}
-
-// load reads the first bytes of c, a file, into a new chunk before it, which
-// it returns, and lets c go if that was all of it. prev precedes c; it is nil if
-// c is head. An error means that nothing has changed.
-func (b *Buffer) load(prev, c *chunk) (*chunk, error) {
-	d, err := b.loadSome(prev, c)
-	if err == nil && c.size() == 0 {
-		b.unlinkAfter(d)
-		c.free()
-	}
-	return d, err
-}
-
-// loadSome is load, but leaves c in the chain even if it is empty then.
-func (b *Buffer) loadSome(prev, c *chunk) (*chunk, error) {
-	want := min(c.size(), classSize(streamClass))
-	d := newChunkSize(want)
-	n, err := c.readAt(d.buf[:want], 0)
-	if n == 0 {
-		d.put()
-		return nil, err
-	}
-	d.w = n
-	d.next = c
-	if prev == nil {
-		b.head = d
-	} else {
-		prev.next = d
-	}
-	c.r += n
-	return d, nil
-}
-
-// unlinkAfter takes the chunk behind d, which is empty, out of the chain.
-func (b *Buffer) unlinkAfter(d *chunk) {
-	c := d.next
-	d.next = c.next
-	if b.tail == c {
-		b.tail = d
-	}
-}
-
-// pullup puts the first n bytes, 0 < n <= b.n, in one piece at the front. If that
-// fails, those that precede the failure are.
-func (b *Buffer) pullup(n int) error {
-	c, err := b.first()
-	if err != nil || c.size() >= n {
-		return err
-	}
-	if c.mem != nil || len(c.buf)-c.r < n {
-		d := newChunkSize(n)
-		d.next = c
-		b.head = d
-	}
-	for d := b.head; d.size() < n; {
-		e := d.next
-		if e.isFile() {
-			if e, err = b.load(d, e); err != nil {
-				return err
-			}
-		}
-		k := copy(d.buf[d.w:d.r+n], e.buf[e.r:e.w])
-		d.w += k
-		e.r += k
-		if e.size() == 0 {
-			b.unlinkAfter(d)
-			e.free()
-		}
-	}
-	return nil
+	return b.chain.detach()
 }

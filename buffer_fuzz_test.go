@@ -473,7 +473,9 @@ func (z *fuzzer) step(who, op, v byte) {
 		b.add(p[n/2:])
 		m.want = append(m.want, p...)
 		k := min(int(v), len(m.want))
-		b.drop(k)
+		if k > 0 {
+			freeChain(b.cut(k))
+		}
 		m.want = m.want[k:]
 	}
 	if m.b.flags&reserved != 0 && m.told != told {

@@ -786,7 +786,7 @@ func TestBufferK2ReleaseOnce(t *testing.T) {
 		"Discard": func(b *Buffer) { b.Discard(6) },
 		"Reset":   func(b *Buffer) { b.Reset() },
 		"free":    func(b *Buffer) { b.free() },
-		"drop":    func(b *Buffer) { b.drop(6) },
+		"drop":    func(b *Buffer) { freeChain(b.cut(6)) },
 		"WriteTo": func(b *Buffer) { b.WriteTo(io.Discard) },
 		"Next":    func(b *Buffer) { b.Next(6); b.Peek(0) },
 		"ReadByte": func(b *Buffer) {

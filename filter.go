@@ -97,7 +97,8 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	if s.awaited {
 		s.received(accepted)
 	}
-	s.heldEOF, s.blocked = false, false
+	s.blocked = false
+	s.clear(flagHeldEOF)
 	s.more().tap, s.tapped = x, true
 	l.streams++
 	l.refresh(&up.source)
@@ -137,15 +138,15 @@ type filtering struct {
 
 	// mu guards the following. It is taken after upper's mu and before lower's.
 	mu      sync.Mutex
-	plain   Buffer // decoded, for upper to read
-	out     Buffer // written by upper, to be encoded
-	fin     bool   // nothing more will be written
-	short   bool   // upper could not write all it had
-	eof     bool   // nothing more will be decoded
-	err     error  // why it has failed
-	owed    bool   // upper is to send Drained once all has left lower
-	closing bool   // upper is gone: send what is left, then close lower
-	done    bool   // nothing is left to do
+	plain   chain // decoded, for upper to read
+	out     chain // written by upper, to be encoded
+	fin     bool  // nothing more will be written
+	short   bool  // upper could not write all it had
+	eof     bool  // nothing more will be decoded
+	err     error // why it has failed
+	owed    bool  // upper is to send Drained once all has left lower
+	closing bool  // upper is gone: send what is left, then close lower
+	done    bool  // nothing is left to do
 }
 
 var (
@@ -153,15 +154,16 @@ var (
 	_ pollable  = (*filtering)(nil)
 )
 
-func (x *filtering) fill(in *Buffer, limit int) (n int, full bool, err error) {
+func (x *filtering) fill(in *chain, limit int) (n int, full bool, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.plain.n > 0 {
 		if x.plain.n >= filterRoom {
 			x.tap() // it has stopped decoding
 		}
-		n, err = in.MoveN(&x.plain, limit)
-		return n, x.plain.n > 0 || x.eof || x.err != nil, err
+		n = min(limit, x.plain.n)
+		in.moveN(&x.plain, n)
+		return n, x.plain.n > 0 || x.eof || x.err != nil, nil
 	}
 	switch {
 	case x.err != nil:
@@ -176,8 +178,8 @@ func (x *filtering) write(p []byte) (n int, err error) {
 	return x.send(len(p), func(n int) { x.out.add(p[:n]) })
 }
 
-func (x *filtering) flush(out *Buffer) (n int, spent *chunk, err error) {
-	n, err = x.send(out.n, func(n int) { x.out.MoveN(out, n) })
+func (x *filtering) flush(out *chain) (n int, spent *chunk, err error) {
+	n, err = x.send(out.n, func(n int) { x.out.moveN(out, n) })
 	if err == eAGAIN {
 		err = nil
 	}
@@ -285,7 +287,7 @@ func (x *filtering) work() {
 	x.mu.Lock()
 	fresh := x.out.n > 0 || x.fin
 	if clear {
-		x.sending.splice(&x.out)
+		x.sending.chain.splice(&x.out)
 	}
 	fin, closing := x.fin, x.closing
 	x.mu.Unlock()
@@ -328,7 +330,7 @@ func (x *filtering) deliver() error {
 	if x.answer.n == 0 {
 		return nil
 	}
-	if _, err := x.lower.writeChain(&x.answer, nil); err != nil && err != ErrFull {
+	if _, err := x.lower.writeBuffer(&x.answer, nil); err != nil && err != ErrFull {
 		return err
 	}
 	return nil
@@ -381,7 +383,8 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 	x.mu.Lock()
 	what := What(0)
 	if plain.n > 0 && !x.closing {
-		x.plain.splice(plain)
+		plain.settle()
+		x.plain.splice(&plain.chain)
 		what |= Read
 	}
 	if x.decoded && !x.eof {
@@ -434,7 +437,7 @@ func (x *filtering) netConn(lower net.Conn) net.Conn {
 	c.plain.splice(x.upper.detach())
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	c.plain.splice(&x.plain)
+	c.plain.chain.splice(&x.plain)
 	c.pending.splice(&x.sending)
 	switch {
 	case x.err != nil:

@@ -73,7 +73,7 @@ func (s *Stream) reconsider() {
 	if held < lim.readLow {
 		l.retract(&s.source, readable)
 	}
-	if held < lim.readHigh && s.stopped.CompareAndSwap(true, false) {
+	if held < lim.readHigh && s.clear(flagStopped) {
 		l.enqueue(&s.source, input)
 	}
 }
@@ -95,7 +95,7 @@ func (s *Stream) Pause(what What) {
 	s.paused |= what
 	if what&Read != 0 {
 		if s.pend&eof != 0 {
-			s.heldEOF = true
+			s.set(flagHeldEOF)
 		}
 		l.retract(&s.source, readable|eof)
 	}
@@ -149,8 +149,8 @@ func (s *Stream) Paused() What {
 // releaseEOF sends the EOF that was held back, if nothing is in its way any more.
 // The loop's mu is held.
 func (s *Stream) releaseEOF(l *Loop) {
-	if s.heldEOF && !s.silent() && s.paused&Read == 0 && !(s.blocked && s.held.Load() > 0) {
-		s.heldEOF = false
+	if s.has(flagHeldEOF) && !s.silent() && s.paused&Read == 0 && !(s.blocked && s.held.Load() > 0) {
+		s.clear(flagHeldEOF)
 		l.enqueue(&s.source, eof)
 	}
 }
@@ -286,7 +286,7 @@ func (s *Stream) checkIdle() {
 			// Resume starts the time again.
 		case dir == dirRead && s.state&stateEOF != 0, dir == dirWrite && s.out.n == 0:
 			// There is nothing to wait for.
-		case dir == dirRead && s.stopped.Load(), s.extra.throttled(dir):
+		case dir == dirRead && s.has(flagStopped), s.extra.throttled(dir):
 			// The library stopped it. The timer goes on looking.
 			i.last[dir] = now
 			l.startTimer(&i.timers[dir], now, i.after[dir])

@@ -147,7 +147,7 @@ func (s *Stream) arrive() error {
 		l.assign(x)
 	}
 	l.unlock()
-	s.stopped.Store(false)
+	s.clear(flagStopped)
 	s.restartIdle(Read | Write)
 	if s.sock.fd != noFD {
 		if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {

@@ -107,12 +107,12 @@ func (s *Stream) netConn() (conn net.Conn, err error) {
 func (s *Stream) detach() *Buffer {
 	s.state |= stateClosed | stateFin
 	s.hush()
-	s.takeLocked()
 	rest := new(Buffer)
-	if s.in.n > 0 {
-		s.in.stream = nil
-		rest.splice(s.in)
+	if in := s.in; in != nil {
+		in.stream = nil
+		rest.splice(in)
 	}
+	rest.chain.splice(&s.inbox)
 	s.held.Store(0)
 	s.retreat()
 	return rest

@@ -56,7 +56,7 @@ type pipeEnd struct {
 	stream *Stream   // never changes
 	peer   *pipeEnd  // never changes
 	conn   *pipeConn // that NetConn has made of it; nil: it is still the stream's
-	in     Buffer    // what the peer has written
+	in     chain     // what the peer has written
 	eof    bool      // the peer writes no more
 	reset  bool      // the peer has dropped what it had
 	closed bool      // this end is closed
@@ -65,9 +65,11 @@ type pipeEnd struct {
 
 var _ transport = (*pipeEnd)(nil)
 
-func (e *pipeEnd) fill(in *Buffer, limit int) (n int, full bool, err error) {
+func (e *pipeEnd) fill(in *chain, limit int) (n int, full bool, err error) {
 	e.pipe.mu.Lock()
-	n, err = in.MoveN(&e.in, limit)
+	if n = min(limit, e.in.n); n > 0 {
+		in.moveN(&e.in, n)
+	}
 	more, eof, reset := e.in.n > 0, e.eof, e.reset
 	wake := n > 0 && e.peer.short
 	if wake {
@@ -78,8 +80,8 @@ func (e *pipeEnd) fill(in *Buffer, limit int) (n int, full bool, err error) {
 		e.peer.tell(Write)
 	}
 	switch {
-	case n > 0 || err != nil:
-		return n, more || eof || reset, err
+	case n > 0:
+		return n, more || eof || reset, nil
 	case reset:
 		return 0, false, eCONNRESET
 	case eof:
@@ -92,8 +94,8 @@ func (e *pipeEnd) write(p []byte) (n int, err error) {
 	return e.send(len(p), func(n int) { e.peer.in.add(p[:n]) })
 }
 
-func (e *pipeEnd) flush(out *Buffer) (n int, spent *chunk, err error) {
-	n, err = e.send(out.n, func(n int) { e.peer.in.MoveN(out, n) })
+func (e *pipeEnd) flush(out *chain) (n int, spent *chunk, err error) {
+	n, err = e.send(out.n, func(n int) { e.peer.in.moveN(out, n) })
 	if err == eAGAIN {
 		err = nil
 	}

@@ -115,7 +115,7 @@ func (c *pipeConn) Read(p []byte) (int, error) {
 			return n, nil
 		}
 		var n int
-		n, _, err = c.end.fill(c.rest, pipeRoom)
+		n, _, err = c.end.fill(&c.rest.chain, pipeRoom)
 		switch {
 		case err == eAGAIN:
 			err = c.wait(c.input, &c.readBy)

@@ -139,6 +139,9 @@ func (l *Loop) next(r *route) (*source, pending) {
 				l.unpop(s, 0)
 				continue
 			}
+		} else if s.pend&readable != 0 && !s.owner.(*Stream).ample() {
+			l.drop(s, readable)
+			continue
 		}
 		bit := s.pend & messages
 		bit &= -bit
@@ -179,6 +182,16 @@ func (l *Loop) unpop(s *source, bit pending) {
 	if !s.queued {
 		s.route.pushFront(s)
 		l.stir(s.route, s)
+	}
+}
+
+// drop takes bits, which are not true any more, back from s, which next had taken
+// out. l.mu is held.
+func (l *Loop) drop(s *source, bits pending) {
+	if s.pend &^= bits; s.pend == 0 {
+		l.refresh(s)
+	} else {
+		l.unpop(s, 0)
 	}
 }
 
@@ -263,11 +276,20 @@ func (l *Loop) feed(r *route) {
 		}
 		yielded = false
 		if o == refused {
+			// First the offer, then the question whether it is true: whoever
+			// makes it untrue from now on takes it back.
+			l.offers.Add(1)
+			if bit == readable && !s.owner.(*Stream).ample() {
+				l.offers.Add(-1)
+				l.drop(s, readable)
+				continue
+			}
 			r.offer, r.offerBit, s.offered = s, bit, true
 			l.leave() // not unlock: two feeders could wait for each other's offer
 			o = r.await(ev, l.done)
 			l.mu.Lock()
 			r.offer, s.offered = nil, false
+			l.offers.Add(-1)
 		}
 		if o == delivered {
 			l.take(s, bit, ev)

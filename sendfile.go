@@ -42,7 +42,7 @@ func (s *Stream) SendFile(f *os.File, off, n int64, release func()) error {
 		b.free()
 		return err
 	}
-	own(&s.out).splice(&b)
+	s.out.splice(&b.chain)
 	s.sendOn() // a failure is told by Closed
 	s.unlock()
 	return nil

@@ -15,26 +15,25 @@ import (
 type sock struct {
 	fd    sysFD
 	plain bool
+	class int8
 }
 
-func (k *sock) fill(in *Buffer, limit int) (int, bool, error) { return in.readFD(k.fd, limit) }
-func (k *sock) write(p []byte) (int, error)                   { return 0, ErrUnsupported }
-func (k *sock) flush(out *Buffer) (int, *chunk, error)        { return out.writeFD(k.fd, true) }
-func (k *sock) closeWrite() error                             { return ErrUnsupported }
-func (k *sock) failure() error                                { return ErrUnsupported }
-func (k *sock) close(reset bool)                              {}
-func (k *sock) localAddr() net.Addr                           { return nil }
-func (ln *Listener) accept(*Loop) (*Stream, error)            { return nil, ErrUnsupported }
-func (ln *Listener) setOptions() error                        { return ErrUnsupported }
-func transient(error) bool                                    { return false }
-func setReusePort(sysFD) error                                { return ErrUnsupported }
-func takeFD(syscall.Conn) (sysFD, error)                      { return noFD, ErrUnsupported }
-func dupFD(sysFD) (sysFD, error)                              { return noFD, ErrUnsupported }
-func closeFD(sysFD)                                           {}
-func (k *sock) halfCloses() bool                              { return true }
-func inspectFD(sysFD) (plain, readable bool, err error)       { return false, false, ErrUnsupported }
-func socketAddrs(sysFD) (local, remote net.Addr)              { return nil, nil }
-func (k *sock) netConn() (net.Conn, error)                    { return nil, ErrUnsupported }
-func portable(err error) error                                { return err }
+func (k *sock) write(p []byte) (int, error)             { return 0, ErrUnsupported }
+func (k *sock) closeWrite() error                       { return ErrUnsupported }
+func (k *sock) failure() error                          { return ErrUnsupported }
+func (k *sock) close(reset bool)                        {}
+func (k *sock) localAddr() net.Addr                     { return nil }
+func (ln *Listener) accept(*Loop) (*Stream, error)      { return nil, ErrUnsupported }
+func (ln *Listener) setOptions() error                  { return ErrUnsupported }
+func transient(error) bool                              { return false }
+func setReusePort(sysFD) error                          { return ErrUnsupported }
+func takeFD(syscall.Conn) (sysFD, error)                { return noFD, ErrUnsupported }
+func dupFD(sysFD) (sysFD, error)                        { return noFD, ErrUnsupported }
+func closeFD(sysFD)                                     {}
+func (k *sock) halfCloses() bool                        { return true }
+func inspectFD(sysFD) (plain, readable bool, err error) { return false, false, ErrUnsupported }
+func socketAddrs(sysFD) (local, remote net.Addr)        { return nil, nil }
+func (k *sock) netConn() (net.Conn, error)              { return nil, ErrUnsupported }
+func portable(err error) error                          { return err }
 
 const hangupIsReset = false

@@ -20,34 +20,16 @@ import (
 type sock struct {
 	fd    sysFD
 	plain bool // not a socket: a pipe, a terminal, an eventfd
-	bulk  bool // much came the last time
+	class int8 // of the chunk that the next read is expected to fill
 }
 
 var _ transport = (*sock)(nil)
-
-func (k *sock) fill(in *Buffer, limit int) (n int, full bool, err error) {
-	if k.bulk || k.plain {
-		n, full, err = in.readFD(k.fd, limit)
-		k.bulk = n > classSize(minClass)
-		// A terminal gives one line at a time, and a tunnel one packet,
-		// whatever there is.
-		full = full || k.plain && n > 0
-	} else {
-		n, full, err = in.recvFD(k.fd, limit)
-		k.bulk = full
-	}
-	return n, full, err
-}
 
 func (k *sock) write(p []byte) (n int, err error) {
 	if k.plain {
 		return sysWrite(k.fd, p)
 	}
 	return sysSend(k.fd, p)
-}
-
-func (k *sock) flush(out *Buffer) (n int, spent *chunk, err error) {
-	return out.writeFD(k.fd, !k.plain)
 }
 
 func (k *sock) halfCloses() bool { return !k.plain }

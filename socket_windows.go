@@ -25,7 +25,7 @@ import (
 type sock struct {
 	fd    sysFD
 	plain bool // never set
-	bulk  bool // much came the last time
+	class int8 // of the chunk that the next read is expected to fill
 }
 
 var _ transport = (*sock)(nil)
@@ -35,20 +35,7 @@ var _ transport = (*sock)(nil)
 // gives an end.
 const hangupIsReset = true
 
-func (k *sock) fill(in *Buffer, limit int) (n int, full bool, err error) {
-	if k.bulk {
-		n, full, err = in.readFD(k.fd, limit)
-		k.bulk = n > classSize(minClass)
-	} else {
-		n, full, err = in.recvFD(k.fd, limit)
-		k.bulk = full
-	}
-	return n, full, err
-}
-
 func (k *sock) write(p []byte) (n int, err error) { return sysSend(k.fd, p) }
-
-func (k *sock) flush(out *Buffer) (n int, spent *chunk, err error) { return out.writeFD(k.fd, true) }
 
 func (k *sock) halfCloses() bool { return true }
 

@@ -35,23 +35,21 @@ type Stream struct {
 	listener *Listener // that accepted it; nil: none did. Never changes
 	remote   peerAddr
 
-	held    atomic.Int64           // input that was not consumed: the bytes of inbox and in
-	stopped atomic.Bool            // reading has stopped at the limit; whoever clears it has it go on
-	seen    atomic.Uint32          // EarlyClose, hangup and urgent, once the kernel has reported them
-	lagging atomic.Bool            // there is output that the kernel would not take
-	limits  atomic.Pointer[limits] // never nil; what it points to never changes
+	held   atomic.Int64           // input that was not consumed: the bytes of inbox and in
+	flags  atomic.Uint32          // of the flags below
+	limits atomic.Pointer[limits] // never nil; what it points to never changes
 
 	// in is what the consumer has taken from inbox, and pieces is Output's
 	// buffer, nil if that was not called. They belong to the consumer.
-	in     *Buffer // noBuffer while it holds nothing, unless Input was called
+	in     *Buffer // nil while it holds nothing, unless Input was called
 	pieces *Buffer
 
 	// mu guards the following. It is taken before the loop's mu.
 	mu        sync.Mutex
 	transport transport // nil once it is released
 	sock      sock      // the transport of most streams
-	inbox     *Buffer   // what was read and not yet taken by the consumer; noBuffer while that is nothing
-	out       *Buffer   // what is to be sent; noBuffer while that is nothing
+	inbox     chain     // what was read and not yet taken by the consumer
+	out       chain     // what is to be sent
 	extra     *streamExtra
 	state     streamState
 
@@ -62,10 +60,33 @@ type Stream struct {
 	closing  bool // Close was called: no more messages
 	released bool // nothing will happen any more
 	blocked  bool // WriteTo has found its destination full
-	heldEOF  bool // EOF waits until the input was consumed
 	paused   What // directions; to change it, mu is held as well
 	timedOut What // directions that were paused because they were idle
 	awaited  bool // counts as one of the listener's streams that were not received yet
+}
+
+// The flags of a stream. In the lowest byte are EarlyClose, hangup and urgent, once
+// the kernel has reported them.
+const (
+	flagSeen    = uint32(EarlyClose | hangup | urgent)
+	flagStopped = 1 << (8 + iota) // reading has stopped at the limit; whoever clears it has it go on
+	flagHeldEOF                   // EOF waits until the input was consumed, or reading goes on; set with the loop's mu held
+	flagLagging                   // there is output that the kernel would not take
+)
+
+// has reports whether one of flags is set.
+func (s *Stream) has(flags uint32) bool { return s.flags.Load()&flags != 0 }
+
+func (s *Stream) set(flags uint32) {
+	if s.flags.Load()&flags != flags {
+		s.flags.Or(flags)
+	}
+}
+
+// clear reports whether one of flags was set: of several callers, the one who
+// has cleared it.
+func (s *Stream) clear(flags uint32) bool {
+	return s.has(flags) && s.flags.And(^flags)&flags != 0
 }
 
 // streamState is a set of what has happened to a stream.
@@ -102,14 +123,14 @@ type transport interface {
 	// fill reads once to the end of in, at most limit > 0 bytes. If full, there
 	// may be more. n == 0 without an error is the end; EAGAIN means that
 	// there is nothing now.
-	fill(in *Buffer, limit int) (n int, full bool, err error)
+	fill(in *chain, limit int) (n int, full bool, err error)
 
 	// write sends what is possible of p, which is not empty, at once.
 	write(p []byte) (n int, err error)
 
 	// flush sends what is possible of out, and removes that, which it returns
 	// the spent chunks of.
-	flush(out *Buffer) (n int, spent *chunk, err error)
+	flush(out *chain) (n int, spent *chunk, err error)
 
 	// closeWrite tells the peer that nothing more will be sent.
 	closeWrite() error
@@ -133,42 +154,11 @@ func (l *Loop) newStream(fd sysFD) *Stream {
 	s.sock.fd = fd
 	s.transport = &s.sock
 	s.limits.Store(&l.limits)
-	s.in, s.inbox, s.out = &noBuffer, &noBuffer, &noBuffer
 	return s
 }
 
-// noBuffer stands for all buffers of streams that hold nothing. Nobody writes to
-// it.
-var noBuffer Buffer
-
+// bufferPool has the input buffers of streams whose Input was not called.
 var bufferPool = sync.Pool{New: func() any { return new(Buffer) }}
-
-// own returns the buffer at p, to be written to.
-func own(p **Buffer) *Buffer {
-	if *p == &noBuffer {
-		*p = bufferPool.Get().(*Buffer)
-	}
-	return *p
-}
-
-// vacate lets the buffer at p go, if it is empty.
-func vacate(p **Buffer) {
-	if b := *p; b != &noBuffer && b.head == nil {
-		*p = &noBuffer
-		b.stream = nil
-		bufferPool.Put(b)
-	}
-}
-
-// empty takes what the buffer at p holds, and lets it go.
-func empty(p **Buffer) *chunk {
-	if *p == &noBuffer {
-		return nil
-	}
-	c := (*p).detach()
-	vacate(p)
-	return c
-}
 
 // streamInterest is what the poller is asked for once and for all, with true
 // edge triggering.
@@ -261,10 +251,10 @@ func (s *Stream) spend(c *chunk) {
 // ready is told what the poller has reported.
 func (s *Stream) ready(what What) {
 	l := s.Loop()
-	if bad := what & (EarlyClose | hangup | urgent); bad != 0 {
-		s.seen.Store(s.seen.Load() | uint32(bad))
+	if bad := uint32(what) & flagSeen; bad != 0 {
+		s.set(bad)
 	}
-	if what&Write != 0 && s.lagging.Load() {
+	if what&Write != 0 && s.has(flagLagging) {
 		l.assign(s)
 	}
 	if what&(Read|EarlyClose|hangup|urgent) != 0 {
@@ -321,30 +311,32 @@ func (s *Stream) fill() (bits pending) {
 		s.waive(dirRead)
 		return s.checkFailure()
 	}
-	l := s.Loop()
+	bits, got := s.fillSome()
+	if got > 0 {
+		s.Loop().bytesIn.Add(uint64(got))
+		s.active(dirRead)
+	}
+	s.waive(dirRead)
+	return bits
+}
+
+// fillSome reads until there is no more, or no room, or others should have their
+// turn. It returns what came of it, and how many bytes.
+func (s *Stream) fillSome() (bits pending, got int) {
 	limit := s.limits.Load().readHigh
-	got := 0
-	defer func() {
-		if got > 0 {
-			l.bytesIn.Add(uint64(got))
-			s.active(dirRead)
-		}
-		vacate(&s.inbox)
-		s.waive(dirRead)
-	}()
 	for {
 		room := limit - int(s.held.Load())
 		if room <= 0 {
-			s.stopped.Store(true)
-			if int(s.held.Load()) < limit && s.stopped.CompareAndSwap(true, false) {
+			s.set(flagStopped)
+			if int(s.held.Load()) < limit && s.clear(flagStopped) {
 				continue // the consumer was faster
 			}
-			return bits | s.checkFailure()
+			return bits | s.checkFailure(), got
 		}
 		if room = s.quota(dirRead, room); room == 0 {
-			return bits | s.checkFailure()
+			return bits | s.checkFailure(), got
 		}
-		n, full, err := s.transport.fill(own(&s.inbox), room)
+		n, full, err := s.transport.fill(&s.inbox, room)
 		switch {
 		case n > 0:
 			// First the bytes, then the question whether they were consumed.
@@ -354,24 +346,24 @@ func (s *Stream) fill() (bits pending) {
 			bits |= readable
 		case err == eAGAIN:
 			s.rearm()
-			return bits
+			return bits, got
 		case err != nil:
-			return bits | s.failed("read", err)
-		case hangupIsReset && s.seen.Load()&uint32(hangup) != 0:
-			return bits | s.checkFailure()
+			return bits | s.failed("read", err), got
+		case hangupIsReset && s.has(uint32(hangup)):
+			return bits | s.checkFailure(), got
 		default:
 			s.state |= stateEOF
-			return bits | eof
+			return bits | eof, got
 		}
-		if !full && s.seen.Load() == 0 {
+		if !full && !s.has(flagSeen) {
 			// A stream socket that gave less than was asked has no more, and
 			// will report it when it has (epoll(7)). Not so if the end, or
 			// urgent bytes, were reported already.
 			s.rearm()
-			return bits
+			return bits, got
 		}
 		if got >= fillBudget {
-			return bits | input
+			return bits | input, got
 		}
 	}
 }
@@ -379,12 +371,18 @@ func (s *Stream) fill() (bits pending) {
 // checkFailure ends a stream that does not read, if the peer has reset it. mu is
 // held.
 func (s *Stream) checkFailure() pending {
-	if s.seen.Load()&uint32(hangup) != 0 {
+	if s.has(uint32(hangup)) {
 		if err := s.transport.failure(); err != nil {
 			return s.failed("read", err)
 		}
 	}
 	return 0
+}
+
+// ample reports whether the input is worth a Readable.
+func (s *Stream) ample() bool {
+	held, lim := int(s.held.Load()), s.limits.Load()
+	return held >= lim.readLow || held >= lim.readHigh
 }
 
 // silent reports whether s sends no more messages: Close was called, or Closed was
@@ -401,13 +399,14 @@ func (s *Stream) confirm(bits pending) pending {
 	if s.closing || s.released && bits&closed == 0 {
 		return 0
 	}
-	held := int(s.held.Load())
-	if lim := s.limits.Load(); bits&readable != 0 && held < lim.readLow && held < lim.readHigh {
+	if bits&readable != 0 && !s.ample() {
 		bits &^= readable
 	}
-	if bits&eof != 0 && (s.paused&Read != 0 || s.blocked && held > 0) {
-		s.heldEOF = true
-		bits &^= eof
+	if bits&eof != 0 && (s.paused&Read != 0 || s.blocked && s.held.Load() > 0) {
+		s.set(flagHeldEOF) // and then the question whether the input was consumed
+		if s.paused&Read != 0 || s.held.Load() > 0 || !s.clear(flagHeldEOF) {
+			bits &^= eof
+		}
 	}
 	if s.paused&Read != 0 {
 		bits &^= readable
@@ -423,7 +422,7 @@ func (s *Stream) rearm() {
 		return
 	}
 	interest := What(Read | EarlyClose | Edge)
-	if s.lagging.Load() {
+	if s.has(flagLagging) {
 		interest |= Write
 	}
 	l.mu.Lock()
@@ -446,7 +445,7 @@ func (s *Stream) flushLocked() (bits pending) {
 	for s.out.n > 0 {
 		room := s.quota(dirWrite, s.out.n)
 		if room == 0 {
-			s.lagging.Store(false) // it waits for its rate, not for the kernel
+			s.clear(flagLagging) // it waits for its rate, not for the kernel
 			break
 		}
 		n, spent, err := s.flushSome(room)
@@ -462,22 +461,21 @@ func (s *Stream) flushLocked() (bits pending) {
 		if n == room {
 			continue
 		}
-		if s.lagging.Load() {
+		if s.has(flagLagging) {
 			break
 		}
 		// Once the flag is up, a report of room is heard. Room that came
 		// before that is found by trying again.
-		s.lagging.Store(true)
+		s.set(flagLagging)
 		s.waits()
 	}
-	vacate(&s.out)
 	s.waive(dirWrite)
 	lim := s.limits.Load()
 	if s.out.n > 0 {
 		s.rearm()
 		s.noteOwed()
 	} else {
-		s.lagging.Store(false)
+		s.clear(flagLagging)
 	}
 	if s.out.n <= lim.writeLow && s.state&stateOwed != 0 && !s.connecting() { // Connected comes first
 		s.state &^= stateOwed
@@ -496,13 +494,13 @@ func (s *Stream) flushLocked() (bits pending) {
 // flushSome sends what is possible of the first n bytes of the output. mu is held.
 func (s *Stream) flushSome(n int) (int, *chunk, error) {
 	if n == s.out.n {
-		return s.transport.flush(s.out)
+		return s.transport.flush(&s.out)
 	}
-	var part Buffer
-	part.MoveN(s.out, n)
+	var part chain
+	part.moveN(&s.out, n)
 	n, spent, err := s.transport.flush(&part)
-	part.splice(s.out)
-	s.out.splice(&part)
+	part.splice(&s.out)
+	s.out = part
 	return n, spent, err
 }
 
@@ -514,7 +512,7 @@ func (s *Stream) failed(op string, err error) (bits pending) {
 	}
 	if s.state&(stateClosed|stateEOF) == 0 {
 		for {
-			n, _, err := s.transport.fill(own(&s.inbox), fillBudget)
+			n, _, err := s.transport.fill(&s.inbox, fillBudget)
 			if n == 0 || err != nil {
 				break
 			}
@@ -522,7 +520,6 @@ func (s *Stream) failed(op string, err error) (bits pending) {
 			s.Loop().bytesIn.Add(uint64(n))
 			bits |= readable
 		}
-		vacate(&s.inbox)
 	}
 	s.release(false)
 	return bits | closed
@@ -555,8 +552,8 @@ func (s *Stream) retreat() {
 		l.poller.remove(s.sock.fd)
 	}
 	s.transport = nil
-	s.lagging.Store(false)
-	s.spend(empty(&s.out))
+	s.clear(flagLagging)
+	s.spend(s.out.detach())
 }
 
 // more returns the part of s that is not always there. mu is held.
@@ -598,7 +595,7 @@ func (s *Stream) block(dst *Stream) {
 	s.blocked = true
 	if s.pend&eof != 0 {
 		l.retract(&s.source, eof)
-		s.heldEOF = true
+		s.set(flagHeldEOF)
 	}
 	l.unlock()
 	if x := dst.more(); !slices.Contains(x.waiters, s) {
@@ -607,6 +604,24 @@ func (s *Stream) block(dst *Stream) {
 }
 
 // ---- The consumer's side: input ----
+
+// input returns in, to be filled.
+func (s *Stream) input() *Buffer {
+	if s.in == nil {
+		s.in = bufferPool.Get().(*Buffer)
+		s.in.stream = s
+	}
+	return s.in
+}
+
+// settle lets in go if it is empty, and nobody has seen it.
+func (s *Stream) settle() {
+	if b := s.in; b != nil && b.head == nil && !s.shown {
+		s.in = nil
+		b.stream = nil
+		bufferPool.Put(b)
+	}
+}
 
 // take moves what has been read into in.
 func (s *Stream) take() {
@@ -618,30 +633,28 @@ func (s *Stream) take() {
 // takeLocked is take with mu held.
 func (s *Stream) takeLocked() {
 	if s.inbox.n > 0 {
-		in := own(&s.in)
-		in.stream = s
-		in.splice(s.inbox)
-		vacate(&s.inbox)
+		in := s.input()
+		in.settle()
+		in.chain.splice(&s.inbox)
 	}
 }
 
 // consumed is told by in how many bytes have left it.
 func (s *Stream) consumed(n int) {
-	held := int(s.held.Add(-int64(n)))
-	lim := s.limits.Load()
-	if held >= lim.readLow && !s.stopped.Load() && held > 0 {
-		return
+	s.held.Add(-int64(n))
+	if !s.has(flagStopped|flagHeldEOF) && s.Loop().offers.Load() == 0 {
+		return // a Readable that is not on offer is looked at again before it is delivered
 	}
 	l := s.edit()
 	defer l.unlock()
 	if s.closing {
 		return
 	}
-	held = int(s.held.Load()) // more may have come, and have been told
-	if held < lim.readLow && held < lim.readHigh {
+	if !s.ample() { // more may have come, and have been told
 		l.retract(&s.source, readable)
 	}
-	if held < lim.readHigh && s.stopped.CompareAndSwap(true, false) {
+	held := int(s.held.Load())
+	if held < s.limits.Load().readHigh && s.clear(flagStopped) {
 		l.enqueue(&s.source, input)
 	}
 	if held == 0 {
@@ -653,28 +666,20 @@ func (s *Stream) consumed(n int) {
 // always the same one. What is consumed of it makes room for more to be read.
 func (s *Stream) Input() *Buffer {
 	s.take()
-	own(&s.in).stream = s
 	s.shown = true
-	return s.in
-}
-
-// settle lets in go if it is empty, and nobody has seen it.
-func (s *Stream) settle() {
-	if !s.shown {
-		vacate(&s.in)
-	}
+	return s.input()
 }
 
 // Read reads what has arrived. If there is nothing, it returns ErrWouldBlock; at
 // the end io.EOF or, if the stream was ended by an error, that error. After
 // Close it returns ErrClosed.
 func (s *Stream) Read(p []byte) (int, error) {
-	if s.in.n == 0 {
+	if s.in == nil || s.in.n == 0 {
 		s.mu.Lock()
 		s.takeLocked()
 		err := s.readErr()
 		s.mu.Unlock()
-		if s.in.n == 0 {
+		if s.in == nil || s.in.n == 0 {
 			if len(p) == 0 && err == ErrWouldBlock {
 				return 0, nil
 			}
@@ -709,16 +714,43 @@ func (s *Stream) readErr() error {
 // drained, and its EOF comes after the rest was consumed. So io.Copy between two
 // streams is right at each Readable, however slow the destination is.
 func (s *Stream) WriteTo(w io.Writer) (int64, error) {
-	s.take()
-	defer s.settle()
 	if dst, ok := w.(*Stream); ok {
-		n, err := dst.writeChain(s.in, s)
+		if s.in == nil {
+			n, err := s.pour(dst)
+			return int64(n), err
+		}
+		s.take()
+		defer s.settle()
+		n, err := dst.writeBuffer(s.in, s)
 		return int64(n), err
 	}
-	if s.in.n == 0 {
+	s.take()
+	if s.in == nil {
 		return 0, nil
 	}
+	defer s.settle()
 	return s.in.WriteTo(w)
+}
+
+// pour moves all that was read, of which the consumer has taken nothing, to the
+// output of dst, which may be s.
+func (s *Stream) pour(dst *Stream) (int, error) {
+	s.mu.Lock()
+	read := s.inbox
+	s.inbox = chain{}
+	if dst != s {
+		s.mu.Unlock()
+		dst.mu.Lock()
+	}
+	n, err := dst.queue(&read, s)
+	dst.unlock()
+	if n > 0 {
+		s.consumed(n)
+	}
+	if read.n > 0 { // dst has refused it
+		s.input().chain.splice(&read)
+	}
+	return n, err
 }
 
 // AtEOF reports whether the peer has finished sending and all of it was
@@ -789,7 +821,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	own(&s.out).add(p[n:])
+	s.out.add(p[n:])
 	err := s.sendOn()
 	s.unlock()
 	if err != nil {
@@ -801,7 +833,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 // sendOn sees to it that output which was added is sent: now, or, if the kernel
 // takes no more for the moment, by the loop as soon as it does. mu is held.
 func (s *Stream) sendOn() error {
-	if s.lagging.Load() {
+	if s.has(flagLagging) {
 		s.noteOwed()
 		return nil
 	}
@@ -817,29 +849,34 @@ func (s *Stream) flushNow() error {
 	return nil
 }
 
-// writeChain moves all of b to the output and sends what is possible. from is
+// writeBuffer moves all of b to the output and sends what is possible. from is
 // the stream whose input b is, if that is so.
-func (s *Stream) writeChain(b *Buffer, from *Stream) (int, error) {
+func (s *Stream) writeBuffer(b *Buffer, from *Stream) (int, error) {
 	if err := b.front(); err != nil {
 		return 0, err
 	}
-	n := b.n
+	s.mu.Lock()
+	n, err := s.queue(&b.chain, from)
+	s.unlock()
+	b.removed(n)
+	return n, err
+}
+
+// queue moves all of q to the output, and sends what is possible. It moves nothing
+// if it returns 0. from is the stream whose input q is, if that is so. mu is held.
+func (s *Stream) queue(q *chain, from *Stream) (int, error) {
+	n := q.n
 	if n == 0 {
 		return 0, nil
 	}
-	s.mu.Lock()
 	if err := s.writeErr(); err != nil {
 		if err == ErrFull && from != nil {
 			from.block(s)
 		}
-		s.mu.Unlock()
 		return 0, err
 	}
-	own(&s.out).splice(b)
-	err := s.sendOn()
-	s.unlock()
-	b.removed(n)
-	return n, err
+	s.out.splice(q)
+	return n, s.sendOn()
 }
 
 // ReadFrom writes what r has until r returns io.EOF. It stops with ErrFull
@@ -886,7 +923,7 @@ func (s *Stream) push(p []byte) error {
 	if err := s.writeErr(); err != nil && err != ErrFull {
 		return err
 	}
-	own(&s.out).add(p)
+	s.out.add(p)
 	return s.sendOn()
 }
 
@@ -906,7 +943,7 @@ func (s *Stream) Flush() error {
 	if s.pieces == nil {
 		return nil
 	}
-	_, err := s.writeChain(s.pieces, nil)
+	_, err := s.writeBuffer(s.pieces, nil)
 	return err
 }
 
@@ -946,7 +983,7 @@ func (s *Stream) CloseWrite() error {
 		return ErrUnsupported
 	}
 	s.state |= stateFin
-	if s.lagging.Load() {
+	if s.has(flagLagging) {
 		return nil // the loop goes on when there is room
 	}
 	return s.flushNow()
@@ -982,7 +1019,7 @@ func (s *Stream) end(now, reset bool) error {
 	s.hush()
 	s.waive(dirRead)
 	s.held.Add(-int64(s.inbox.n))
-	s.spend(empty(&s.inbox))
+	s.spend(s.inbox.detach())
 	if s.transport == nil {
 		return nil
 	}
@@ -1009,7 +1046,7 @@ func (s *Stream) end(now, reset bool) error {
 func (s *Stream) hush() {
 	l := s.edit()
 	s.closing = true
-	s.heldEOF = false
+	s.clear(flagHeldEOF)
 	l.retract(&s.source, messages|input)
 	if s.awaited {
 		s.received(accepted)
@@ -1040,7 +1077,7 @@ func (s *Stream) driveClose() {
 		}
 		return
 	}
-	var rest Buffer
+	var rest chain
 	for budget := fillBudget; s.state&stateEOF == 0; {
 		n, _, err := s.transport.fill(&rest, fillBudget)
 		s.spend(rest.detach()) // of a pipe, it may have release functions

@@ -33,7 +33,7 @@ func TestBufferTellsItsStream(t *testing.T) {
 	b.WriteString("x")
 	b.Prepend([]byte("x"))
 	b.add([]byte("x"))
-	b.drop(1)
+	freeChain(b.cut(1))
 	before += 3 - 1
 	if got := taken(); got != before-b.Len() {
 		t.Errorf("told %d; want %d", got, before-b.Len())

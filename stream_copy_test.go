@@ -26,7 +26,7 @@ func TestEchoCopiesNothing(t *testing.T) {
 		if ev := nextOf(t, l, src); ev != Event(Readable{src}) {
 			t.Fatalf("unexpected %v", ev)
 		}
-		before := memoryOf(src.Input())
+		before := memoryOf(&src.Input().chain)
 		switch way {
 		case "AppendBuffer":
 			if err := dst.Output().AppendBuffer(src.Input()); err != nil {
@@ -41,7 +41,7 @@ func TestEchoCopiesNothing(t *testing.T) {
 			}
 		}
 		dst.mu.Lock()
-		after := memoryOf(dst.out)
+		after := memoryOf(&dst.out)
 		dst.mu.Unlock()
 		same := 0
 		for p, n := range after {
@@ -71,7 +71,7 @@ func TestEchoCopiesNothing(t *testing.T) {
 }
 
 // memoryOf returns where the bytes of b lie, with their number.
-func memoryOf(b *Buffer) map[*byte]int {
+func memoryOf(b *chain) map[*byte]int {
 	m := make(map[*byte]int)
 	for c := b.head; c != nil; c = c.next {
 		m[unsafe.SliceData(c.buf[c.r:c.w])] = c.size()

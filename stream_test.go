@@ -632,7 +632,7 @@ func testIdleHoldsNothing(t *testing.T, l *Loop) {
 	nextOf(t, l, s)
 	s.WriteTo(s)
 	io.ReadFull(far, make([]byte, 4))
-	if s.inbox != &noBuffer || s.in != &noBuffer || s.out != &noBuffer || s.extra.spent != nil {
+	if s.inbox.head != nil || s.in != nil || s.out.head != nil || s.extra.spent != nil {
 		t.Error("an idle stream holds memory")
 	}
 }

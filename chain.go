@@ -1,0 +1,259 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import "math"
+
+// A chain is a queue of bytes in chunks: the inside of a Buffer, and all that a
+// stream needs for what it has read and what it has to send. It knows nothing of
+// what makes a Buffer convenient: slices that stay valid until the next call,
+// freezing, and whoever is told of changes. Its zero value is empty.
+type chain struct {
+	// A chunk has unread bytes, except in a Buffer whose flags have held: there head
+	// may have none, and tail if it is head.
+	head *chunk // nil if and only if tail is
+	tail *chunk // the last chunk
+	n    int    // unread bytes: the sum of the chunks' sizes
+}
+
+// cut removes the first n > 0 bytes and returns the chunks that have become
+// empty, which are to be freed.
+func (q *chain) cut(n int) *chunk {
+	q.n -= n
+	c := q.head
+	if k := c.size(); k > n {
+		c.r += n
+		return nil
+	} else if k == n && c.next == nil {
+		q.head, q.tail = nil, nil
+		return c
+	}
+	return q.cutChain(n)
+}
+
+func (q *chain) cutChain(n int) *chunk {
+	c := q.head
+	first, last := c, c
+	for {
+		n -= c.size()
+		last, c = c, c.next
+		if c == nil || c.size() > n {
+			break
+		}
+	}
+	last.next = nil
+	q.head = c
+	if c == nil {
+		q.tail = nil
+	} else {
+		c.r += n
+	}
+	return first
+}
+
+// push appends c.
+func (q *chain) push(c *chunk) {
+	c.next = nil
+	if q.tail == nil {
+		q.head = c
+	} else {
+		q.tail.next = c
+	}
+	q.tail = c
+	q.n += c.size()
+}
+
+// roomFor returns the tail with room for some of n > 0 bytes.
+func (q *chain) roomFor(n int) *chunk {
+	if c := q.tail; c != nil && c.w < len(c.buf) {
+		return c
+	}
+	c := newChunk(q.growth(n))
+	q.push(c)
+	return c
+}
+
+// growth returns the class of a chunk for n more bytes: as large as they are, or
+// an eighth of q, but no larger than what suits a stream.
+func (q *chain) growth(n int) int8 {
+	k := min(classFor(n), streamClass)
+	for k < streamClass && classSize(k+1) <= q.n/8 {
+		k++
+	}
+	return k
+}
+
+// add copies p to the end.
+func (q *chain) add(p []byte) {
+	if c := q.tail; c != nil && len(c.buf)-c.w >= len(p) {
+		c.w += copy(c.buf[c.w:], p)
+		q.n += len(p)
+		return
+	}
+	for len(p) > 0 {
+		c := q.roomFor(len(p))
+		k := copy(c.buf[c.w:], p)
+		c.w += k
+		q.n += k
+		p = p[k:]
+	}
+}
+
+// splice moves all of src's chunks behind q's, in constant time. A few bytes are
+// copied instead if the tail has room for them, lest many small pieces hold much
+// memory.
+func (q *chain) splice(src *chain) {
+	c := src.head
+	if c == nil {
+		return
+	}
+	if q.tail == nil {
+		*q, *src = *src, chain{}
+		return
+	}
+	if src.n > math.MaxInt-q.n {
+		panic("evchan: buffer too large")
+	}
+	if t := q.tail; src.n <= smallCopy && c.next == nil && c.mem == nil && len(t.buf)-t.w >= src.n {
+		q.add(c.buf[c.r:c.w])
+		*src = chain{}
+		c.put()
+		return
+	}
+	q.tail.next = c
+	q.tail = src.tail
+	q.n += src.n
+	*src = chain{}
+}
+
+// moveN moves the first n bytes of src, which has as many, behind q. A chunk that
+// must be cut in two is shared, or copied if that is little.
+func (q *chain) moveN(src *chain, n int) {
+	if n == src.n {
+		q.splice(src)
+		return
+	}
+	var moved chain // the chunks that move as they are
+	for moved.n+src.head.size() <= n {
+		c := src.head
+		src.head = c.next
+		src.n -= c.size()
+		moved.push(c)
+	}
+	rest := n - moved.n
+	q.splice(&moved)
+	if rest > 0 {
+		q.moveFirst(src, rest)
+	}
+}
+
+// detach takes all chunks out of q and returns them.
+func (q *chain) detach() *chunk {
+	c := q.head
+	*q = chain{}
+	return c
+}
+
+// moveFirst moves the first k bytes of src, less than its head has, behind q.
+func (q *chain) moveFirst(src *chain, k int) {
+	c := src.head
+	if k <= smallCopy && !c.isFile() {
+		q.add(c.buf[c.r : c.r+k])
+	} else {
+		q.push(c.ref(k))
+	}
+	c.r += k
+	src.n -= k
+}
+
+// inMemory returns how many bytes of q are not in files.
+func (q *chain) inMemory() int {
+	n := q.n
+	for c := q.head; c != nil; c = c.next {
+		if c.isFile() {
+			n -= c.size()
+		}
+	}
+	return n
+}
+
+// first returns the first chunk, which it reads from its file if need be.
+func (q *chain) first() (*chunk, error) {
+	c := q.head
+	if c.mem != nil && c.mem.file != nil {
+		return q.load(nil, c)
+	}
+	return c, nil
+}
+
+// load reads the first bytes of c, a file, into a new chunk before it, which
+// it returns, and lets c go if that was all of it. prev precedes c; it is nil if
+// c is head. An error means that nothing has changed.
+func (q *chain) load(prev, c *chunk) (*chunk, error) {
+	d, err := q.loadSome(prev, c)
+	if err == nil && c.size() == 0 {
+		q.unlinkAfter(d)
+		c.free()
+	}
+	return d, err
+}
+
+// loadSome is load, but leaves c in the chain even if it is empty then.
+func (q *chain) loadSome(prev, c *chunk) (*chunk, error) {
+	want := min(c.size(), classSize(streamClass))
+	d := newChunkSize(want)
+	n, err := c.readAt(d.buf[:want], 0)
+	if n == 0 {
+		d.put()
+		return nil, err
+	}
+	d.w = n
+	d.next = c
+	if prev == nil {
+		q.head = d
+	} else {
+		prev.next = d
+	}
+	c.r += n
+	return d, nil
+}
+
+// unlinkAfter takes the chunk behind d, which is empty, out of the chain.
+func (q *chain) unlinkAfter(d *chunk) {
+	c := d.next
+	d.next = c.next
+	if q.tail == c {
+		q.tail = d
+	}
+}
+
+// pullup puts the first n bytes, 0 < n <= q.n, in one piece at the front. If that
+// fails, those that precede the failure are.
+func (q *chain) pullup(n int) error {
+	c, err := q.first()
+	if err != nil || c.size() >= n {
+		return err
+	}
+	if c.mem != nil || len(c.buf)-c.r < n {
+		d := newChunkSize(n)
+		d.next = c
+		q.head = d
+	}
+	for d := q.head; d.size() < n; {
+		e := d.next
+		if e.isFile() {
+			if e, err = q.load(d, e); err != nil {
+				return err
+			}
+		}
+		k := copy(d.buf[d.w:d.r+n], e.buf[e.r:e.w])
+		d.w += k
+		e.r += k
+		if e.size() == 0 {
+			q.unlinkAfter(d)
+			e.free()
+		}
+	}
+	return nil
+}
