@@ -122,6 +122,23 @@ func (q *chain) pushRead(c *chunk, n int) {
 // function are returned, for the caller to free when it holds no lock. An error is a bare
 // syscall.Errno, or what reading a file gave; what was written before it counts.
 func (q *chain) writeFD(fd sysFD, socket bool) (n int, spent *chunk, err error) {
+	if c := q.head; socket && c != nil && c.next == nil && c.mem == nil {
+		// So it is most often: few bytes, all of which are sent.
+		n, err = sysSend(fd, c.buf[c.r:c.w])
+		switch {
+		case err == syscall.EAGAIN:
+			return 0, nil, nil
+		case n == q.n:
+			*q = chain{}
+			c.put()
+			return n, nil, nil
+		case err == nil:
+			c.r += n
+			q.n -= n
+		default:
+			return 0, nil, err
+		}
+	}
 	for q.n > 0 {
 		var k int
 		c := q.head

@@ -244,13 +244,6 @@ func (s *Stream) restartIdle(what What) {
 	}
 }
 
-// active notes that something was read or written. mu is held.
-func (s *Stream) active(dir int) {
-	if s.extra != nil && s.extra.idle != nil {
-		s.extra.idle.last[dir] = s.Loop().clock()
-	}
-}
-
 // waits notes that output waits for the kernel, from which the time of writing
 // counts. mu is held.
 func (s *Stream) waits() {

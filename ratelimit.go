@@ -426,7 +426,15 @@ func (s *Stream) mayMove(dir int) {
 // quota returns how many of n bytes may be moved now. If none, s goes on by
 // itself when it may. mu is held.
 func (s *Stream) quota(dir, n int) int {
-	if s.extra == nil || s.extra.shares == [2]*share{} {
+	if s.extra == nil {
+		return n
+	}
+	return s.ask(dir, n)
+}
+
+// ask is quota of a stream that may have limits.
+func (s *Stream) ask(dir, n int) int {
+	if s.extra.shares == [2]*share{} {
 		return n
 	}
 	l := s.Loop()
@@ -441,14 +449,25 @@ func (s *Stream) quota(dir, n int) int {
 	return n
 }
 
-// moved counts n bytes against the stream's limits. mu is held.
+// moved counts n bytes against the stream's limits, and as a sign of life. mu is
+// held.
 func (s *Stream) moved(dir, n int) {
-	if s.extra == nil || s.extra.shares == [2]*share{} {
+	if s.extra != nil {
+		s.extra.moved(dir, n)
+	}
+}
+
+func (x *streamExtra) moved(dir, n int) {
+	l := x.stream.Loop()
+	if x.idle != nil {
+		x.idle.last[dir] = l.clock()
+	}
+	if x.shares == [2]*share{} {
 		return
 	}
-	l := s.lock()
+	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, m := range s.extra.shares {
+	for _, m := range x.shares {
 		if m != nil && m.granted[dir] > 0 {
 			m.granted[dir] -= n
 		}
@@ -457,12 +476,18 @@ func (s *Stream) moved(dir, n int) {
 
 // waive gives back what of the stream's quota was not used. mu is held.
 func (s *Stream) waive(dir int) {
-	if s.extra == nil || s.extra.shares == [2]*share{} {
+	if s.extra != nil {
+		s.extra.waive(dir)
+	}
+}
+
+func (x *streamExtra) waive(dir int) {
+	if x.shares == [2]*share{} {
 		return
 	}
-	l := s.lock()
+	l := x.stream.lock()
 	defer l.unlock()
-	for _, m := range s.extra.shares {
+	for _, m := range x.shares {
 		if m != nil {
 			m.group.giveBack(m, dir)
 		}

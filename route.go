@@ -167,7 +167,9 @@ func (l *Loop) take(s *source, bit pending, ev Event) {
 	l.messages[ev.kind()]++
 	s.owner.received(bit)
 	if s.pend == 0 {
-		l.refresh(s)
+		if !s.owner.alive() {
+			l.strike(s)
+		}
 	} else if l.exitDue {
 		l.unpop(s, 0) // what was pending when the range was told to end comes first
 	} else {
@@ -475,6 +477,10 @@ func (l *Loop) dissolve(r *route) {
 // something to do are woken, and the goroutine that waits for the kernel, if it
 // has to look at something.
 func (l *Loop) unlock() {
+	if len(l.overtaken) == 0 && len(l.starts) == 0 && !(l.nudge && l.parked) {
+		l.mu.Unlock()
+		return
+	}
 	for len(l.overtaken) > 0 {
 		r := l.overtaken[len(l.overtaken)-1]
 		l.overtaken = l.overtaken[:len(l.overtaken)-1]

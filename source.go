@@ -221,7 +221,9 @@ func (l *Loop) enqueue(s *source, bits pending) {
 	if s.queued || s.busy || s.offered || s.pend == 0 || l.closed {
 		return
 	}
-	l.refresh(s) // before push: it may settle the route
+	if s.index == 0 {
+		l.refresh(s) // before push: it may settle the route
+	}
 	l.push(s)
 }
 

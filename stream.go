@@ -27,33 +27,21 @@ import (
 // After your own Close there are none.
 type Stream struct {
 	source
-	reg registration
 
-	// Data is for the user; the package does not touch it.
-	Data any
-
-	listener *Listener // that accepted it; nil: none did. Never changes
-	remote   peerAddr
+	// What every message touches comes first, to lie in few cache lines.
 
 	held   atomic.Int64           // input that was not consumed: the bytes of inbox and in
 	flags  atomic.Uint32          // of the flags below
 	limits atomic.Pointer[limits] // never nil; what it points to never changes
 
-	// in is what the consumer has taken from inbox, and pieces is Output's
-	// buffer, nil if that was not called. They belong to the consumer.
-	in     *Buffer // nil while it holds nothing, unless Input was called
-	pieces *Buffer
-
 	// mu guards the following. It is taken before the loop's mu.
 	mu        sync.Mutex
 	transport transport // nil once it is released
-	sock      sock      // the transport of most streams
-	inbox     chain     // what was read and not yet taken by the consumer
-	out       chain     // what is to be sent
 	extra     *streamExtra
+	sock      sock  // the transport of most streams
+	inbox     chain // what was read and not yet taken by the consumer
+	out       chain // what is to be sent
 	state     streamState
-
-	shown bool // Input has returned in; the consumer's
 
 	// The loop's mu guards the following.
 
@@ -63,6 +51,19 @@ type Stream struct {
 	paused   What // directions; to change it, mu is held as well
 	timedOut What // directions that were paused because they were idle
 	awaited  bool // counts as one of the listener's streams that were not received yet
+
+	// The consumer owns the following.
+
+	shown  bool    // Input has returned in
+	in     *Buffer // what the consumer has taken from inbox; nil while that is nothing, unless shown
+	pieces *Buffer // Output's; nil if that was not called
+
+	// Data is for the user; the package does not touch it.
+	Data any
+
+	reg      registration
+	remote   peerAddr  // of an accepted stream; never changes
+	listener *Listener // that accepted it; nil: none did. Never changes
 }
 
 // The flags of a stream. In the lowest byte are EarlyClose, hangup and urgent, once
@@ -283,11 +284,12 @@ func (s *Stream) task() {
 
 // announce enqueues bits. s.mu is held.
 func (s *Stream) announce(bits pending) {
-	if bits != 0 {
-		l := s.lock()
-		l.enqueue(&s.source, s.confirm(bits))
-		l.unlock()
+	if bits == 0 {
+		return
 	}
+	l := s.lock()
+	l.enqueue(&s.source, s.confirm(bits))
+	l.unlock()
 }
 
 // fillBudget is how many bytes are read of one stream before others have
@@ -314,7 +316,6 @@ func (s *Stream) fill() (bits pending) {
 	bits, got := s.fillSome()
 	if got > 0 {
 		s.Loop().bytesIn.Add(uint64(got))
-		s.active(dirRead)
 	}
 	s.waive(dirRead)
 	return bits
@@ -449,10 +450,11 @@ func (s *Stream) flushLocked() (bits pending) {
 			break
 		}
 		n, spent, err := s.flushSome(room)
-		s.spend(spent)
+		if spent != nil {
+			s.spend(spent)
+		}
 		if n > 0 {
 			s.Loop().bytesOut.Add(uint64(n))
-			s.active(dirWrite)
 			s.moved(dirWrite, n)
 		}
 		if err != nil {
@@ -774,6 +776,9 @@ func (s *Stream) InputFull() bool {
 
 // writeErr returns why nothing can be written, or nil. mu is held.
 func (s *Stream) writeErr() error {
+	if s.state&(stateClosed|stateFin) == 0 && s.extra == nil && s.transport != nil && s.out.n < s.limits.Load().writeHigh {
+		return nil // so it is most often
+	}
 	switch {
 	case s.state&stateClosed != 0:
 		return ErrClosed
