@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum work { ECHO, SINK, SOURCE, PROXY };
+enum work { WORK_ECHO, WORK_SINK, WORK_SOURCE, WORK_PROXY };
 
 static struct {
 	enum work work;
@@ -59,7 +59,7 @@ static void parse_options(int argc, char **argv) {
 		else
 			bad = 1;
 	}
-	if (bad || options.listen.sin_family == 0 || (options.work == PROXY && options.backend.sin_family == 0)) {
+	if (bad || options.listen.sin_family == 0 || (options.work == WORK_PROXY && options.backend.sin_family == 0)) {
 		fprintf(stderr, "usage: %s -listen ADDR:PORT -work echo|sink|source|proxy [-backend ADDR:PORT]\n", argv[0]);
 		exit(2);
 	}
@@ -67,7 +67,7 @@ static void parse_options(int argc, char **argv) {
 		pattern[i] = i * 7 + i / 251;
 }
 
-static void no_delay(int fd) {
+static inline void no_delay(int fd) {
 	int one = 1;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 }

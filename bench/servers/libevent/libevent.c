@@ -161,19 +161,19 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 	no_delay(fd);
 	struct bufferevent *bev = new_bev(fd);
 	switch (options.work) {
-	case ECHO:
+	case WORK_ECHO:
 		bufferevent_setcb(bev, echo_read, NULL, echo_event, NULL);
 		bufferevent_enable(bev, EV_READ);
 		break;
-	case SINK:
+	case WORK_SINK:
 		bufferevent_setcb(bev, sink_read, NULL, free_event, NULL);
 		bufferevent_enable(bev, EV_READ);
 		break;
-	case SOURCE:
+	case WORK_SOURCE:
 		bufferevent_setcb(bev, NULL, source_write, free_event, NULL);
 		source_write(bev, NULL);
 		break;
-	case PROXY:;
+	case WORK_PROXY:;
 		struct side *s = new_side(bev, NULL);
 		s->other = new_side(new_bev(-1), s);
 		// Reading begins when this one is connected.

@@ -155,17 +155,17 @@ static void on_connection(uv_stream_t *listener, int status) {
 	struct conn *c = new_conn();
 	check(uv_accept(listener, stream(c)), "accept");
 	switch (options.work) {
-	case ECHO:
+	case WORK_ECHO:
 		uv_read_start(stream(c), on_alloc, on_read);
 		break;
-	case SINK:
+	case WORK_SINK:
 		uv_read_start(stream(c), on_alloc, on_sink);
 		break;
-	case SOURCE:
+	case WORK_SOURCE:
 		c->write.handle = stream(c);
 		on_source(&c->write, 0);
 		break;
-	case PROXY:
+	case WORK_PROXY:
 		c->other = new_conn();
 		c->other->other = c;
 		if (uv_tcp_connect(&c->other->connect, &c->other->tcp, (struct sockaddr *)&options.backend, on_connected) < 0)

@@ -143,10 +143,10 @@ static int source(struct conn *c, uint32_t events) {
 // watch adds c to epoll, or has epoll look again at what it has reported.
 static void watch(struct conn *c, int op) {
 	static const uint32_t interest[] = {
-	    [ECHO] = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-	    [SINK] = EPOLLIN,
-	    [SOURCE] = EPOLLOUT,
-	    [PROXY] = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+	    [WORK_ECHO] = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+	    [WORK_SINK] = EPOLLIN,
+	    [WORK_SOURCE] = EPOLLOUT,
+	    [WORK_PROXY] = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
 	};
 	struct epoll_event e = {.events = interest[options.work], .data.ptr = c};
 	if (epoll_ctl(epfd, op, c->fd, &e) < 0)
@@ -252,7 +252,7 @@ static void accept_all(int lfd) {
 			fail("accept4");
 		}
 		struct conn *c = new_conn(fd);
-		if (options.work == PROXY)
+		if (options.work == WORK_PROXY)
 			dial(c);
 		watch(c, EPOLL_CTL_ADD);
 	}
@@ -261,7 +261,7 @@ static void accept_all(int lfd) {
 int main(int argc, char **argv) {
 	parse_options(argc, argv);
 	int (*const serve)(struct conn *, uint32_t) = (int (*const[])(struct conn *, uint32_t)){
-	    [ECHO] = echo, [SINK] = sink, [SOURCE] = source, [PROXY] = proxy}[options.work];
+	    [WORK_ECHO] = echo, [WORK_SINK] = sink, [WORK_SOURCE] = source, [WORK_PROXY] = proxy}[options.work];
 
 	int lfd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int one = 1;
