@@ -87,9 +87,9 @@ func timers[T timer](b *bench, after func(time.Duration) T) {
 func (b *bench) fire(start func(n int, first time.Time), deliver func(n int) time.Time) {
 	n := b.timerCount()
 	b.reportOps("random/fire", b.cost("random/fire", n, func() time.Duration {
-		// 3 µs should be enough to make one. If not, those that are kept by a
+		// 2 µs should be enough to make one. If not, those that are kept by a
 		// loop that does not run lose nothing.
-		first := time.Now().Add(50*time.Millisecond + time.Duration(n)*3*time.Microsecond)
+		first := time.Now().Add(50*time.Millisecond + time.Duration(n)*2*time.Microsecond)
 		start(n, first)
 		time.Sleep(time.Until(first))
 		if now := time.Now(); now.Sub(first) > 50*time.Millisecond {

@@ -390,7 +390,7 @@ static void fire(int n) {
 	const int64_t due_spread = 1000000;
 	struct event **es = must(calloc(n, sizeof *es));
 	random_start();
-	int64_t first = now() + 50000000 + n * 3000LL;
+	int64_t first = now() + 50000000 + n * 2000LL;
 	for (int i = 0; i < n; i++) {
 		es[i] = must(evtimer_new(base, expire, NULL));
 		int64_t d = first - now() + (int64_t)random_below(due_spread);
