@@ -137,7 +137,8 @@ static struct bufferevent *new_bev(evutil_socket_t fd) {
 	if (bev == NULL)
 		fail("bufferevent_socket_new");
 	bufferevent_setwatermark(bev, EV_WRITE, LOW, 0);
-	// As much at a time as the other servers, instead of 16 KiB.
+	// As much at a time as the other servers, instead of 16 KiB; but libevent 2.1
+	// reads 4 KiB at most.
 	bufferevent_set_max_single_read(bev, 64 << 10);
 	bufferevent_set_max_single_write(bev, 64 << 10);
 	return bev;
