@@ -234,7 +234,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		p.total += time.Duration(len(o.able(s))*o.rounds(s)) * o.estimate(s)
 	}
 	if o.suite {
-		p.total += time.Duration(o.most) * microEstimate
+		p.total += time.Duration(min(o.most, microRounds)) * microEstimate
 	}
 
 	var failed error

@@ -86,7 +86,7 @@ func (r *report) conns() []int {
 }
 
 // chart collects the bars. Of several settings that a place may mean, the
-// first counts. Places without a bar are left out.
+// first counts. Places that are in no setting are left out.
 func (r *report) chart(places []place) chart {
 	var c chart
 	for _, p := range places {
@@ -99,11 +99,11 @@ func (r *report) chart(places []place) chart {
 			if row.Setting != s {
 				continue
 			}
-			value := row.Summary[p.metric].Median
+			value, ok := row.Summary[p.metric].Median, !row.Idle
 			if p.ratio {
-				value, _ = ratioOf(row, r.reference(s), p.metric)
+				value, ok = ratioOf(row, r.reference(s), p.metric)
 			}
-			if value > 0 && !row.Idle {
+			if ok && value > 0 {
 				c.set(row.Server, len(c.places), value)
 			}
 		}
@@ -148,12 +148,13 @@ func (c chart) save(dir string) error {
 	p.Legend.XOffs = vg.Points(110) // beside the bars
 	p.NominalX(c.places...)
 	const width = 10 // of a bar, in points
+	colors := slices.Concat(plotutil.DarkColors, plotutil.SoftColors)
 	for i, b := range c.bars {
 		bar, err := plotter.NewBarChart(plotter.Values(b.values), vg.Points(width))
 		if err != nil {
 			return err
 		}
-		bar.Color = plotutil.DarkColors[i%len(plotutil.DarkColors)]
+		bar.Color = colors[i%len(colors)]
 		bar.LineStyle.Width = 0
 		bar.Offset = vg.Points(width * (float64(i) - float64(len(c.bars)-1)/2))
 		p.Add(bar)

@@ -36,6 +36,9 @@ func (s server) argv(bin, addr, work, backend string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if backend == "" {
+		backend = addr // any address: the work has no use for it
+	}
 	fill := strings.NewReplacer("{addr}", addr, "{host}", host, "{port}", port, "{work}", work, "{backend}", backend)
 	argv := make([]string, len(s.args))
 	for i, a := range s.args {

@@ -250,7 +250,7 @@ static void turn(void) {
 	}
 	if (n < BATCH) {
 		uint64_t t = now();
-		if (!work->quiet && t > last && t - last > limit)
+		if (!(work->quiet && phase != CONNECTING) && t > last && t - last > limit)
 			die("no reply for %llu ms", (unsigned long long)(limit / 1000000));
 		advance(t);
 	}
