@@ -143,11 +143,18 @@ func (c chart) save(dir string) error {
 	p.Title.Padding = vg.Points(8)
 	p.Y.Label.Text = c.y
 	p.Y.Min = 0
-	p.Legend.Top = true
-	p.Legend.Left = false
-	p.Legend.XOffs = vg.Points(110) // beside the bars
 	p.NominalX(c.places...)
-	const width = 10 // of a bar, in points
+	const (
+		width  = 10  // of a bar, in points
+		legend = 120 // right of the bars
+		axis   = 60  // left of them
+	)
+	place := float64(width * (len(c.bars) + 2))
+	right := float64(len(c.places)) - 0.5 // a place is 1 wide, the first is around 0
+	p.Legend.Top = true
+	grid := plotter.NewGrid()
+	grid.Vertical.Color = nil
+	p.Add(grid)
 	colors := slices.Concat(plotutil.DarkColors, plotutil.SoftColors)
 	for i, b := range c.bars {
 		bar, err := plotter.NewBarChart(plotter.Values(b.values), vg.Points(width))
@@ -160,7 +167,7 @@ func (c chart) save(dir string) error {
 		p.Add(bar)
 		p.Legend.Add(b.server, bar)
 	}
-	p.Add(plotter.NewGrid())
-	wide := float64(len(c.places)*(len(c.bars)+2)*width + 200)
+	p.X.Min, p.X.Max = -0.5, right+legend/place // what adding a bar has widened
+	wide := place*float64(len(c.places)) + legend + axis
 	return p.Save(vg.Points(wide), vg.Points(300), filepath.Join(dir, c.file))
 }
