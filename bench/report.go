@@ -40,7 +40,7 @@ type row struct {
 	Setting  setting           `json:"setting"`
 	Server   string            `json:"server"`
 	Runs     []measurement     `json:"runs"`               // one a round
-	Idle     bool              `json:"idle,omitempty"`     // most of the runs do not count (setting.counts); set by write
+	Idle     bool              `json:"idle,omitempty"`     // it does not count, see setting.leastBusy; set by write
 	Failures []string          `json:"failures,omitempty"` // of the rounds that gave nothing
 	Summary  map[string]spread `json:"summary,omitempty"`  // of Runs, by a metric's key; set by write
 }
@@ -120,13 +120,7 @@ func (r *report) summarize() {
 			}
 			row.Summary[m.key] = spreadOf(values)
 		}
-		idle := 0
-		for _, run := range row.Runs {
-			if !row.Setting.counts(run) {
-				idle++
-			}
-		}
-		row.Idle = idle*2 > len(row.Runs)
+		row.Idle = row.Summary[busy.key].Median < row.Setting.leastBusy()
 	}
 	for _, s := range r.Singles {
 		s.Summary = spreadOf(s.Values)

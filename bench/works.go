@@ -93,12 +93,15 @@ func (s setting) String() string {
 	return t
 }
 
-// counts reports whether a run in the setting tells something about the
-// server. In mode split a server that is not busy all the time is woken again
-// and again from the other CPU, more or less often by chance. At a fixed rate
-// and when idle that is as it should be.
-func (s setting) counts(m measurement) bool {
-	return s.Mode != "split" || s.Work == "rate" || s.Work == "idle" || busy.of(m) >= 97
+// leastBusy returns how busy, in per cent, a server's CPU must have been for
+// its row to count. In mode split a server that is not busy all the time is
+// woken again and again from the other CPU, more or less often by chance. At a
+// fixed rate and when idle that is as it should be.
+func (s setting) leastBusy() float64 {
+	if s.Mode != "split" || s.Work == "rate" || s.Work == "idle" {
+		return 0
+	}
+	return 97
 }
 
 // A measurement is what one run of one server gave.
