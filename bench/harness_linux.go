@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,25 +31,33 @@ const startLimit = 10 * time.Second
 // A harness starts processes and measures them. All of them are gone when
 // close returns, and even if the harness is killed.
 type harness struct {
-	cpu   int         // for mode shared
+	cpu   int         // of the server, where it is pinned
+	other int         // of the load generator in mode split; negative: there is none
 	forks chan func() // calls to make on the thread that is the parent of all processes; closed by close
 }
 
-// newHarness returns a harness that uses the given CPU in mode shared, or the
+// newHarness returns a harness that pins servers to the given CPU, or to the
 // last of those it may use if cpu is negative.
 func newHarness(cpu int) (*harness, error) {
 	var all unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &all); err != nil {
 		return nil, os.NewSyscallError("sched_getaffinity", err)
 	}
-	if cpu < 0 {
-		for i := range len(all) * strconv.IntSize {
-			if all.IsSet(i) {
-				cpu = i
-			}
-		}
-	} else if !all.IsSet(cpu) {
+	if cpu >= 0 && !all.IsSet(cpu) {
 		return nil, fmt.Errorf("-cpu: CPU %d is not to be had", cpu)
+	}
+	var cpus []int
+	for i := range len(all) * strconv.IntSize {
+		if all.IsSet(i) {
+			cpus = append(cpus, i)
+		}
+	}
+	if cpu < 0 {
+		cpu = cpus[len(cpus)-1]
+	}
+	other := -1
+	if i := slices.IndexFunc(cpus, func(i int) bool { return i != cpu }); i >= 0 {
+		other = cpus[i]
 	}
 	// Children inherit the limit, so that no server needs code to raise it.
 	var files syscall.Rlimit
@@ -59,7 +68,7 @@ func newHarness(cpu int) (*harness, error) {
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		return nil, os.NewSyscallError("setrlimit", err)
 	}
-	h := &harness{cpu: cpu, forks: make(chan func())}
+	h := &harness{cpu: cpu, other: other, forks: make(chan func())}
 	go func() {
 		// A child inherits the CPUs of the thread that forks it, and with
 		// Pdeathsig dies with that thread: so one thread forks them all. It is
@@ -83,14 +92,18 @@ type process struct {
 	said tail          // its stderr
 }
 
-// start starts a child, pinned to cpu unless that is negative.
-func (h *harness) start(cpu int, stdin *os.File, stdout *os.File, argv ...string) (*process, error) {
+// start starts a child, pinned to cpu unless that is negative. Its first files
+// are those given; of stdin and stdout nil is /dev/null.
+func (h *harness) start(cpu int, stdin, stdout, file3 *os.File, argv ...string) (*process, error) {
 	p := &process{cmd: exec.Command(argv[0], argv[1:]...), done: make(chan struct{})}
 	if stdin != nil {
 		p.cmd.Stdin = stdin
 	}
 	if stdout != nil {
 		p.cmd.Stdout = stdout
+	}
+	if file3 != nil {
+		p.cmd.ExtraFiles = []*os.File{file3}
 	}
 	p.cmd.Stderr = &p.said
 	p.cmd.WaitDelay = time.Second
@@ -169,29 +182,84 @@ func (t *tail) String() string {
 	return strings.TrimSpace(string(t.b))
 }
 
-// measure runs one server under one load.
-func (h *harness) measure(ctx context.Context, o *options, s setting, srv server) (measurement, error) {
-	cpu := -1
-	if s.Mode == "shared" {
-		cpu = h.cpu
+// output runs a program to its end, unpinned, and returns its stdout, and the
+// end of its stderr.
+func (h *harness) output(ctx context.Context, argv ...string) ([]byte, string, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, "", err
 	}
-	addr, err := freeAddr()
+	defer r.Close()
+	p, err := h.start(-1, nil, w, nil, argv...)
+	w.Close()
+	if err != nil {
+		return nil, "", err
+	}
+	defer p.stop()
+	defer context.AfterFunc(ctx, p.kill)()
+	out, err := io.ReadAll(r)
+	<-p.done
+	if p.err != nil {
+		err = p.ended()
+	}
+	return out, p.said.String(), err
+}
+
+// cpus returns the CPUs to which server and load generator are pinned in mode,
+// negative if they are not.
+func (h *harness) cpus(mode string) (server, load int, err error) {
+	switch mode {
+	case "shared":
+		return h.cpu, h.cpu, nil
+	case "split":
+		if h.other < 0 {
+			return 0, 0, errors.New("mode split needs two CPUs")
+		}
+		return h.cpu, h.other, nil
+	}
+	return -1, -1, nil
+}
+
+// measure runs one server in one setting.
+func (h *harness) measure(ctx context.Context, o *options, s setting, t timing, srv server) (measurement, error) {
+	serverCPU, loadCPU, err := h.cpus(s.Mode)
 	if err != nil {
 		return measurement{}, err
 	}
-	argv, err := srv.argv(o.bin, addr)
+	r := drive{options: o, timing: t, load: s.load, cpu: loadCPU}
+	r.addr, err = freeAddr()
 	if err != nil {
 		return measurement{}, err
 	}
-	p, err := h.start(cpu, nil, nil, argv...)
+	backend := ""
+	if s.Work == "proxy" {
+		// Open before the proxy is, because the first connection to that only
+		// tries whether it accepts.
+		ln, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			return measurement{}, err
+		}
+		defer ln.Close()
+		backend = ln.Addr().String()
+		if r.backend, err = ln.(*net.TCPListener).File(); err != nil {
+			return measurement{}, err
+		}
+		defer r.backend.Close()
+	}
+	argv, err := srv.argv(o.bin, r.addr, workNamed(s.Work).server, backend)
+	if err != nil {
+		return measurement{}, err
+	}
+	p, err := h.start(serverCPU, nil, nil, nil, argv...)
 	if err != nil {
 		return measurement{}, err
 	}
 	defer p.stop()
-	if err := waitAccept(ctx, p, addr); err != nil {
+	if err := waitAccept(ctx, p, r.addr); err != nil {
 		return measurement{}, err
 	}
-	m, err := h.drive(ctx, o, cpu, s.load, addr, p.cmd.Process.Pid)
+	r.pid = p.cmd.Process.Pid
+	m, err := h.drive(ctx, r)
 	if err != nil {
 		select {
 		case <-p.done:
@@ -232,13 +300,28 @@ func waitAccept(ctx context.Context, p *process, addr string) error {
 	}
 }
 
-// drive puts a server, which is the process pid and listens on addr, under
-// load, and measures it in the window that the load generator announces.
-func (h *harness) drive(ctx context.Context, o *options, cpu int, l load, addr string, pid int) (measurement, error) {
-	limit := startLimit + o.warmup + o.measured + o.stall
+// A drive is how to put a server under load.
+type drive struct {
+	*options
+	timing
+	load
+	addr    string   // where the server listens
+	pid     int      // of the server
+	cpu     int      // for the load generator; negative: it is not pinned
+	backend *os.File // for a proxy, the listener it leads to
+}
+
+// drive puts a server under load, and measures it in the window that the load
+// generator announces.
+func (h *harness) drive(ctx context.Context, r drive) (measurement, error) {
+	limit := startLimit + r.warmup + r.measured + r.stall
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no result after %v", limit))
 	defer cancel()
 
+	before, err := take(r.pid)
+	if err != nil {
+		return measurement{}, err
+	}
 	stdin, hold, err := os.Pipe()
 	if err != nil {
 		return measurement{}, err
@@ -250,15 +333,17 @@ func (h *harness) drive(ctx context.Context, o *options, cpu int, l load, addr s
 		return measurement{}, err
 	}
 	defer lines.Close()
-	p, err := h.start(cpu, stdin, stdout, filepath.Join(o.bin, loadProgram.name),
-		"-a", addr,
-		"-P", strconv.Itoa(pid),
-		"-c", strconv.Itoa(l.Conns),
-		"-s", strconv.Itoa(l.Size),
-		"-p", strconv.Itoa(l.Pipeline),
-		"-w", strconv.FormatInt(o.warmup.Milliseconds(), 10),
-		"-t", strconv.FormatInt(o.measured.Milliseconds(), 10),
-		"-l", strconv.FormatInt(o.stall.Milliseconds(), 10))
+	p, err := h.start(r.cpu, stdin, stdout, r.backend, filepath.Join(r.bin, loadProgram.name),
+		"-a", r.addr,
+		"-k", r.Work,
+		"-P", strconv.Itoa(r.pid),
+		"-c", strconv.Itoa(r.Conns),
+		"-s", strconv.Itoa(max(1, r.Size)),
+		"-p", strconv.Itoa(max(1, r.Pipeline)),
+		"-r", strconv.Itoa(r.Rate),
+		"-w", strconv.FormatInt(r.warmup.Milliseconds(), 10),
+		"-t", strconv.FormatInt(r.measured.Milliseconds(), 10),
+		"-l", strconv.FormatInt(r.stall.Milliseconds(), 10))
 	stdin.Close()
 	stdout.Close() // the child has the other copy, and its end ends lines
 	if err != nil {
@@ -267,100 +352,77 @@ func (h *harness) drive(ctx context.Context, o *options, cpu int, l load, addr s
 	defer p.stop()
 	defer context.AfterFunc(ctx, p.kill)()
 
-	m, err := window(lines, func() (sample, error) { return take(pid) })
+	samples := map[string]sample{"": before}
+	last, err := follow(lines, samples, func() (sample, error) { return take(r.pid) })
 	switch {
 	case ctx.Err() != nil:
 		return measurement{}, context.Cause(ctx)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		<-p.done
 		return measurement{}, p.ended()
+	case err != nil:
+		return measurement{}, err
 	}
-	return m, err
+	m := last.measurement(samples)
+	if r.Work == "idle" {
+		grown := func(s sample) float64 { return (float64(s.resident) - float64(before.resident)) / float64(r.Conns) }
+		m.Opened, m.Settled = grown(samples["connected"]), grown(samples["start"])
+	}
+	return m, nil
 }
 
-// window reads the load generator's lines up to the result, and relates that
-// to what take returns when the window begins and ends. The error is
+// A line is what the load generator says at the beginning of a phase, and at
+// the end what it found.
+type line struct {
+	Phase    string  `json:"phase"` // connected, start, end
+	Requests uint64  `json:"requests"`
+	Bytes    uint64  `json:"bytes"`
+	Seconds  float64 `json:"seconds"`
+	CPU      float64 `json:"cpu_ns"`
+	P50      float64 `json:"p50_ns"`
+	P99      float64 `json:"p99_ns"`
+	P999     float64 `json:"p999_ns"`
+}
+
+// follow reads the load generator's lines up to the last one, which it
+// returns, and puts into samples what take returns at each, by phase. The error is
 // io.ErrUnexpectedEOF if the lines end before.
-func window(lines io.Reader, take func() (sample, error)) (measurement, error) {
-	var before sample
+func follow(lines io.Reader, samples map[string]sample, take func() (sample, error)) (line, error) {
 	for in := bufio.NewScanner(lines); in.Scan(); {
 		// The sample comes first: whatever happens after the line is not
 		// the window's.
 		now, err := take()
 		if err != nil {
-			return measurement{}, err
+			return line{}, err
 		}
-		var line struct {
-			Phase    string  `json:"phase"`
-			Requests uint64  `json:"requests"`
-			Seconds  float64 `json:"seconds"`
-			CPU      float64 `json:"cpu_ns"`
-			P50      float64 `json:"p50_ns"`
-			P99      float64 `json:"p99_ns"`
-			P999     float64 `json:"p999_ns"`
+		var l line
+		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
+			return line{}, fmt.Errorf("the load generator said %q: %w", in.Text(), err)
 		}
-		if err := json.Unmarshal(in.Bytes(), &line); err != nil {
-			return measurement{}, fmt.Errorf("the load generator said %q: %w", in.Text(), err)
+		samples[l.Phase] = now
+		if l.Phase == "end" {
+			return l, nil
 		}
-		if line.Phase == "start" {
-			before = now
-			continue
-		}
-		return measurement{
-			Requests: line.Requests,
-			Seconds:  line.Seconds,
-			CPU:      line.CPU / 1e3 / float64(line.Requests),
-			Rate:     float64(line.Requests) / line.Seconds,
-			Switches: float64(now.since(before)) / line.Seconds,
-			Busy:     line.CPU / 1e9 / line.Seconds * 100,
-			P50:      line.P50 / 1e3,
-			P99:      line.P99 / 1e3,
-			P999:     line.P999 / 1e3,
-		}, nil
 	}
-	return measurement{}, io.ErrUnexpectedEOF
+	return line{}, io.ErrUnexpectedEOF
 }
 
-// A sample counts the context switches of a process at one moment, voluntary
-// and not, by thread.
-type sample map[int]uint64
-
-// since returns how many context switches there were between two samples.
-// Those of threads that ended in between are not counted.
-func (s sample) since(before sample) uint64 {
-	var n uint64
-	for tid, k := range s {
-		n += k - before[tid]
+// measurement returns what the last line and the samples say about the window.
+func (l line) measurement(samples map[string]sample) measurement {
+	start, end := samples["start"], samples["end"]
+	m := measurement{
+		Requests: l.Requests,
+		Bytes:    l.Bytes,
+		Seconds:  l.Seconds,
+		CPU:      l.CPU / 1e9,
+		Switches: end.since(start),
+		P50:      l.P50 / 1e3,
+		P99:      l.P99 / 1e3,
+		P999:     l.P999 / 1e3,
+		Peak:     end.peak,
 	}
-	return n
-}
-
-// take samples the process pid.
-func take(pid int) (sample, error) {
-	dir := fmt.Sprintf("/proc/%d/task", pid)
-	tasks, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
+	if user, system := end.user-start.user, end.system-start.system; user+system > 0 {
+		m.User = float64(user) / float64(user+system)
 	}
-	s := make(sample)
-	for _, t := range tasks {
-		tid, err := strconv.Atoi(t.Name())
-		if err != nil {
-			return nil, err
-		}
-		b, err := os.ReadFile(filepath.Join(dir, t.Name(), "status"))
-		if err != nil {
-			continue // the thread has ended meanwhile
-		}
-		for line := range strings.Lines(string(b)) {
-			if name, value, _ := strings.Cut(line, ":"); strings.HasSuffix(name, "voluntary_ctxt_switches") {
-				n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
-				if err != nil {
-					return nil, err
-				}
-				s[tid] += n
-			}
-		}
-	}
-	return s, nil
+	return m
 }

@@ -19,6 +19,10 @@ func newHarness(int) (*harness, error) {
 
 func (*harness) close() {}
 
-func (*harness) measure(context.Context, *options, setting, server) (measurement, error) {
+func (*harness) output(context.Context, ...string) ([]byte, string, error) {
+	panic("BUG: running without a harness")
+}
+
+func (*harness) measure(context.Context, *options, setting, timing, server) (measurement, error) {
 	panic("BUG: measuring without a harness")
 }

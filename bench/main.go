@@ -1,12 +1,13 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Bench compares echo servers: what a request costs each of them.
+// Bench compares servers: what a request, a byte or a connection costs each of
+// them.
 //
 // It builds the servers and a load generator, runs every server as a process
-// of its own against the same load, round by round in turn, and prints medians
-// with their spread. README.md explains the modes and the columns. It needs
-// Linux and a C compiler.
+// of its own under the same load, round by round in turn, and prints medians
+// with their spread. README.md explains the works, the modes and the columns.
+// It needs Linux and a C compiler.
 package main
 
 import (
@@ -36,40 +37,16 @@ func main() {
 	}
 }
 
-// A load is what is asked of a server.
-type load struct {
-	Conns    int `json:"conns"`
-	Size     int `json:"size"`     // bytes of a message
-	Pipeline int `json:"pipeline"` // messages in flight on a connection
-}
-
-// A setting is a load and how the processes are placed. Servers are compared
-// within a setting.
-type setting struct {
-	Mode string `json:"mode"` // a name of modes
-	load
-}
-
-func (s setting) String() string {
-	return fmt.Sprintf("%s, conns %d, size %d, pipeline %d", s.Mode, s.Conns, s.Size, s.Pipeline)
-}
-
-// modes are the ways to place server and load generator on CPUs. In each the
-// harness itself, which sleeps while they work, goes where the system puts it.
-var modes = []string{
-	"shared",   // both pinned to the same CPU
-	"unpinned", // both where the system puts them
-}
-
 // options are the parsed command line.
 type options struct {
+	suite    bool
 	settings []setting
 	servers  []server
-	rounds   int
-	warmup   time.Duration
-	measured time.Duration
+	most     int           // rounds, but see options.rounds
+	times    timing        // of a run, but see options.timing
+	timed    bool          // times was asked for
 	stall    time.Duration // without any reply, after which a run has failed
-	cpu      int           // the CPU for both in mode shared; negative: the last one
+	cpu      int           // the CPU of servers in modes shared and split; negative: the last one
 	bin      string        // directory of the built programs
 	out      string        // directory for the results, or ""
 }
@@ -80,18 +57,21 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	o := &options{servers: slices.Clone(servers), stall: 5 * time.Second}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
+	f.BoolVar(&o.suite, "suite", false, "run everything there is, in about 20 minutes: no -work, -mode, -conns, -size, -pipeline or -rate")
+	kind := f.String("work", "echo", "comma-separated `list` of "+names())
 	mode := f.String("mode", "shared", "comma-separated `list` of "+strings.Join(modes, ", "))
-	conns := f.String("conns", "200", "comma-separated `list` of numbers of connections")
+	conns := f.String("conns", "", "comma-separated `list` of numbers of connections (default by work)")
 	size := f.String("size", "64", "comma-separated `list` of message sizes in bytes")
-	pipeline := f.String("pipeline", "1", "comma-separated `list` of numbers of messages in flight on a connection")
-	f.IntVar(&o.rounds, "rounds", 5, "`rounds` in which each server runs once")
-	f.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "`time` under load before the measured window")
-	f.DurationVar(&o.measured, "time", 2*time.Second, "length of the measured window")
-	f.IntVar(&o.cpu, "cpu", -1, "the `CPU` that mode shared uses; -1 is the last one")
+	pipeline := f.String("pipeline", "1", "comma-separated `list` of numbers of messages in flight on a connection, for work echo")
+	rate := f.Int("rate", 0, "messages a second over all connections, for work rate; 0 is half of what the slowest server can do")
+	f.IntVar(&o.most, "rounds", 5, "`rounds` in which each server runs once")
+	f.DurationVar(&o.times.warmup, "warmup", 500*time.Millisecond, "`time` under load before the measured window; for work idle 1s unless it is given")
+	f.DurationVar(&o.times.measured, "time", 2*time.Second, "length of the measured window; for work idle 3s unless it is given")
+	f.IntVar(&o.cpu, "cpu", -1, "the `CPU` of the server in modes shared and split; -1 is the last one")
 	f.StringVar(&o.bin, "bin", "bin", "`directory` for the built programs")
-	f.StringVar(&o.out, "out", "", "`directory` to write the results to, as Markdown and JSON")
+	f.StringVar(&o.out, "out", "", "`directory` to write the results to, as Markdown, JSON and SVG (default with -suite \"results\")")
 	only := f.String("only", "", "comma-separated `list` of servers to run (default all)")
-	f.Func("server", "`NAME=COMMAND` adds a server; {addr}, {host} and {port} in the command stand for the address to listen on", func(s string) error {
+	f.Func("server", "`NAME=COMMAND` adds a server; in the command {addr}, {host} and {port} stand for the address to listen on, {work} for echo, sink, source or proxy, {backend} for the address that a proxy leads to", func(s string) error {
 		name, command, ok := strings.Cut(s, "=")
 		if !ok || name == "" || command == "" {
 			return errors.New("want NAME=COMMAND")
@@ -105,24 +85,34 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	if o.rounds < 1 || o.warmup < 0 || o.measured < time.Millisecond {
-		return nil, errors.New("-rounds must be at least 1, -warmup at least 0 and -time at least 1ms")
-	}
-	for i, s := range o.servers {
-		if slices.ContainsFunc(o.servers[:i], func(t server) bool { return t.name == s.name }) {
-			return nil, fmt.Errorf("two servers are named %s", s.name)
-		}
-	}
-	if *only != "" {
-		var chosen []server
-		for name := range strings.SplitSeq(*only, ",") {
-			i := slices.IndexFunc(o.servers, func(s server) bool { return s.name == name })
-			if i < 0 {
-				return nil, fmt.Errorf("-only: no server %s", name)
+	given := make(map[string]bool)
+	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	o.timed = given["warmup"] || given["time"]
+	if o.suite {
+		for _, name := range []string{"work", "mode", "conns", "size", "pipeline", "rate"} {
+			if given[name] {
+				return nil, fmt.Errorf("-suite says itself what to run: no -%s", name)
 			}
-			chosen = append(chosen, o.servers[i])
 		}
-		o.servers = chosen
+		if !given["warmup"] {
+			o.times.warmup = 300 * time.Millisecond
+		}
+		if !given["time"] {
+			o.times.measured = time.Second
+		}
+		if !given["out"] {
+			o.out = "results"
+		}
+	}
+	if o.most < 1 || o.times.warmup < 0 || o.times.measured < time.Millisecond || *rate < 0 {
+		return nil, errors.New("-rounds must be at least 1, -warmup and -rate at least 0 and -time at least 1ms")
+	}
+	if err := o.choose(*only); err != nil {
+		return nil, err
+	}
+	if o.suite {
+		o.settings = slices.Clone(suite)
+		return o, nil
 	}
 
 	cc, err := numbers("conns", *conns)
@@ -137,23 +127,76 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	if err != nil {
 		return nil, err
 	}
-	for m := range strings.SplitSeq(*mode, ",") {
-		if !slices.Contains(modes, m) {
-			return nil, fmt.Errorf("-mode: no mode %q; there are %s", m, strings.Join(modes, ", "))
+	for name := range strings.SplitSeq(*kind, ",") {
+		w := workNamed(name)
+		if w == nil {
+			return nil, fmt.Errorf("-work: no work %q; there are %s", name, names())
 		}
-		for _, p := range pp {
-			for _, s := range ss {
-				for _, c := range cc {
-					o.settings = append(o.settings, setting{m, load{Conns: c, Size: s, Pipeline: p}})
-				}
+		for m := range strings.SplitSeq(*mode, ",") {
+			if !slices.Contains(modes, m) {
+				return nil, fmt.Errorf("-mode: no mode %q; there are %s", m, strings.Join(modes, ", "))
 			}
+			o.settings = append(o.settings, w.settings(m, cc, ss, pp, *rate)...)
 		}
 	}
 	return o, nil
 }
 
-// numbers parses the comma-separated positive numbers of a flag.
+// choose keeps the servers that the comma-separated list only names, or all if
+// it is empty.
+func (o *options) choose(only string) error {
+	for i, s := range o.servers {
+		if slices.ContainsFunc(o.servers[:i], func(t server) bool { return t.name == s.name }) {
+			return fmt.Errorf("two servers are named %s", s.name)
+		}
+	}
+	if only == "" {
+		return nil
+	}
+	var chosen []server
+	for name := range strings.SplitSeq(only, ",") {
+		i := slices.IndexFunc(o.servers, func(s server) bool { return s.name == name })
+		if i < 0 {
+			return fmt.Errorf("-only: no server %s", name)
+		}
+		chosen = append(chosen, o.servers[i])
+	}
+	o.servers = chosen
+	return nil
+}
+
+// settings returns the combinations of what w has a use for.
+func (w *work) settings(mode string, conns, sizes, pipelines []int, rate int) []setting {
+	none := []int{0}
+	if len(conns) == 0 {
+		conns = []int{w.conns}
+	}
+	if !w.sizes {
+		sizes = none
+	}
+	if w.name != "echo" {
+		pipelines = none
+	}
+	if w.name != "rate" {
+		rate = 0
+	}
+	var ss []setting
+	for _, p := range pipelines {
+		for _, s := range sizes {
+			for _, c := range conns {
+				ss = append(ss, setting{mode, load{w.name, c, s, p, rate}})
+			}
+		}
+	}
+	return ss
+}
+
+// numbers parses the comma-separated positive numbers of a flag. There may be
+// none at all.
 func numbers(name, list string) ([]int, error) {
+	if list == "" {
+		return nil, nil
+	}
 	var nn []int
 	for s := range strings.SplitSeq(list, ",") {
 		n, err := strconv.Atoi(s)
@@ -165,8 +208,8 @@ func numbers(name, list string) ([]int, error) {
 	return nn, nil
 }
 
-// run is the whole command. The table goes to stdout, progress to stderr. When
-// ctx ends early, or a server fails, the table has what was measured and the
+// run is the whole command. The tables go to stdout, progress to stderr. When
+// ctx ends early, or a server fails, the tables have what was measured and the
 // error is not nil.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
@@ -186,36 +229,95 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(o.servers) == 0 {
 		return errors.New("no server to run")
 	}
-	each := o.warmup + o.measured + 100*time.Millisecond // about what starting takes
-	total := len(o.settings) * o.rounds * len(o.servers)
-	fmt.Fprintf(stderr, "%d runs of %v, about %v\n", total, o.warmup+o.measured, (time.Duration(total) * each).Round(time.Second))
+	p := &progress{w: stderr, began: time.Now()}
+	for _, s := range o.settings {
+		p.total += time.Duration(len(o.able(s))*o.rounds(s)) * o.estimate(s)
+	}
+	if o.suite {
+		p.total += time.Duration(min(o.most, microRounds)) * microEstimate
+	}
 
 	var failed error
-	n := 0
 	for _, s := range o.settings {
-		group := rep.group(s, o.servers)
-		for round := range o.rounds {
-			// Every round begins with another server, so that none always
-			// follows the same one.
-			for i := range o.servers {
-				k := (round + i) % len(o.servers)
-				n++
-				fmt.Fprintf(stderr, "[%d/%d] %v, round %d: %s", n, total, s, round+1, o.servers[k].name)
-				m, err := h.measure(ctx, o, s, o.servers[k])
-				if ctx.Err() != nil {
-					fmt.Fprintln(stderr, " interrupted")
-					return errors.Join(errors.New("interrupted"), rep.write(stdout, o.out))
-				}
-				if err != nil {
-					fmt.Fprintf(stderr, " failed: %v\n", err)
-					group[k].Failures = append(group[k].Failures, err.Error())
-					failed = fmt.Errorf("%s failed: %w", o.servers[k].name, err)
-					continue
-				}
-				fmt.Fprintf(stderr, " %.2f µs, %.0f requests/s\n", m.CPU, m.Rate)
-				group[k].Runs = append(group[k].Runs, m)
+		failed = errors.Join(failed, compare(ctx, h, o, s, rep, p))
+	}
+	if o.suite {
+		failed = errors.Join(failed, runMicro(ctx, h, o, rep, p))
+	}
+	if ctx.Err() != nil {
+		failed = errors.New("interrupted")
+	}
+	return errors.Join(failed, rep.write(stdout, o.out, o.suite))
+}
+
+// able returns the servers that can do what s asks for.
+func (o *options) able(s setting) []server {
+	return slices.DeleteFunc(slices.Clone(o.servers), func(srv server) bool { return !srv.does(workNamed(s.Work)) })
+}
+
+// compare runs all servers in one setting, and adds the rows to the report. The
+// error is of the last run that failed.
+func compare(ctx context.Context, h *harness, o *options, s setting, rep *report, p *progress) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	able := o.able(s)
+	if s.Work == "rate" && s.Rate == 0 {
+		rate, err := h.calibrate(ctx, o, s, able, p)
+		if err != nil {
+			return err
+		}
+		s.Rate = rate
+	}
+	var failed error
+	first := workNamed(s.Work).metrics[0]
+	group := rep.group(s, able)
+	for round := range o.rounds(s) {
+		// Every round begins with another server, so that none always follows
+		// the same one.
+		for i := range able {
+			k := (round + i) % len(able)
+			p.begin("%v, round %d: %s", s, round+1, able[k].name)
+			m, err := h.measure(ctx, o, s, o.timing(s), able[k])
+			if ctx.Err() != nil {
+				p.end(0, "interrupted")
+				return nil
 			}
+			if err != nil {
+				p.end(o.estimate(s), "failed: %v", err)
+				group[k].Failures = append(group[k].Failures, err.Error())
+				failed = fmt.Errorf("%s failed: %w", able[k].name, err)
+				continue
+			}
+			p.end(o.estimate(s), "%.*f %s", first.digits, first.of(m), first.title)
+			group[k].Runs = append(group[k].Runs, m)
 		}
 	}
-	return errors.Join(failed, rep.write(stdout, o.out))
+	return failed
+}
+
+// calibrate returns half of the messages a second that the slowest server can
+// do in a closed loop, where connections and all else are as in s.
+func (h *harness) calibrate(ctx context.Context, o *options, s setting, able []server, p *progress) (int, error) {
+	s.Work, s.Pipeline = "echo", 1
+	t := timing{min(o.times.warmup, 300*time.Millisecond), min(o.times.measured, 500*time.Millisecond)}
+	var slowest float64
+	for _, srv := range able {
+		p.begin("how fast is %s", srv.name)
+		m, err := h.measure(ctx, o, s, t, srv)
+		if err != nil {
+			// Its runs will say so again.
+			p.end(0, "failed: %v", err)
+			continue
+		}
+		r := perSecond(m)
+		p.end(0, "%.0f requests/s", r)
+		if slowest == 0 || r < slowest {
+			slowest = r
+		}
+	}
+	if slowest == 0 {
+		return 0, errors.New("no server echoes, so no rate can be chosen")
+	}
+	return max(1, int(slowest/2/100)*100), ctx.Err()
 }

@@ -16,36 +16,6 @@ import (
 	"time"
 )
 
-// A measurement is what one run of one server gave.
-type measurement struct {
-	Requests uint64  `json:"requests"`           // in the measured window
-	Seconds  float64 `json:"seconds"`            // length of the window
-	CPU      float64 `json:"cpu_us_per_request"` // the server's, user and system
-	Rate     float64 `json:"requests_per_second"`
-	Switches float64 `json:"switches_per_second"` // of the server's threads, voluntary and not
-	Busy     float64 `json:"busy_percent"`        // the server's CPU time by the window's length; above 100 with several CPUs
-	P50      float64 `json:"p50_us"`              // latency of a request at the load generator
-	P99      float64 `json:"p99_us"`
-	P999     float64 `json:"p999_us"`
-}
-
-// A metric is a column of the table.
-type metric struct {
-	key    string // in JSON
-	title  string
-	digits int // after the decimal point
-	of     func(measurement) float64
-}
-
-var metrics = []metric{
-	{"cpu_us_per_request", "CPU µs/request", 2, func(m measurement) float64 { return m.CPU }},
-	{"requests_per_second", "requests/s", 0, func(m measurement) float64 { return m.Rate }},
-	{"switches_per_second", "switches/s", 0, func(m measurement) float64 { return m.Switches }},
-	{"p50_us", "p50 µs", 0, func(m measurement) float64 { return m.P50 }},
-	{"p99_us", "p99 µs", 0, func(m measurement) float64 { return m.P99 }},
-	{"busy_percent", "busy %", 0, func(m measurement) float64 { return m.Busy }},
-}
-
 // A spread is a median and what it is the median of.
 type spread struct {
 	Median float64 `json:"median"`
@@ -60,11 +30,17 @@ func spreadOf(values []float64) spread {
 	return spread{Median: (v[(n-1)/2] + v[n/2]) / 2, Min: v[0], Max: v[n-1]}
 }
 
+// format returns the median, and the least and the greatest in parentheses.
+func (s spread) format(digits int) string {
+	return fmt.Sprintf("%.*f (%.*f..%.*f)", digits, s.Median, digits, s.Min, digits, s.Max)
+}
+
 // A row is one server in one setting.
 type row struct {
 	Setting  setting           `json:"setting"`
 	Server   string            `json:"server"`
 	Runs     []measurement     `json:"runs"`               // one a round
+	Idle     bool              `json:"idle,omitempty"`     // it does not count, see setting.leastBusy; set by write
 	Failures []string          `json:"failures,omitempty"` // of the rounds that gave nothing
 	Summary  map[string]spread `json:"summary,omitempty"`  // of Runs, by a metric's key; set by write
 }
@@ -86,6 +62,8 @@ type report struct {
 	CC      string     `json:"cc"`
 	LeftOut []omission `json:"left_out,omitempty"`
 	Rows    []*row     `json:"rows"` // grouped by setting
+	Singles []*single  `json:"singles,omitempty"`
+	Targets []verdict  `json:"targets,omitempty"` // set by write
 }
 
 func newReport(args []string) *report {
@@ -128,23 +106,40 @@ func (r *report) group(s setting, servers []server) []*row {
 	return r.Rows[len(r.Rows)-len(servers):]
 }
 
-// write writes the report as Markdown to w, and with a dir also to
-// results.md and results.json in it.
-func (r *report) write(w io.Writer, dir string) error {
+// summarize sets what follows from the runs.
+func (r *report) summarize() {
 	for _, row := range r.Rows {
 		if len(row.Runs) == 0 {
 			continue
 		}
 		row.Summary = make(map[string]spread)
-		for _, m := range metrics {
+		for _, m := range workNamed(row.Setting.Work).metrics {
 			var values []float64
 			for _, run := range row.Runs {
 				values = append(values, m.of(run))
 			}
 			row.Summary[m.key] = spreadOf(values)
 		}
+		row.Idle = row.Summary[busy.key].Median < row.Setting.leastBusy()
 	}
-	md := r.markdown()
+	for _, s := range r.Singles {
+		s.Summary = spreadOf(s.Values)
+	}
+}
+
+// write writes the report as Markdown to w, and with a dir also to results.md
+// and results.json in it, with plots. The targets are part of it if judge is
+// true.
+func (r *report) write(w io.Writer, dir string, judge bool) error {
+	r.summarize()
+	if judge {
+		r.Targets = r.judge(targets)
+	}
+	var plots []chart
+	if dir != "" {
+		plots = r.charts()
+	}
+	md := r.markdown(plots)
 	if _, err := io.WriteString(w, md); err != nil {
 		return err
 	}
@@ -158,30 +153,32 @@ func (r *report) write(w io.Writer, dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
+	for _, p := range plots {
+		if err := p.save(dir); err != nil {
+			return err
+		}
+	}
 	if err := os.WriteFile(filepath.Join(dir, "results.md"), []byte(md), 0o666); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "results.json"), append(js, '\n'), 0o666)
 }
 
-// markdown returns the tables. write has set the summaries.
-func (r *report) markdown() string {
+// markdown returns the tables, and links to the plots. The report has been
+// summarized.
+func (r *report) markdown(plots []chart) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "`%s`\n\n%s; %s; %d × %s; %s; %s\n", r.Command, r.Date, r.Kernel, r.CPUs, r.CPU, r.Go, r.CC)
 	for _, o := range r.LeftOut {
 		reason, _, _ := strings.Cut(o.Reason, "\n")
 		fmt.Fprintf(&b, "\n%s was left out: %s\n", o.Server, reason)
 	}
+	for _, p := range plots {
+		fmt.Fprintf(&b, "\n![%s](%s)\n", p.title, p.file)
+	}
 	for i, row := range r.Rows {
 		if i == 0 || r.Rows[i-1].Setting != row.Setting {
-			fmt.Fprintf(&b, "\n### %v\n\n| server | rounds |", row.Setting)
-			for j, m := range metrics {
-				fmt.Fprintf(&b, " %s |", m.title)
-				if j == 0 {
-					fmt.Fprintf(&b, " to %s |", r.reference(row.Setting).Server)
-				}
-			}
-			b.WriteString("\n|---|" + strings.Repeat("---:|", len(metrics)+2) + "\n")
+			r.header(&b, row.Setting)
 		}
 		r.line(&b, row)
 	}
@@ -190,6 +187,8 @@ func (r *report) markdown() string {
 			fmt.Fprintf(&b, "\n%s failed (%v): %s\n", row.Server, row.Setting, strings.ReplaceAll(f, "\n", " "))
 		}
 	}
+	r.singles(&b)
+	r.verdicts(&b)
 	return b.String()
 }
 
@@ -199,25 +198,52 @@ func (r *report) reference(s setting) *row {
 	return r.Rows[slices.IndexFunc(r.Rows, func(row *row) bool { return row.Setting == s })]
 }
 
+// header begins a table.
+func (r *report) header(b *strings.Builder, s setting) {
+	metrics := workNamed(s.Work).metrics
+	fmt.Fprintf(b, "\n### %v\n\n", s)
+	if slices.ContainsFunc(r.Rows, func(row *row) bool { return row.Setting == s && row.Idle }) {
+		b.WriteString("Rows in parentheses do not count: the server's CPU was not busy all the time.\n\n")
+	}
+	b.WriteString("| server | rounds |")
+	for i, m := range metrics {
+		fmt.Fprintf(b, " %s |", m.title)
+		if i == 0 {
+			fmt.Fprintf(b, " to %s |", r.reference(s).Server)
+		}
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---:|", len(metrics)+2) + "\n")
+}
+
 // line writes one row of a table.
 func (r *report) line(b *strings.Builder, row *row) {
-	fmt.Fprintf(b, "| %s | %d |", row.Server, len(row.Runs))
+	name := row.Server
+	if row.Idle {
+		name = "(" + name + ")"
+	}
+	fmt.Fprintf(b, "| %s | %d |", name, len(row.Runs))
 	ref := r.reference(row.Setting)
-	for i, m := range metrics {
-		s, ok := row.Summary[m.key]
-		if !ok {
-			b.WriteString(" – |")
+	for i, m := range workNamed(row.Setting.Work).metrics {
+		if s, ok := row.Summary[m.key]; ok {
+			fmt.Fprintf(b, " %s |", s.format(m.digits))
 		} else {
-			fmt.Fprintf(b, " %.*f (%.*f..%.*f) |", m.digits, s.Median, m.digits, s.Min, m.digits, s.Max)
+			b.WriteString(" – |")
 		}
 		if i > 0 {
 			continue
 		}
-		if base, has := ref.Summary[m.key]; ok && has {
-			fmt.Fprintf(b, " %.2f |", s.Median/base.Median)
+		if ratio, ok := ratioOf(row, ref, m.key); ok {
+			fmt.Fprintf(b, " %.2f |", ratio)
 		} else {
 			b.WriteString(" – |")
 		}
 	}
 	b.WriteString("\n")
+}
+
+// ratioOf returns the ratio of the medians of two rows, if both count.
+func ratioOf(row, ref *row, key string) (float64, bool) {
+	a, aok := row.Summary[key]
+	b, bok := ref.Summary[key]
+	return a.Median / b.Median, aok && bok && !row.Idle && !ref.Idle && b.Median != 0
 }

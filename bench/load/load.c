@@ -1,81 +1,80 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Load is the load generator: a closed loop of echo requests over many
-// connections, on one thread.
+// Load is the load generator: many connections on one thread.
 //
-//	load -a ADDR:PORT -P PID -c CONNS -s SIZE -p PIPELINE -w WARMUP -t TIME -l LIMIT
+//	load -a ADDR:PORT -k WORK -P PID -c CONNS -s SIZE -p PIPELINE -r RATE -w WARMUP -t TIME -l LIMIT
 //
-// Times are milliseconds. Every connection keeps PIPELINE messages of SIZE
-// bytes in flight, sends the next one when a reply is complete, and compares
-// every byte of a reply with what it sent. A wrong byte, a byte too many, an
-// end of input, or LIMIT without any reply ends the program with a message on
-// stderr and status 1; so does a connection that had no reply in the window.
+// Times are milliseconds. The works, in order of the files:
 //
-// Two lines of JSON on stdout mark the measured window the moment it begins
-// and ends; the second has the result, with the CPU time that process PID used
-// in the window. The load goes on until stdin ends, so that whoever samples
-// more of the server at these lines finds it in the same state at both. Where
-// stdin cannot be waited for, the program ends with the window.
+//	echo    every connection keeps PIPELINE messages of SIZE bytes in flight, and sends the next one when a reply is complete
+//	rate    RATE messages a second over all connections, whether or not replies come
+//	idle    a message and its reply on every connection, then nothing
+//	sink    every connection sends as much as the server takes
+//	source  every connection receives as much as the server sends
+//	proxy   sink through the server, which leads to the listening descriptor 3 of this program
+//	churn   every connection carries one message, and when the reply is complete another connection takes its place
+//
+// Every byte that comes back, or comes out of a source or a proxy, is compared with
+// what it must be. A wrong byte, a byte too many, an end of input, or LIMIT
+// without anything ends the program with a message on stderr and status 1; so
+// does a connection on which nothing happened in the window, unless that is the work.
+//
+// Lines of JSON on stdout mark when all connections stand, and the measured
+// window the moment it begins and ends; the last has the result, with the CPU
+// time that process PID used in the window. The load goes on until stdin ends, so that
+// whoever samples more of the server at these lines finds it in the same state
+// at both. Where stdin cannot be waited for, the program ends with the window.
 
-#define _GNU_SOURCE
+#include "load.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
-	PERIOD = 1 << 16, // bytes after which a connection's data repeats; a power of two
-	BATCH = 512,      // events taken from epoll at a time; arbitrary
-	GROUP = 64,       // connections made before they must all have answered; less than any backlog
-	MINOR = 64,       // buckets of the histogram for one power of two
+	BATCH = 512, // events taken from epoll at a time; arbitrary
+	GROUP = 64,  // connections made before they must all have answered; less than any backlog
+	MINOR = 64,  // buckets of the histogram for one power of two
 };
 
-// A conn is one connection. Byte i of what it sends is
-// table[(start + i) % PERIOD].
-struct conn {
-	int fd;
-	uint32_t start;
-	uint32_t slot;      // index in times of the oldest message in flight
-	uint32_t window;    // replies in the measured window
-	uint64_t due;       // bytes that may be sent so far
-	uint64_t sent;      // bytes sent; sent <= due
-	uint64_t received;  // bytes received; received <= sent
-	uint64_t boundary;  // value of received that completes the oldest message in flight
-	uint64_t *times;    // when each message in flight became due, in ns; a ring
+static const struct work *const works[] = {
+	&echo_work, &rate_work, &idle_work, &sink_work, &source_work, &proxy_work, &churn_work,
 };
 
-static int nconns = 1, size = 64, pipeline = 1;
+int nconns = 1, size = 64, pipeline = 1;
+uint64_t rate;
+struct conn *conns;
+unsigned char table[2 * PERIOD], buf[PERIOD];
+enum phase phase;
+int answered;
+uint64_t last, requests, bytes;
+
+static const struct work *work = &echo_work;
+static struct sockaddr_in addr = {.sin_family = AF_INET};
 static clockid_t server_clock; // the CPU time of PID, user and system, all threads
 static int has_clock;          // PID was given
 static uint64_t warmup = 500000000, measured = 2000000000, limit = 5000000000; // ns
 
-static unsigned char table[2 * PERIOD]; // random, and the same again, so that PERIOD bytes from any start are contiguous
-static unsigned char buf[PERIOD];
-static struct conn *conns;
 static int epfd;
-static int has_stdin; // stdin is watched, and its end ends the program
+static struct conn input_end;  // of stdin, if has_stdin
+static int has_stdin;          // stdin is watched, and its end ends the program
+static uint64_t phase_end;     // when WARMING or MEASURING is over, in ns
+static uint64_t began;         // when MEASURING began
+static uint64_t cpu_began;     // the server's CPU time then, in ns
+static uint64_t hist[64 * MINOR]; // latencies of requests, by bucket
+static uint64_t in_hist;          // the sum of hist
 
-static enum { CONNECTING, WARMING, MEASURING, MEASURED } phase;
-static uint64_t phase_end; // when WARMING or MEASURING is over, in ns
-static uint64_t began;     // when MEASURING began
-static uint64_t cpu_began; // the server's CPU time then, in ns
-static uint64_t last;      // when the last reply came
-static int answered;       // connections that have had their first reply
-static uint64_t requests;  // replies completed in the window
-static uint64_t hist[64 * MINOR]; // their latencies, by bucket
-
-static void die(const char *format, ...) {
+void die(const char *format, ...) {
 	va_list args;
 	va_start(args, format);
 	fputs("load: ", stderr);
@@ -84,14 +83,7 @@ static void die(const char *format, ...) {
 	exit(1);
 }
 
-static uint64_t read_clock(clockid_t clock) {
-	struct timespec t;
-	if (clock_gettime(clock, &t) < 0)
-		die("clock_gettime: %s", strerror(errno));
-	return (uint64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static uint64_t now(void) { return read_clock(CLOCK_MONOTONIC); }
+void nothing(void) {}
 
 // server_cpu returns the CPU time the server has used, in ns. The clock is
 // exact even for threads that are running, where /proc has ticks or what the
@@ -123,30 +115,44 @@ static double quantile(double q) {
 	uint64_t seen = 0;
 	for (int b = 0; b < 64 * MINOR; b++) {
 		seen += hist[b];
-		if (seen > 0 && seen >= q * requests)
+		if (seen > 0 && seen >= q * in_hist)
 			return middle(b);
 	}
 	return 0;
 }
 
-static void report(uint64_t t) {
-	uint64_t cpu = server_cpu() - cpu_began;
-	int starved = 0;
-	for (int i = 0; i < nconns; i++)
-		starved += conns[i].window == 0;
-	if (starved > 0)
-		die("%d of %d connections had no reply in the window", starved, nconns);
-	printf("{\"phase\":\"end\",\"requests\":%llu,\"seconds\":%.9f,\"cpu_ns\":%llu,\"p50_ns\":%.0f,\"p99_ns\":%.0f,\"p999_ns\":%.0f}\n",
-		(unsigned long long)requests, (t - began) / 1e9, (unsigned long long)cpu,
-		quantile(0.5), quantile(0.99), quantile(0.999));
+void count(uint64_t ns) {
+	requests++;
+	in_hist++;
+	hist[bucket(ns)]++;
+}
+
+// say writes one line for whoever reads stdout.
+static void say(const char *line) {
+	puts(line);
 	fflush(stdout);
 }
 
-// advance moves to the next phase if it is time t for it.
-static void advance(uint64_t t) {
+static void report(uint64_t t) {
+	uint64_t cpu = server_cpu() - cpu_began;
+	uint64_t replies = requests;
+	if (work->rest != NULL)
+		work->rest(t);
+	int starved = 0;
+	for (int i = 0; i < nconns; i++)
+		starved += conns[i].window == 0;
+	if (starved > 0 && !work->quiet)
+		die("%d of %d connections had no reply in the window", starved, nconns);
+	char line[512];
+	snprintf(line, sizeof line, "{\"phase\":\"end\",\"requests\":%llu,\"bytes\":%llu,\"seconds\":%.9f,\"cpu_ns\":%llu,\"p50_ns\":%.0f,\"p99_ns\":%.0f,\"p999_ns\":%.0f}",
+		(unsigned long long)replies, (unsigned long long)bytes, (t - began) / 1e9, (unsigned long long)cpu,
+		quantile(0.5), quantile(0.99), quantile(0.999));
+	say(line);
+}
+
+void advance(uint64_t t) {
 	if (phase == WARMING && t >= phase_end) {
-		puts("{\"phase\":\"start\"}");
-		fflush(stdout);
+		say("{\"phase\":\"start\"}");
 		phase = MEASURING;
 		began = t;
 		cpu_began = server_cpu();
@@ -159,8 +165,7 @@ static void advance(uint64_t t) {
 	}
 }
 
-// flush sends what is due, as far as the socket takes it.
-static void flush(struct conn *c) {
+void flush(struct conn *c) {
 	while (c->sent < c->due) {
 		size_t n = c->due - c->sent;
 		if (n > PERIOD)
@@ -177,86 +182,40 @@ static void flush(struct conn *c) {
 	}
 }
 
-// complete takes note at time t that the oldest message in flight has been
-// answered, and makes the next one due.
-static void complete(struct conn *c, uint64_t t) {
-	c->boundary += size;
-	last = t;
-	if (phase == CONNECTING) {
-		answered++;
-		return;
-	}
-	if (phase == MEASURING) {
-		requests++;
-		c->window++;
-		hist[bucket(t - c->times[c->slot])]++;
-	}
-	c->times[c->slot] = t;
-	c->slot = c->slot + 1 == (uint32_t)pipeline ? 0 : c->slot + 1;
-	c->due += size;
-}
-
-// serve does what can be done on a connection for which epoll reported events.
-static void serve(struct conn *c, uint32_t events) {
+size_t receive(struct conn *c) {
 	for (;;) {
 		ssize_t n = recv(c->fd, buf, sizeof buf, 0);
-		if (n < 0) {
-			if (errno == EAGAIN)
-				break;
-			if (errno == EINTR)
-				continue;
-			die("recv: %s", strerror(errno));
-		}
+		if (n > 0)
+			return n;
 		if (n == 0)
 			die("the server closed a connection");
-		if (c->received + n > c->sent)
-			die("the server sent %llu bytes more than it received",
-				(unsigned long long)(c->received + n - c->sent));
-		if (memcmp(buf, table + (c->start + c->received) % PERIOD, n) != 0)
-			die("a reply differs from the request, within %zd bytes after byte %llu of the connection",
-				n, (unsigned long long)c->received);
-		c->received += n;
-		if (c->received >= c->boundary) {
-			uint64_t t = now();
-			advance(t);
-			while (c->received >= c->boundary)
-				complete(c, t);
-		}
-		// A short read has emptied the socket, unless the end of input is behind it.
-		if ((size_t)n < sizeof buf && !(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
-			break;
-	}
-	flush(c);
-}
-
-// turn waits for events and serves them.
-static void turn(void) {
-	static struct epoll_event events[BATCH];
-	int n = epoll_wait(epfd, events, BATCH, 20); // the timeout only bounds how late a phase ends when nothing happens
-	if (n < 0 && errno != EINTR)
-		die("epoll_wait: %s", strerror(errno));
-	for (int i = 0; i < n; i++) {
-		if (events[i].data.ptr == NULL)
-			exit(0); // stdin has ended: the result is no longer waited for
-		serve(events[i].data.ptr, events[i].events);
-	}
-	if (n < BATCH) {
-		uint64_t t = now();
-		if (t > last && t - last > limit)
-			die("no reply for %llu ms", (unsigned long long)(limit / 1000000));
-		advance(t);
+		if (errno == EAGAIN)
+			return 0;
+		if (errno != EINTR)
+			die("recv: %s", strerror(errno));
 	}
 }
 
-static void watch(int fd, uint32_t interest, void *ptr) {
-	struct epoll_event e = {.events = interest, .data.ptr = ptr};
-	if (epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &e) < 0)
+static void control(int op, struct conn *c, uint32_t interest) {
+	struct epoll_event e = {.events = interest, .data.ptr = c};
+	if (epoll_ctl(epfd, op, c->fd, &e) < 0)
 		die("epoll_ctl: %s", strerror(errno));
 }
 
-// open_conn connects and sends one message.
-static void open_conn(struct conn *c, const struct sockaddr_in *addr) {
-	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+void watch(struct conn *c, uint32_t interest, void (*serve)(struct conn *, uint32_t)) {
+	c->serve = serve;
+	control(EPOLL_CTL_ADD, c, interest);
+}
+
+void rewatch(struct conn *c, uint32_t interest) { control(EPOLL_CTL_MOD, c, interest); }
+
+void unblock(int fd) {
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		die("fcntl: %s", strerror(errno));
+}
+
+void dial(struct conn *c, int wait) {
+	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | (wait ? 0 : SOCK_NONBLOCK), 0);
 	if (c->fd < 0)
 		die("socket: %s", strerror(errno));
 	int one = 1;
@@ -264,18 +223,43 @@ static void open_conn(struct conn *c, const struct sockaddr_in *addr) {
 	// Reset at the end: thousands of ports in TIME_WAIT would burden the next round.
 	struct linger reset = {.l_onoff = 1, .l_linger = 0};
 	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-	if (connect(c->fd, (const struct sockaddr *)addr, sizeof *addr) < 0)
+	if (connect(c->fd, (const struct sockaddr *)&addr, sizeof addr) < 0 && errno != EINPROGRESS)
 		die("connect: %s", strerror(errno));
-	if (fcntl(c->fd, F_SETFL, O_NONBLOCK) < 0)
-		die("fcntl: %s", strerror(errno));
-	watch(c->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, c);
-	c->start = random() % PERIOD;
-	c->times = calloc(pipeline, sizeof *c->times);
-	if (c->times == NULL)
-		die("out of memory");
-	c->boundary = size;
-	c->due = size;
-	flush(c);
+	if (wait)
+		unblock(c->fd);
+	watch(c, work->interest, work->serve);
+}
+
+// turn waits for events and serves them.
+static void turn(void) {
+	static struct epoll_event events[BATCH];
+	const uint64_t most = 20000000; // ns; bounds how late a phase ends when nothing happens
+	int n;
+	if (work->schedule != NULL) {
+		uint64_t ns = work->schedule(now());
+		struct timespec wait = {.tv_nsec = ns < most ? ns : most};
+		n = epoll_pwait2(epfd, events, BATCH, &wait, NULL);
+	} else {
+		n = epoll_wait(epfd, events, BATCH, most / 1000000);
+	}
+	if (n < 0 && errno != EINTR)
+		die("waiting: %s", strerror(errno));
+	for (int i = 0; i < n; i++) {
+		struct conn *c = events[i].data.ptr;
+		c->serve(c, events[i].events);
+	}
+	if (n < BATCH) {
+		uint64_t t = now();
+		if (!(work->quiet && phase != CONNECTING) && t > last && t - last > limit)
+			die("no reply for %llu ms", (unsigned long long)(limit / 1000000));
+		advance(t);
+	}
+}
+
+// ended is called when stdin has ended: the result is no longer waited for.
+static void ended(struct conn *c, uint32_t events) {
+	(void)c, (void)events;
+	exit(0);
 }
 
 // number parses an option's value, which must be from low to high.
@@ -287,10 +271,16 @@ static long long number(int opt, const char *s, long long low, long long high) {
 	return n;
 }
 
+static const struct work *work_named(const char *name) {
+	for (size_t i = 0; i < sizeof works / sizeof *works; i++)
+		if (strcmp(works[i]->name, name) == 0)
+			return works[i];
+	die("-k %s: no such work", name);
+}
+
 int main(int argc, char **argv) {
-	struct sockaddr_in addr = {.sin_family = AF_INET};
 	int opt;
-	while ((opt = getopt(argc, argv, "a:P:c:s:p:w:t:l:")) != -1) {
+	while ((opt = getopt(argc, argv, "a:k:P:c:s:p:r:w:t:l:")) != -1) {
 		switch (opt) {
 		case 'a': {
 			char *colon = strrchr(optarg, ':');
@@ -309,9 +299,11 @@ int main(int argc, char **argv) {
 			has_clock = 1;
 			break;
 		}
+		case 'k': work = work_named(optarg); break;
 		case 'c': nconns = number(opt, optarg, 1, 1000000); break;
 		case 's': size = number(opt, optarg, 1, 1 << 30); break;
 		case 'p': pipeline = number(opt, optarg, 1, 1 << 20); break;
+		case 'r': rate = number(opt, optarg, 0, 1000000000); break;
 		case 'w': warmup = number(opt, optarg, 0, 3600000) * 1000000; break;
 		case 't': measured = number(opt, optarg, 1, 3600000) * 1000000; break;
 		case 'l': limit = number(opt, optarg, 1, 3600000) * 1000000; break;
@@ -319,7 +311,12 @@ int main(int argc, char **argv) {
 		}
 	}
 	if (addr.sin_port == 0 || optind != argc)
-		die("usage: load -a ADDR:PORT [-P PID] [-c CONNS] [-s SIZE] [-p PIPELINE] [-w WARMUP] [-t TIME] [-l LIMIT]");
+		die("usage: load -a ADDR:PORT [-k WORK] [-P PID] [-c CONNS] [-s SIZE] [-p PIPELINE] [-r RATE] [-w WARMUP] [-t TIME] [-l LIMIT]");
+	if ((work == &rate_work) != (rate > 0))
+		die("work rate needs -r, and no other does");
+	if (rate > 0 && rate * (measured / 1e9) < 2.0 * nconns)
+		die("at %llu a second the window has less than two requests a connection", (unsigned long long)rate);
+	prctl(PR_SET_TIMERSLACK, 1); // of the waits until a request is due
 
 	srandom(1);
 	for (int i = 0; i < PERIOD; i++)
@@ -328,29 +325,26 @@ int main(int argc, char **argv) {
 	conns = calloc(nconns, sizeof *conns);
 	if (epfd < 0 || conns == NULL)
 		die("starting: %s", strerror(errno));
-	struct epoll_event e = {.events = EPOLLIN, .data.ptr = NULL};
+	input_end.serve = ended;
+	struct epoll_event e = {.events = EPOLLIN, .data.ptr = &input_end};
 	has_stdin = epoll_ctl(epfd, EPOLL_CTL_ADD, 0, &e) == 0; // a file or /dev/null cannot be watched
 
 	for (int i = 0; i < nconns; i++) {
 		last = now();
-		open_conn(&conns[i], &addr);
+		dial(&conns[i], 1);
+		conns[i].start = random() % PERIOD;
+		work->open(&conns[i]);
 		while ((i + 1) % GROUP == 0 && answered <= i)
 			turn();
 	}
 	while (answered < nconns)
 		turn();
+	say("{\"phase\":\"connected\"}");
 
 	last = now();
 	phase_end = last + warmup;
 	phase = WARMING;
-	for (int i = 0; i < nconns; i++) {
-		struct conn *c = &conns[i];
-		c->due += (uint64_t)pipeline * size;
-		uint64_t t = now();
-		for (int k = 0; k < pipeline; k++)
-			c->times[k] = t;
-		flush(c);
-	}
+	work->start();
 	for (;;)
 		turn();
 }
