@@ -95,8 +95,8 @@ func (q *sysQueue) kevent(changes, events []kevent, d time.Duration) (int, error
 
 func (q *sysQueue) close() { unix.Close(q.fd) }
 
-// The flags, and the sizes of the fields that they must fit in, are the same on
-// all systems. An index that is not 0 does not compile.
+// The flags, the order of the fields, and the sizes of those that they must fit in,
+// are the same on all systems. An index that is not 0 does not compile.
 var (
 	_ = [1]struct{}{}[evAdd-unix.EV_ADD]
 	_ = [1]struct{}{}[evDelete-unix.EV_DELETE]
@@ -105,13 +105,23 @@ var (
 	_ = [1]struct{}{}[evEOF-unix.EV_EOF]
 
 	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Ident)-unsafe.Sizeof(uintptr(0))]
+	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Flags)-unsafe.Sizeof(unix.Kevent_t{}.Filter)]
 	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Fflags)-4]
 	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Data)-8]
 	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Udata)-unsafe.Sizeof(uintptr(0))]
+
+	// From one field to the next there is no gap but before or after Data, where the
+	// files of the systems say so.
+	_ = [1]struct{}{}[unsafe.Offsetof(unix.Kevent_t{}.Ident)]
+	_ = [1]struct{}{}[unsafe.Offsetof(unix.Kevent_t{}.Filter)-unsafe.Sizeof(unix.Kevent_t{}.Ident)]
+	_ = [1]struct{}{}[unsafe.Offsetof(unix.Kevent_t{}.Flags)-unsafe.Offsetof(unix.Kevent_t{}.Filter)-unsafe.Sizeof(unix.Kevent_t{}.Filter)]
+	_ = [1]struct{}{}[unsafe.Offsetof(unix.Kevent_t{}.Fflags)-unsafe.Offsetof(unix.Kevent_t{}.Flags)-unsafe.Sizeof(unix.Kevent_t{}.Flags)]
+	_ = [1]struct{}{}[unsafe.Offsetof(unix.Kevent_t{}.Udata)-unsafe.Offsetof(unix.Kevent_t{}.Data)-unsafe.Sizeof(unix.Kevent_t{}.Data)]
 )
 
 // What the files of the systems assert the sizes with.
 const (
 	sizeofKevent = int(unsafe.Sizeof(unix.Kevent_t{}))
+	offsetofData = int(unsafe.Offsetof(unix.Kevent_t{}.Data))
 	lp64         = int(unsafe.Sizeof(uintptr(0))) / 8 // 1 on 64-bit systems, else 0
 )

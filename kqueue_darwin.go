@@ -23,8 +23,7 @@ var (
 	_ = [1]struct{}{}[unix.EVFILT_USER+10]
 	_ = [1]struct{}{}[noteTrigger-unix.NOTE_TRIGGER]
 	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Filter)-2]
-	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Flags)-2]
-	_ = [1]struct{}{}[unsafe.Offsetof(unix.Kevent_t{}.Data)-16]
+	_ = [1]struct{}{}[offsetofData-16]
 	_ = [1]struct{}{}[sizeofKevent-32]
 	_ = [1]struct{}{}[lp64-1]
 )

@@ -23,7 +23,7 @@ var (
 	_ = [1]struct{}{}[unix.EVFILT_USER+11]
 	_ = [1]struct{}{}[noteTrigger-unix.NOTE_TRIGGER]
 	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Filter)-2]
-	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Flags)-2]
 	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Ext)-32]
+	_ = [1]struct{}{}[lp64*(offsetofData-16)+(1-lp64)*(offsetofData-12)*(offsetofData-16)]
 	_ = [1]struct{}{}[lp64*(sizeofKevent-64)+(1-lp64)*(sizeofKevent-56)*(sizeofKevent-64)]
 )

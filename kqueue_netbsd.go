@@ -23,6 +23,6 @@ var (
 	_ = [1]struct{}{}[unix.EVFILT_READ-0]
 	_ = [1]struct{}{}[unix.EVFILT_WRITE-1]
 	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Filter)-4]
-	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Flags)-4]
+	_ = [1]struct{}{}[lp64*(offsetofData-24)+(1-lp64)*(offsetofData-16)]
 	_ = [1]struct{}{}[lp64*(sizeofKevent-40)+(1-lp64)*(sizeofKevent-28)*(sizeofKevent-32)]
 )

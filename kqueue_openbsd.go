@@ -23,6 +23,6 @@ var (
 	_ = [1]struct{}{}[unix.EVFILT_READ+1]
 	_ = [1]struct{}{}[unix.EVFILT_WRITE+2]
 	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Filter)-2]
-	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Flags)-2]
+	_ = [1]struct{}{}[lp64*(offsetofData-16)+(1-lp64)*(offsetofData-12)*(offsetofData-16)]
 	_ = [1]struct{}{}[lp64*(sizeofKevent-32)+(1-lp64)*(sizeofKevent-24)*(sizeofKevent-32)]
 )

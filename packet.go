@@ -50,9 +50,6 @@ type PacketConn struct {
 	// the loop when it is told so, and cleared before the kernel is asked.
 	more atomic.Bool
 
-	// failing means that the poller has reported an error that no call has met with.
-	failing atomic.Bool
-
 	// coming tells what becomes of the next Packets: one of the constants below. mu
 	// guards it, except that the loop notes with its own mu held that the message was
 	// received. To take a promise back, the loop's mu is held as well.
@@ -317,38 +314,31 @@ func (c *PacketConn) receiveDirect(p []byte) (n int, from packetAddr, err error)
 // look asks the kernel what there is, if nothing is known to be. mu is held.
 func (c *PacketConn) look() {
 	c.more.Store(false) // before, as in receiveDirect
-	n, full, err := 1, true, error(nil)
+	var err error
 	if c.direct {
-		err = sysPeek(c.fd)
+		if err = sysPeek(c.fd); err == nil {
+			c.known = 1
+		}
 	} else {
 		b := newPacketBatch()
 		var bytes int
-		if n, bytes, err = b.receive(c.fd); n > 0 {
+		bytes, err = b.receive(c.fd)
+		if c.known = b.n; b.n > 0 {
 			c.batch = b
 			c.Loop().bytesIn.Add(uint64(bytes))
 		} else {
 			b.free()
 		}
-		full = n == maxPacketBatch
 	}
-	switch {
-	case err == eAGAIN:
-		c.failing.Store(false)
+	switch err {
+	case nil:
+		c.more.Store(true)
+	case eAGAIN:
 		c.rearm()
-	case err != nil:
-		c.failing.Store(false)
+	default:
 		c.more.Store(true)
 		c.err = err
-		c.known = 1
-	default:
-		c.known = n
-		if full || c.failing.Load() {
-			// Also a batch that is not full may have been cut short by an
-			// error, which comes with the next call (recvmmsg(2)).
-			c.more.Store(true)
-		} else {
-			c.rearm()
-		}
+		c.known++
 	}
 }
 
@@ -732,10 +722,7 @@ func (c *PacketConn) abandon() {
 func (c *PacketConn) registration() *registration { return &c.reg }
 
 // ready is told that there are datagrams, or an error.
-func (c *PacketConn) ready(what What) {
-	if what&hangup != 0 {
-		c.failing.Store(true)
-	}
+func (c *PacketConn) ready(What) {
 	c.more.Store(true)
 	if !c.paused {
 		c.Loop().enqueue(&c.source, input)

@@ -70,23 +70,28 @@ func (b *packetBatch) free() {
 	packetBatchPool.Put(b)
 }
 
-// receive fills b, which is empty, from fd, and returns how many datagrams and
-// bytes came.
-func (b *packetBatch) receive(fd sysFD) (n, bytes int, err error) {
-	for {
-		r, _, e := syscall.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs)), maxPacketBatch, unix.MSG_DONTWAIT, 0, 0)
-		if e == 0 {
-			b.n, b.at = int(r), 0
-			break
-		}
-		if e != syscall.EINTR {
-			return 0, 0, e
+// receive fills b, which is empty, from fd, and returns how many bytes came. If b is
+// not full then, err says why: most often EAGAIN.
+//
+// That a call gives fewer than were asked for does not mean that there are no
+// more. Any error ends it early, and is not told if it has given some (recvmmsg(2)).
+func (b *packetBatch) receive(fd sysFD) (bytes int, err error) {
+	b.n, b.at = 0, 0
+	for b.n < maxPacketBatch && err == nil {
+		r, _, e := syscall.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs[b.n])), uintptr(maxPacketBatch-b.n),
+			unix.MSG_DONTWAIT, 0, 0)
+		switch e {
+		case 0:
+			b.n += int(r)
+		case syscall.EINTR:
+		default:
+			err = e
 		}
 	}
 	for i := range b.hdrs[:b.n] {
 		bytes += int(b.hdrs[i].len)
 	}
-	return b.n, bytes, nil
+	return bytes, err
 }
 
 // next takes one datagram out of b, which is not empty. It stays where it is until

@@ -17,10 +17,10 @@ const maxPacketBatch = 16
 // A packetBatch is of no use here: all connections are direct.
 type packetBatch struct{ n int }
 
-func newPacketBatch() *packetBatch                             { return nil }
-func (b *packetBatch) free()                                   {}
-func (b *packetBatch) receive(sysFD) (n, bytes int, err error) { return 0, 0, ErrUnsupported }
-func (b *packetBatch) next() ([]byte, netip.AddrPort)          { return nil, netip.AddrPort{} }
+func newPacketBatch() *packetBatch                          { return nil }
+func (b *packetBatch) free()                                {}
+func (b *packetBatch) receive(sysFD) (bytes int, err error) { return 0, ErrUnsupported }
+func (b *packetBatch) next() ([]byte, netip.AddrPort)       { return nil, netip.AddrPort{} }
 
 // A packetOutput has datagrams to be sent.
 type packetOutput struct {

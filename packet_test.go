@@ -1541,13 +1541,18 @@ func TestZones(t *testing.T) {
 //	batch    many a system call, both ways
 //	single   one a system call to write, many to read
 //	direct   one a system call, both ways
+//	alone    one a burst, so that each has a Packets and calls of its own
 //	net      package net, both ways, as a baseline
 //
 // read-ns is what of the time goes into receiving a datagram, messages included.
 func BenchmarkPacketConn(b *testing.B) {
-	const burst, size = 64, 64
-	for _, mode := range []string{"batch", "single", "direct"} {
+	const size = 64
+	for _, mode := range []string{"batch", "single", "direct", "alone"} {
 		b.Run(mode, func(b *testing.B) {
+			burst := 64
+			if mode == "alone" {
+				burst = 1
+			}
 			l, err := New(&Config{IgnoreEnv: true})
 			if err != nil {
 				b.Fatal(err)
@@ -1596,6 +1601,7 @@ func BenchmarkPacketConn(b *testing.B) {
 		})
 	}
 	b.Run("net", func(b *testing.B) {
+		const burst = 64
 		var conns [2]*net.UDPConn
 		for i := range conns {
 			c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})

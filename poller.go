@@ -18,6 +18,10 @@ import (
 //
 // Conditions are some of Read, Write and EarlyClose. Of what is reported,
 // readiness may be spurious: it may be over by the time it is looked at.
+//
+// urgent may be asked for along with them. Then it is reported when there are urgent
+// bytes or, by a method that cannot tell, with every Read: with Edge, that a read has
+// given less than was asked for does not mean that there is no more.
 type poller interface {
 	// name returns the method's name, as in Config.Method.
 	name() string
@@ -86,8 +90,8 @@ type token struct {
 
 // A ready is one report of a poller.
 //
-// What is some of Read, Write and EarlyClose, as far as they were asked for,
-// and hangup. A hangup (the descriptor has failed, or both its directions are
+// What is some of Read, Write, EarlyClose and urgent, as far as they were asked
+// for, and hangup. A hangup (the descriptor has failed, or both its directions are
 // over, or it is closed) comes with all conditions that were asked for, and
 // alone if there were none.
 type ready struct {

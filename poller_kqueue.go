@@ -405,8 +405,10 @@ func (p *kqueue) collectLocked(dst []ready, ev *kevent) []ready {
 
 	what := r.i & Write
 	if ev.filter == kfRead {
-		// A read stops before urgent bytes, of which no filter tells that all
-		// systems have. So whoever asks for them reads until nothing is left.
+		// A read stops before urgent bytes. Some systems tell of them, by a filter
+		// of its own (EVFILT_EXCEPT with NOTE_OOB: macOS, OpenBSD, DragonFly BSD),
+		// others do not. Whoever asks for them is told each time that there may be
+		// some, and so reads until nothing is left.
 		what = r.i & (Read | urgent)
 		if r.state&kqReadEnded != 0 {
 			what |= r.i & EarlyClose

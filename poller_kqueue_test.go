@@ -244,6 +244,27 @@ func TestKqueueOneReport(t *testing.T) {
 	}
 }
 
+// TestKqueueUrgent checks that whoever asks for urgent bytes cannot take a short read
+// for the end of what there is: the kernel does not tell of them.
+func TestKqueueUrgent(t *testing.T) {
+	p, _, n := openHookedKqueue(t)
+	a, b := n.pair(t)
+	for _, i := range []What{Read | Edge, Read | Edge | urgent, streamInterest} {
+		must(t, p.add(a, testToken(1), i))
+		_, err := p.wait(nil, 0) // it may be writable
+		must(t, err)
+		for range 2 {
+			n.write(t, b)
+			got, err := p.wait(nil, -1)
+			must(t, err)
+			if len(got) != 1 || got[0].what&^Write != i&(Read|urgent) {
+				t.Errorf("for %v got %v", i, got)
+			}
+		}
+		n.drain(t, a)
+	}
+}
+
 func TestKqueueEventsGrow(t *testing.T) {
 	const count = 2*kqueueMinEvents + 1
 	p, _, n := openHookedKqueue(t)
