@@ -33,6 +33,7 @@ func (s *Stream) NetConn() (net.Conn, error) {
 	bottom := s
 	for x := s.filtering(); x != nil; x = bottom.filtering() {
 		x.working.Lock()
+		defer x.retire() // if that came to be due meanwhile
 		defer x.working.Unlock()
 		x.work() // sends what is to be sent
 		filters = append(filters, x)

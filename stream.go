@@ -550,6 +550,9 @@ func (s *Stream) retreat() {
 	s.released = true
 	l.streamReleased()
 	l.retract(&s.source, input) // there is nothing left to read from
+	if s.tapped {
+		l.assign(s.extra.tap)
+	}
 	l.unlock()
 	if s.sock.fd != noFD {
 		l.poller.remove(s.sock.fd)
@@ -975,8 +978,14 @@ func (s *Stream) Abort() error {
 func (s *Stream) end(now, reset bool) error {
 	s.mu.Lock()
 	defer s.unlock()
+	s.endLocked(now, reset)
+	return nil
+}
+
+// endLocked is end with mu held.
+func (s *Stream) endLocked(now, reset bool) {
 	if s.state&stateClosed != 0 && !now {
-		return nil
+		return
 	}
 	s.state |= stateClosed | stateFin
 	s.hush()
@@ -984,25 +993,37 @@ func (s *Stream) end(now, reset bool) error {
 	s.held.Add(-int64(s.inbox.n))
 	s.spend(empty(&s.inbox))
 	if s.transport == nil {
-		return nil
+		return
 	}
-	l := s.Loop()
-	if now || l.conf.Linger < 0 {
+	if now || s.Loop().conf.Linger < 0 {
 		s.release(reset)
-		return nil
+		return
 	}
 	s.flushLocked()
 	s.driveClose()
-	if s.transport != nil {
-		x := s.more()
-		now := l.clock()
-		l.mu.Lock()
-		if !l.closed {
+	s.startLinger()
+}
+
+// startLinger bounds the time that s, and those under it, may take to close. mu
+// is held.
+func (s *Stream) startLinger() {
+	if s.transport == nil && (s.extra == nil || s.extra.under == nil) {
+		return
+	}
+	l := s.Loop()
+	now := l.clock()
+	x := s.more()
+	l.mu.Lock()
+	defer l.unlock()
+	for !l.closed {
+		if !x.stream.released && !x.overdue && !x.linger.running() {
 			l.startTimer(&x.linger, now, l.conf.Linger)
 		}
-		l.unlock()
+		if x.under == nil {
+			return
+		}
+		x = x.under.extra
 	}
-	return nil
 }
 
 // hush takes back all messages; there will be no more.
@@ -1070,7 +1091,11 @@ func (s *Stream) driveClose() {
 // expired is called when a close has taken too long. The loop's mu is held.
 func (x *streamExtra) expired(int64) {
 	x.overdue = true
-	x.stream.Loop().assign(x.stream)
+	l := x.stream.Loop()
+	l.assign(x.stream)
+	if x.tap != nil {
+		l.assign(x.tap)
+	}
 }
 
 // overdue reports whether a close has taken too long. mu is held.
@@ -1091,11 +1116,18 @@ func (s *Stream) abandon() {
 		return
 	}
 	x, filtered := s.transport.(*filtering)
+	var tap *filtering // whose own stream may be gone already
+	if s.tapped {
+		tap = s.extra.tap
+	}
 	s.state |= stateClosed | stateFin
 	s.release(false)
 	s.unlock()
 	if filtered {
 		x.abandon()
+	}
+	if tap != nil {
+		tap.abandon()
 	}
 }
 
