@@ -84,6 +84,7 @@ const (
 type streamExtra struct {
 	stream        *Stream
 	err           error      // why it ended
+	lost          int        // bytes of output that were dropped at the end
 	spent         *chunk     // sent chunks whose release functions are to be called without the lock
 	local, remote net.Addr   // where they cannot be had from the socket; never change
 	waiters       []*Stream  // whose WriteTo into this stream has found it full
@@ -559,6 +560,9 @@ func (s *Stream) retreat() {
 	}
 	s.transport = nil
 	s.lagging.Store(false)
+	if s.extra != nil {
+		s.extra.lost = s.out.n
+	}
 	s.spend(empty(&s.out))
 }
 
@@ -765,7 +769,9 @@ func (s *Stream) writeErr() error {
 // which case Drained tells when to go on. p is not kept. The bytes of one Write
 // are sent in one piece.
 //
-// After Close it returns ErrClosed, and after the stream has failed, Err.
+// After Close it returns ErrClosed, and after the stream has failed, Err. If it
+// fails in the middle of p, Write returns that and how many bytes of p had been
+// sent.
 func (s *Stream) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	if err := s.writeErr(); err != nil || len(p) == 0 {
@@ -789,16 +795,17 @@ func (s *Stream) Write(p []byte) (int, error) {
 			s.announce(s.failed("write", err))
 			err = s.why()
 			s.unlock()
-			return 0, err
+			return n, err
 		}
 	}
 	own(&s.out).add(p[n:])
+	n = len(p)
 	err := s.sendOn()
-	s.unlock()
 	if err != nil {
-		return 0, err
+		n = max(n-s.extra.lost, 0)
 	}
-	return len(p), nil
+	s.unlock()
+	return n, err
 }
 
 // sendOn sees to it that output which was added is sent: now, or, if the kernel
