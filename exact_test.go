@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"runtime"
 	"sync"
@@ -401,7 +402,10 @@ func TestFireCoalesces(t *testing.T) {
 	defer l.Close()
 	c := l.Events()
 	tr := l.Trigger()
-	w, err := l.Watch(1000, Read) // never armed
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	must(t, err)
+	defer conn.Close()
+	w, err := l.WatchConn(conn.(*net.UDPConn), Read) // never armed
 	must(t, err)
 	for name, tt := range map[string]struct {
 		s    *source
