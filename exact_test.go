@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"runtime"
 	"sync"
@@ -392,3 +393,42 @@ func TestU1U3Retraction(t *testing.T) {
 
 // someSignal is a signal that every system has.
 var someSignal = os.Interrupt
+
+// TestFireCoalesces fires and activates while the message is being offered: what
+// has happened before it is received does not bring another one.
+func TestFireCoalesces(t *testing.T) {
+	l, err := New(&Config{IgnoreEnv: true})
+	must(t, err)
+	defer l.Close()
+	c := l.Events()
+	tr := l.Trigger()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	must(t, err)
+	defer conn.Close()
+	w, err := l.WatchConn(conn.(*net.UDPConn), Read) // never armed
+	must(t, err)
+	for name, tt := range map[string]struct {
+		s    *source
+		fire func()
+	}{
+		"Fire":     {&tr.source, tr.Fire},
+		"Activate": {&w.source, func() { w.Activate(Read) }},
+	} {
+		for range 2000 {
+			tt.fire()
+			for offered := false; !offered; {
+				l.mu.Lock()
+				offered = tt.s.offered
+				l.mu.Unlock()
+			}
+			tt.fire()
+			<-c
+			tt.s.edit()
+			again := tt.s.pend != 0
+			l.unlock()
+			if again {
+				t.Fatalf("%s: a second message comes", name)
+			}
+		}
+	}
+}

@@ -103,6 +103,7 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	l.streams++
 	l.refresh(&up.source)
 	l.assign(x)
+	l.assign(s) // whose output may have been paused
 	return up, nil
 }
 
@@ -115,6 +116,13 @@ func (s *Stream) Under() *Stream {
 		return nil
 	}
 	return s.extra.under
+}
+
+// underFilter reports whether there is a stream on top of s.
+func (s *Stream) underFilter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tapped
 }
 
 // A filtering is the transport of a stream on top of another one. Its task, which
@@ -234,13 +242,20 @@ func (x *filtering) close(reset bool) {
 		x.done = true
 	}
 	x.mu.Unlock()
-	switch {
-	case reset:
-		x.lower.Abort()
-	case late:
-		x.lower.end(true, false)
+	if reset || late {
+		x.lower.mu.Lock()
+		x.lower.endLocked(true, reset)
+		x.lower.bequeath(x.upper)
+		x.lower.mu.Unlock()
 	}
 	x.tap()
+}
+
+// bequeath leaves the release functions that s would call to up, which lies on
+// it. The mu of both is held.
+func (s *Stream) bequeath(up *Stream) {
+	up.spend(s.extra.spent)
+	s.extra.spent = nil
 }
 
 // ready is never called: the poller does not know x.
@@ -269,12 +284,18 @@ func (x *filtering) task() {
 func (x *filtering) work() {
 	x.lower.mu.Lock()
 	gone := x.lower.transport == nil // the end must be seen
+	late := x.lower.overdue()
 	x.lower.mu.Unlock()
 	x.mu.Lock()
 	room := !x.closing && (x.plain.n < filterRoom || gone)
+	late = late && x.closing
 	done := x.done
+	x.done = done || late
 	x.mu.Unlock()
-	if done {
+	if late {
+		x.lower.end(true, false)
+	}
+	if done || late {
 		return
 	}
 
@@ -291,12 +312,15 @@ func (x *filtering) work() {
 	}
 	fin, closing := x.fin, x.closing
 	x.mu.Unlock()
+	again := false // Encode has not finished, but is at it
 	if err == nil && clear && !x.encoded && (fresh || !x.begun || x.sending.n > 0) {
 		x.begun = true
+		left, owed := x.sending.n, x.answer.n
 		if err = x.filter.Encode(&x.sending, &x.answer, fin); err != nil {
 			err = x.upper.opError("encode", err)
 		}
 		x.encoded = fin && x.sending.n == 0
+		again = err == nil && fin && !x.encoded && (x.sending.n < left || x.answer.n > owed)
 	}
 	if derr := x.deliver(); err == nil {
 		err = derr
@@ -305,10 +329,10 @@ func (x *filtering) work() {
 		x.finSent = true
 		x.lower.CloseWrite()
 	}
-	over := closing && (x.finSent || err != nil || clear && x.answer.n == 0)
+	over := closing && (x.finSent || err != nil || clear && x.answer.n == 0 && !again || x.upper.Loop().conf.Linger < 0)
 	if over {
 		x.lower.Close()
-	} else if !clear && x.answer.n == 0 {
+	} else if again || !clear && x.answer.n == 0 {
 		x.tap()
 	}
 	x.publish(&plain, err, over)

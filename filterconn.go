@@ -194,10 +194,13 @@ func (c *filterConn) CloseWrite() error {
 func (c *filterConn) finish() error {
 	c.filtering.Lock()
 	err := c.over
+	for again := err == nil; again; {
+		left, owed := c.pending.n, c.answer.n
+		err = c.encode(true)
+		again = err == nil && c.pending.n > 0 && (c.pending.n < left || c.answer.n > owed)
+	}
 	if err == nil {
-		if err = c.encode(true); err == nil {
-			c.over = c.failed("write", errEnded)
-		}
+		c.over = c.failed("write", errEnded)
 	}
 	c.filtering.Unlock()
 	if err != nil {

@@ -765,9 +765,13 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 		return ErrClosed
 	}
 	for s := range l.Sources() {
-		switch s.(type) {
-		case *Listener, *Stream:
+		switch s := s.(type) {
+		case *Listener:
 			s.Close()
+		case *Stream:
+			if !s.underFilter() { // else it is closed when the one on top has sent all
+				s.Close()
+			}
 		}
 	}
 	stop := context.AfterFunc(ctx, func() { l.poller.wake() })

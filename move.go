@@ -31,13 +31,29 @@ func (s *Stream) MoveTo(to *Loop) error {
 	var stack []*Stream // s and those under it
 	for u := s; u != nil; {
 		u.mu.Lock()
-		defer u.unlock()
 		stack = append(stack, u)
 		if u.extra == nil {
 			break
 		}
 		u = u.extra.under
 	}
+	err := s.moveTo(to, stack)
+	for i, u := range slices.Backward(stack) {
+		if i > 0 && u.extra.spent != nil {
+			u.bequeath(stack[i-1]) // no lock may be held when they are called
+		}
+		u.unlock()
+	}
+	if err == ErrClosed {
+		for _, u := range stack {
+			u.abandon() // if the other loop was closed meanwhile
+		}
+	}
+	return err
+}
+
+// moveTo is MoveTo of the stack that begins with s. The mu of all is held.
+func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
 	switch {
 	case s.state&stateClosed != 0:
 		return ErrClosed
@@ -67,7 +83,7 @@ func (s *Stream) MoveTo(to *Loop) error {
 	}
 	l.unlock()
 	for _, u := range stack {
-		if u.sock.fd != noFD {
+		if u.transport != nil && u.sock.fd != noFD {
 			l.poller.remove(u.sock.fd)
 		}
 	}
@@ -127,8 +143,6 @@ func (s *Stream) arrive() error {
 	l.streams++
 	if l.closed { // meanwhile
 		l.mu.Unlock()
-		s.state |= stateClosed | stateFin
-		s.release(false)
 		return ErrClosed
 	}
 	var tok token

@@ -221,6 +221,84 @@ func TestMoveTo(t *testing.T) {
 	})
 }
 
+// A hookedPoller calls a function before it removes a descriptor.
+type hookedPoller struct {
+	poller
+	removing func()
+}
+
+func (p *hookedPoller) remove(fd sysFD) error {
+	p.removing()
+	return p.poller.remove(fd)
+}
+
+// TestMoveToStack moves streams with a filter when something else happens.
+func TestMoveToStack(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"ClosedMeanwhile": func(t *testing.T, to *Loop) {
+			c, err := (&Config{IgnoreEnv: true, Method: to.Method()}).complete()
+			must(t, err)
+			p, err := c.open()
+			must(t, err)
+			l := newLoop(c, &hookedPoller{p, func() { to.Close() }})
+			defer l.Close()
+			s, _ := connectedPair(t, l)
+			f := new(plainFilter)
+			up := filterOn(t, s, f)
+			released := 0
+			up.Pause(Write)
+			up.Output().Append([]byte("abc"), func() {
+				released++
+				up.Queued()
+				s.Queued()
+			})
+			up.Flush()
+			if err := up.MoveTo(to); err != ErrClosed {
+				t.Errorf("MoveTo gives %v", err)
+			}
+			if n := f.closed.Load(); released != 1 || n != 1 {
+				t.Errorf("released %d times, and the filter was closed %d times", released, n)
+			}
+			if _, err := s.Write([]byte("x")); err != ErrClosed {
+				t.Errorf("Write gives %v", err)
+			}
+		},
+		"LowerIsGone": func(t *testing.T, l *Loop) {
+			// Its descriptor is another stream's by now.
+			to := dialLoop(t, l.Method())
+			s, c := connectedPair(t, l)
+			up := filterOn(t, s, new(plainFilter))
+			c.SetLinger(0)
+			c.Close()
+			gone := func() bool {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return s.transport == nil
+			}
+			for !gone() {
+				l.turn(time.Millisecond)
+			}
+			other, far := connectedPair(t, l)
+			for range 20 {
+				if other.sock.fd == s.sock.fd {
+					break
+				}
+				other, far = connectedPair(t, l)
+			}
+			if err := up.MoveTo(to); err != nil {
+				t.Fatal(err)
+			}
+			send(t, far, "abc")
+			if ev := nextOf(t, l, other); ev != Event(Readable{other}) {
+				t.Errorf("unexpected %v", ev)
+			}
+			if ev := nextOf(t, to, up); ev != Event(Closed{up}) {
+				t.Errorf("unexpected %v", ev)
+			}
+		},
+	})
+}
+
 // Streams are passed to and fro between loops while they echo, and others call
 // what they may: each byte comes back, in order.
 func TestMoveToAndFro(t *testing.T) {

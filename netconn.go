@@ -33,6 +33,7 @@ func (s *Stream) NetConn() (net.Conn, error) {
 	bottom := s
 	for x := s.filtering(); x != nil; x = bottom.filtering() {
 		x.working.Lock()
+		defer x.retire() // if that came to be due meanwhile
 		defer x.working.Unlock()
 		x.work() // sends what is to be sent
 		filters = append(filters, x)
@@ -72,6 +73,7 @@ func (s *Stream) NetConn() (net.Conn, error) {
 
 // netConn is NetConn of a stream that lies on no other. mu is held.
 func (s *Stream) netConn() (conn net.Conn, err error) {
+	fin := s.state&(stateFin|stateFinSent) == stateFin // CloseWrite was called while it was paused
 	switch t := s.transport.(type) {
 	case nil:
 		return nil, ErrClosed
@@ -87,6 +89,9 @@ func (s *Stream) netConn() (conn net.Conn, err error) {
 		if conn, err = t.netConn(); err != nil {
 			return nil, s.opError("netconn", err)
 		}
+		if fin {
+			t.closeWrite()
+		}
 		rest := s.detach()
 		t.close(false) // conn has a descriptor of its own
 		if rest.n > 0 {
@@ -96,8 +101,10 @@ func (s *Stream) netConn() (conn net.Conn, err error) {
 		if s.out.n > 0 {
 			return nil, ErrWouldBlock
 		}
-		fin := s.state&stateFin != 0
-		conn = newPipeConn(t, s.detach(), fin)
+		if fin {
+			t.closeWrite()
+		}
+		conn = newPipeConn(t, s.detach())
 	}
 	return conn, nil
 }

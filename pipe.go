@@ -106,7 +106,7 @@ func (e *pipeEnd) flush(out *chain) (n int, spent *chunk, err error) {
 // buffer.
 func (e *pipeEnd) send(n int, move func(n int)) (int, error) {
 	e.pipe.mu.Lock()
-	if e.peer.closed {
+	if e.peer.closed || e.peer.eof {
 		e.pipe.mu.Unlock()
 		return 0, ePIPE
 	}

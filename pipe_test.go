@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -166,6 +167,134 @@ func TestPipe(t *testing.T) {
 			c, d := l.Pipe()
 			if _, err := c.Write([]byte("x")); err != ErrClosed || d.Close() != nil {
 				t.Error("a pipe of a closed loop is open")
+			}
+		},
+	})
+}
+
+// A breakingPipe takes a number of bytes, in small pieces, and then fails.
+type breakingPipe struct {
+	transport
+	left int
+}
+
+func (p *breakingPipe) write(b []byte) (int, error) {
+	if p.left == 0 {
+		return 0, eCONNRESET
+	}
+	n := min(len(b), p.left, 10)
+	p.left -= n
+	return n, nil
+}
+
+func (p *breakingPipe) flush(out *chain) (int, *chunk, error) {
+	n, err := p.write(make([]byte, out.n))
+	if n > 0 {
+		freeChain(out.cut(n))
+	}
+	return n, nil, err
+}
+
+func TestWriteFailsInTheMiddle(t *testing.T) {
+	inBubble(t, Config{}, map[string]func(*testing.T, *Loop){
+		"": func(t *testing.T, l *Loop) {
+			for before, rooms := range map[int][]int{0: {0, 5, 10, 13}, 7: {0, 5, 10}} { // before: bytes that waited already
+				for _, room := range rooms {
+					a, b := l.Pipe()
+					a.mu.Lock()
+					a.transport = &breakingPipe{a.transport, room}
+					a.out.add(make([]byte, before))
+					a.mu.Unlock()
+					n, err := a.Write(make([]byte, 100))
+					if want := max(room-before, 0); n != want || !errors.Is(err, eCONNRESET) {
+						t.Errorf("Write with room for %d after %d gives %d, %v; want %d", room, before, n, err, want)
+					}
+					if n, err := a.Write(make([]byte, 100)); n != 0 || !errors.Is(err, eCONNRESET) {
+						t.Errorf("another Write gives %d, %v", n, err)
+					}
+					b.Abort()
+				}
+			}
+		},
+	})
+}
+
+func TestPipeConn(t *testing.T) {
+	inBubble(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Released": func(t *testing.T, l *Loop) {
+			// Close lets go of what was not read.
+			for _, read := range []bool{false, true} {
+				a, b := l.Pipe()
+				released := 0
+				a.Output().Append([]byte("abc"), func() { released++ })
+				a.Flush()
+				if read {
+					l.Poll(-1)
+				}
+				c, err := b.NetConn()
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.Close()
+				if released != 1 {
+					t.Errorf("read %v: released %d times", read, released)
+				}
+				a.Abort()
+			}
+		},
+		"CloseWriteStopsWrite": func(t *testing.T, l *Loop) {
+			// What comes after the end would be lost.
+			a, b := l.Pipe()
+			c, err := b.NetConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			a.Pause(Read)
+			wrote := make(chan int)
+			go func() {
+				n, err := c.Write(make([]byte, 1<<20))
+				if !errors.Is(err, ePIPE) {
+					t.Errorf("Write gives %v", err)
+				}
+				wrote <- n
+			}()
+			synctest.Wait() // until it is stuck
+			c.(interface{ CloseWrite() error }).CloseWrite()
+			a.Resume(Read)
+			got := 0
+			for {
+				ev, ok := l.Poll(time.Second)
+				if !ok {
+					t.Fatalf("no end after %d bytes", got)
+				}
+				got += a.Input().Discard(1 << 20)
+				if ev == Event(EOF{a}) {
+					break
+				}
+			}
+			if n := <-wrote; n != got {
+				t.Errorf("%d bytes were written, %d have arrived", n, got)
+			}
+			if n, err := c.Write([]byte("x")); n != 0 || !errors.Is(err, ePIPE) {
+				t.Errorf("another Write gives %d, %v", n, err)
+			}
+		},
+		"CloseWriteWhilePaused": func(t *testing.T, l *Loop) {
+			// NetConn passes the end on that was still to be told.
+			a, b := l.Pipe()
+			b.Pause(Write)
+			b.CloseWrite()
+			c, err := b.NetConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, err := c.Write([]byte("x")); !errors.Is(err, ePIPE) {
+				t.Errorf("Write gives %v", err)
+			}
+			if ev, _ := l.Poll(time.Second); ev != Event(EOF{a}) {
+				t.Errorf("unexpected %v", ev)
 			}
 		},
 	})

@@ -25,7 +25,6 @@ type pipeConn struct {
 	readBy  atomic.Pointer[time.Time]
 
 	writing sync.Mutex    // held by Write: its bytes stay together
-	fin     atomic.Bool   // CloseWrite was called
 	room    chan struct{} // a token: there may be room to write, or the deadline has changed
 	writeBy atomic.Pointer[time.Time]
 }
@@ -33,7 +32,7 @@ type pipeConn struct {
 var _ net.Conn = (*pipeConn)(nil)
 
 // newPipeConn makes end that of a net.Conn, which reads rest first.
-func newPipeConn(end *pipeEnd, rest *Buffer, fin bool) *pipeConn {
+func newPipeConn(end *pipeEnd, rest *Buffer) *pipeConn {
 	c := &pipeConn{
 		end:    end,
 		closed: make(chan struct{}),
@@ -42,7 +41,6 @@ func newPipeConn(end *pipeEnd, rest *Buffer, fin bool) *pipeConn {
 		room:   make(chan struct{}, 1),
 	}
 	c.SetDeadline(time.Time{})
-	c.fin.Store(fin)
 	end.pipe.mu.Lock()
 	end.conn = c
 	end.pipe.mu.Unlock()
@@ -130,9 +128,6 @@ func (c *pipeConn) Write(p []byte) (n int, err error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	err = c.check(&c.writeBy)
-	if err == nil && c.fin.Load() {
-		err = ePIPE
-	}
 	for err == nil && n < len(p) {
 		var k int
 		k, err = c.end.write(p[n:])
@@ -154,18 +149,26 @@ func (c *pipeConn) CloseWrite() error {
 	if err := c.check(&c.writeBy); err == net.ErrClosed {
 		return c.failed("close", err)
 	}
-	c.fin.Store(true)
-	return c.end.closeWrite()
+	c.end.closeWrite()
+	put(c.room) // a Write that waits fails
+	return nil
 }
 
 func (c *pipeConn) Close() error {
-	err := c.failed("close", net.ErrClosed)
+	first := false
 	c.once.Do(func() {
 		close(c.closed)
-		c.end.close(false)
-		err = nil
+		first = true
 	})
-	return err
+	if !first {
+		return c.failed("close", net.ErrClosed)
+	}
+	c.end.close(false)
+	c.reading.Lock() // who reads sees that it is closed, and waits no longer
+	rest := c.rest.detach()
+	c.reading.Unlock()
+	freeChain(rest)
+	return nil
 }
 
 func (c *pipeConn) LocalAddr() net.Addr  { return pipeAddr{} }

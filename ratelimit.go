@@ -107,6 +107,9 @@ type share struct {
 	served  [2]uint64 // the round in which it last got something
 }
 
+// maxTokens bounds what a bucket holds, and owes, so that no sum overflows.
+const maxTokens = math.MaxInt / 4
+
 // leastShare is how many tokens are given out at a time, at the least, so that
 // members of a large group do not read byte by byte. Arbitrary; libevent has the same
 // default.
@@ -148,7 +151,7 @@ func (g *RateGroup) set(limit RateLimit) {
 	g.limit = limit
 	for dir, d := range [...]bucket{{rate: limit.ReadRate, burst: limit.ReadBurst}, {rate: limit.WriteRate, burst: limit.WriteBurst}} {
 		b := &g.dirs[dir]
-		b.rate, b.burst = d.rate, d.burst
+		b.rate, b.burst = d.rate, min(d.burst, maxTokens)
 		b.level = min(b.level, b.burst)
 	}
 }
@@ -192,7 +195,8 @@ func (g *RateGroup) Charge(read, written int) {
 	g.refill(now)
 	for dir, n := range [...]int{read, written} {
 		if b := &g.dirs[dir]; b.rate != 0 {
-			b.level = min(b.level-n, b.burst)
+			n = min(max(n, -2*maxTokens), 2*maxTokens)
+			b.level = max(min(b.level-n, b.burst), -maxTokens)
 			if n < 0 && b.waiting != nil {
 				l.assign(g)
 			}
@@ -295,6 +299,14 @@ func (g *RateGroup) deal(now int64) {
 	for dir := range g.dirs {
 		b := &g.dirs[dir]
 		if len(b.waiting) == 0 {
+			continue
+		}
+		if b.rate == 0 { // it is not limited any more
+			for _, m := range b.waiting {
+				m.waiting[dir] = false
+				m.stream.mayMove(dir)
+			}
+			b.waiting = nil
 			continue
 		}
 		sharers := g.members

@@ -304,6 +304,50 @@ func TestRateLimit(t *testing.T) {
 				t.Errorf("unexpected %v, %v", ev, ok)
 			}
 		},
+		"DirectionLifted": func(t *testing.T, l *Loop) {
+			// Whoever waits goes on when a direction is not limited any more.
+			for _, members := range []int{1, 2} {
+				g, _ := l.RateGroup(RateLimit{ReadRate: 1, ReadBurst: 100, Tick: 100 * time.Second})
+				a, b := l.Pipe()
+				b.SetRateGroup(g)
+				if members > 1 {
+					_, other := l.Pipe()
+					other.SetRateGroup(g)
+				}
+				a.Write(make([]byte, 1000))
+				l.Poll(time.Second)
+				g.Charge(5000, 0)
+				g.SetLimit(RateLimit{WriteRate: 1, WriteBurst: 100, Tick: 100 * time.Second})
+				for range 5 {
+					l.Poll(0)
+				}
+				if n := b.Input().Len(); n != 1000 {
+					t.Errorf("%d members: %d bytes have arrived", members, n)
+				}
+			}
+		},
+		"Saturates": func(t *testing.T, l *Loop) {
+			// Huge numbers do not turn into their opposite.
+			g, _ := l.RateGroup(RateLimit{ReadRate: 1, ReadBurst: math.MaxInt, Tick: time.Second})
+			a, b := l.Pipe()
+			b.SetRateGroup(g)
+			a.Write(make([]byte, 1000))
+			for range 3 {
+				g.Charge(math.MaxInt, 0)
+			}
+			if ev, ok := l.Poll(time.Minute); ok {
+				t.Errorf("%v although the group is in debt", ev)
+			}
+			for range 3 {
+				g.Charge(math.MinInt, 0)
+			}
+			if ev, ok := l.Poll(time.Second); !ok {
+				t.Errorf("unexpected %v, %v", ev, ok)
+			}
+			if n := b.Input().Len(); n != 1000 {
+				t.Errorf("%d bytes have arrived", n)
+			}
+		},
 		"Closing": func(t *testing.T, l *Loop) {
 			// What was written is sent before the end, at the rate.
 			a, b := l.Pipe()

@@ -106,6 +106,7 @@ const (
 type streamExtra struct {
 	stream        *Stream
 	err           error      // why it ended
+	lost          int        // bytes of output that were dropped at the end
 	spent         *chunk     // sent chunks whose release functions are to be called without the lock
 	local, remote net.Addr   // where they cannot be had from the socket; never change
 	waiters       []*Stream  // whose WriteTo into this stream has found it full
@@ -549,12 +550,18 @@ func (s *Stream) retreat() {
 	s.released = true
 	l.streamReleased()
 	l.retract(&s.source, input) // there is nothing left to read from
+	if s.tapped {
+		l.assign(s.extra.tap)
+	}
 	l.unlock()
 	if s.sock.fd != noFD {
 		l.poller.remove(s.sock.fd)
 	}
 	s.transport = nil
 	s.clear(flagLagging)
+	if s.extra != nil {
+		s.extra.lost = s.out.n
+	}
 	s.spend(s.out.detach())
 }
 
@@ -799,7 +806,9 @@ func (s *Stream) writeErr() error {
 // which case Drained tells when to go on. p is not kept. The bytes of one Write
 // are sent in one piece.
 //
-// After Close it returns ErrClosed, and after the stream has failed, Err.
+// After Close it returns ErrClosed, and after the stream has failed, Err. If it
+// fails in the middle of p, Write returns that and how many bytes of p had been
+// sent.
 func (s *Stream) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	if err := s.writeErr(); err != nil || len(p) == 0 {
@@ -823,16 +832,17 @@ func (s *Stream) Write(p []byte) (int, error) {
 			s.announce(s.failed("write", err))
 			err = s.why()
 			s.unlock()
-			return 0, err
+			return n, err
 		}
 	}
 	s.out.add(p[n:])
+	n = len(p)
 	err := s.sendOn()
-	s.unlock()
 	if err != nil {
-		return 0, err
+		n = max(n-s.extra.lost, 0)
 	}
-	return len(p), nil
+	s.unlock()
+	return n, err
 }
 
 // sendOn sees to it that output which was added is sent: now, or, if the kernel
@@ -1017,8 +1027,14 @@ func (s *Stream) Abort() error {
 func (s *Stream) end(now, reset bool) error {
 	s.mu.Lock()
 	defer s.unlock()
+	s.endLocked(now, reset)
+	return nil
+}
+
+// endLocked is end with mu held.
+func (s *Stream) endLocked(now, reset bool) {
 	if s.state&stateClosed != 0 && !now {
-		return nil
+		return
 	}
 	s.state |= stateClosed | stateFin
 	s.hush()
@@ -1026,25 +1042,37 @@ func (s *Stream) end(now, reset bool) error {
 	s.held.Add(-int64(s.inbox.n))
 	s.spend(s.inbox.detach())
 	if s.transport == nil {
-		return nil
+		return
 	}
-	l := s.Loop()
-	if now || l.conf.Linger < 0 {
+	if now || s.Loop().conf.Linger < 0 {
 		s.release(reset)
-		return nil
+		return
 	}
 	s.flushLocked()
 	s.driveClose()
-	if s.transport != nil {
-		x := s.more()
-		now := l.clock()
-		l.mu.Lock()
-		if !l.closed {
+	s.startLinger()
+}
+
+// startLinger bounds the time that s, and those under it, may take to close. mu
+// is held.
+func (s *Stream) startLinger() {
+	if s.transport == nil && (s.extra == nil || s.extra.under == nil) {
+		return
+	}
+	l := s.Loop()
+	now := l.clock()
+	x := s.more()
+	l.mu.Lock()
+	defer l.unlock()
+	for !l.closed {
+		if !x.stream.released && !x.overdue && !x.linger.running() {
 			l.startTimer(&x.linger, now, l.conf.Linger)
 		}
-		l.unlock()
+		if x.under == nil {
+			return
+		}
+		x = x.under.extra
 	}
-	return nil
 }
 
 // hush takes back all messages; there will be no more.
@@ -1112,7 +1140,11 @@ func (s *Stream) driveClose() {
 // expired is called when a close has taken too long. The loop's mu is held.
 func (x *streamExtra) expired(int64) {
 	x.overdue = true
-	x.stream.Loop().assign(x.stream)
+	l := x.stream.Loop()
+	l.assign(x.stream)
+	if x.tap != nil {
+		l.assign(x.tap)
+	}
 }
 
 // overdue reports whether a close has taken too long. mu is held.
@@ -1133,11 +1165,18 @@ func (s *Stream) abandon() {
 		return
 	}
 	x, filtered := s.transport.(*filtering)
+	var tap *filtering // whose own stream may be gone already
+	if s.tapped {
+		tap = s.extra.tap
+	}
 	s.state |= stateClosed | stateFin
 	s.release(false)
 	s.unlock()
 	if filtered {
 		x.abandon()
+	}
+	if tap != nil {
+		tap.abandon()
 	}
 }
 

@@ -29,7 +29,7 @@ func (l *Loop) Trigger() *Trigger {
 // Fire makes the loop deliver a Fired. Until that is received, or Take called,
 // further calls only add to the count. It does nothing after Close.
 func (t *Trigger) Fire() {
-	l := t.lock()
+	l := t.edit() // so that it is known whether the last Fired was received
 	defer l.unlock()
 	if t.ended || l.closed {
 		return

@@ -338,7 +338,7 @@ func (w *Watch) setTimeout(l *Loop, now int64, timeout time.Duration) {
 // kernel reports, it does not disarm a watch without Persist. It does nothing
 // after Close.
 func (w *Watch) Activate(what What) {
-	l := w.lock()
+	l := w.edit()
 	defer l.unlock()
 	if what &= conditions; what == 0 || w.ended || l.closed {
 		return

@@ -1,0 +1,244 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix || windows
+
+package evchan
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A plainFilter changes nothing. It counts how often it was closed.
+type plainFilter struct{ closed atomic.Int32 }
+
+func (f *plainFilter) Decode(in, plain, _ *Buffer, _ bool) error { return plain.AppendBuffer(in) }
+func (f *plainFilter) Encode(plain, out *Buffer, _ bool) error   { return out.AppendBuffer(plain) }
+func (f *plainFilter) Close() error                              { f.closed.Add(1); return nil }
+
+// A slowFilter encodes ten bytes at a time, and has a word for the end.
+type slowFilter struct{ plainFilter }
+
+func (f *slowFilter) Encode(plain, out *Buffer, fin bool) error {
+	if _, err := out.MoveN(plain, 10); err != nil {
+		return err
+	}
+	if fin && plain.Len() == 0 {
+		out.WriteString("end")
+	}
+	return nil
+}
+
+// stuck returns a pipe whose first end has more output than the other one, which
+// is paused, takes.
+func stuck(l *Loop) (a, b *Stream) {
+	a, b = l.Pipe()
+	b.Pause(Read)
+	a.Write(make([]byte, 200<<10))
+	return a, b
+}
+
+// turns has the loop do what there is to do now.
+func turns(t *testing.T, l *Loop) {
+	t.Helper()
+	for range 10 {
+		noMessage(t, l)
+	}
+}
+
+// TestFilterEnd has streams with filters end in all kinds of ways.
+func TestFilterEnd(t *testing.T) {
+	inBubble(t, Config{MaxOutput: 32 << 10, MaxInput: 16 << 10}, map[string]func(*testing.T, *Loop){
+		"ReleaseWithoutLock": func(t *testing.T, l *Loop) {
+			// A release function may use the streams, whichever of them drops
+			// the bytes.
+			for name, end := range map[string]func(*Stream){
+				"Abort":  func(s *Stream) { s.Abort() },
+				"Linger": func(s *Stream) { s.Close() },
+			} {
+				a, b := stuck(l)
+				a.SetWriteMarks(0, 1<<20)
+				up := filterOn(t, filterOn(t, a, new(plainFilter)), new(plainFilter))
+				released := 0
+				up.Output().Append([]byte("abc"), func() {
+					up.Queued()
+					a.Queued()
+					released++
+				})
+				up.Flush()
+				turns(t, l)
+				if up.Queued() != 0 || released != 0 {
+					t.Fatalf("%s: the bytes are not where they should be", name)
+				}
+				end(up)
+				for until := time.Now().Add(time.Minute); released == 0 && time.Now().Before(until); {
+					l.Poll(time.Second)
+				}
+				if released != 1 {
+					t.Errorf("%s: released %d times", name, released)
+				}
+				b.Abort()
+				waitReleased(t, l)
+			}
+		},
+		"LingerBoundsAll": func(t *testing.T, l *Loop) {
+			// However many layers there are, and in whichever of them bytes are
+			// stuck, a close takes no longer than Linger.
+			for _, finished := range []bool{false, true} {
+				a, b := stuck(l)
+				if finished {
+					b.CloseWrite()
+				}
+				var filters [3]plainFilter
+				up := a
+				for i := range filters {
+					up = filterOn(t, up, &filters[i])
+				}
+				if finished {
+					if ev := nextOf(t, l, up); ev != Event(EOF{up}) {
+						t.Fatalf("unexpected %v", ev)
+					}
+				}
+				up.Write([]byte("abc"))
+				turns(t, l)
+				up.Close()
+				turns(t, l)
+				began := time.Now()
+				if ev := nextOf(t, l, b); ev != Event(Closed{b}) || !errors.Is(b.Err(), eCONNRESET) {
+					t.Errorf("finished %v: unexpected %v: %v", finished, ev, b.Err())
+				}
+				if d := time.Since(began); d != defaultLinger {
+					t.Errorf("finished %v: it took %v", finished, d)
+				}
+				turns(t, l)
+				if n := l.Stats().Sources; n != 0 {
+					t.Errorf("finished %v: %d live sources", finished, n)
+				}
+				for i := range filters {
+					if n := filters[i].closed.Load(); n != 1 {
+						t.Errorf("finished %v: filter %d was closed %d times", finished, i, n)
+					}
+				}
+			}
+		},
+		"EncodeInPieces": func(t *testing.T, l *Loop) {
+			for name, end := range map[string]func(*Stream) error{"CloseWrite": (*Stream).CloseWrite, "Close": (*Stream).Close} {
+				a, b := l.Pipe()
+				up := filterOn(t, a, new(slowFilter))
+				up.Write(pattern(95))
+				end(up)
+				want, got := append(pattern(95), "end"...), []byte(nil)
+				for {
+					ev, ok := l.Poll(time.Second)
+					if !ok {
+						t.Fatalf("%s: stuck after %d bytes", name, len(got))
+					}
+					got = append(got, b.Input().Next(1000)...)
+					if ev == Event(EOF{b}) {
+						break
+					}
+				}
+				if string(got) != string(want) {
+					t.Errorf("%s: %d bytes have arrived, want %d", name, len(got), len(want))
+				}
+				b.Close()
+				up.Close()
+				l.Poll(0)
+				waitReleased(t, l)
+			}
+		},
+		"LoopClosed": func(t *testing.T, l *Loop) {
+			// While the lower one still sends.
+			f := new(plainFilter)
+			a, b := stuck(l)
+			b.CloseWrite()
+			up := filterOn(t, a, f)
+			if ev := nextOf(t, l, up); ev != Event(EOF{up}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			up.Write([]byte("abc"))
+			turns(t, l)
+			up.Close()
+			turns(t, l)
+			l.Close()
+			if n := f.closed.Load(); n != 1 {
+				t.Errorf("the filter was closed %d times", n)
+			}
+		},
+		"PausedBefore": func(t *testing.T, l *Loop) {
+			a, b := l.Pipe()
+			a.Pause(Write)
+			a.Write([]byte("abc"))
+			up := filterOn(t, a, new(plainFilter))
+			up.Resume(Write)
+			if ev, _ := l.Poll(time.Second); ev != Event(Readable{b}) {
+				t.Errorf("unexpected %v", ev)
+			}
+			up.Abort()
+			b.Abort()
+		},
+		"Shutdown": func(t *testing.T, l *Loop) {
+			other := dialLoop(t, "")
+			a, b := l.Pipe()
+			if err := b.MoveTo(other); err != nil {
+				t.Fatal(err)
+			}
+			f := new(slowFilter)
+			up := filterOn(t, a, f)
+			up.Write(pattern(95))
+			b.CloseWrite()
+			other.Poll(0)
+			if err := l.Shutdown(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if err := up.Err(); err != nil {
+				t.Error(err)
+			}
+			for b.Loop() == other {
+				ev, ok := other.Poll(time.Second)
+				if !ok {
+					t.Fatal("stuck")
+				}
+				if ev == Event(EOF{b}) {
+					break
+				}
+			}
+			if n := b.Input().Len(); n != 98 {
+				t.Errorf("%d bytes have arrived, want 98", n)
+			}
+			b.Close()
+		},
+		"NetConnFinishes": func(t *testing.T, l *Loop) {
+			a, b := l.Pipe()
+			up := filterOn(t, a, new(slowFilter))
+			c, err := up.NetConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Write(pattern(95))
+			c.(interface{ CloseWrite() error }).CloseWrite()
+			for {
+				ev, ok := l.Poll(time.Second)
+				if !ok {
+					t.Fatal("stuck")
+				}
+				if ev == Event(EOF{b}) {
+					break
+				}
+			}
+			if n := b.Input().Len(); n != 98 {
+				t.Errorf("%d bytes have arrived, want 98", n)
+			}
+			b.Close()
+			if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+				t.Error(err)
+			}
+			c.Close()
+		},
+	})
+}
