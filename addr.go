@@ -20,7 +20,7 @@ func (s *Stream) LocalAddr() net.Addr {
 	if s.extra != nil && s.extra.local != nil {
 		return s.extra.local
 	}
-	if s.transport != nil {
+	if !s.gone() {
 		if a := s.sock.localAddr(); a != nil {
 			return a
 		}

@@ -96,7 +96,7 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 	ctx, d.cancel = context.WithCancel(context.Background())
 
 	s := l.newStream(noFD)
-	s.transport = d
+	s.more().transport = d
 	s.limits.Store(l.limits.with(c.MaxInput, c.MaxOutput))
 	l.mu.Lock()
 	defer l.unlock()
@@ -125,7 +125,7 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 	s.mu.Lock()
 	defer s.unlock()
 	switch {
-	case s.transport != d: // closed meanwhile
+	case s.transport() != d: // closed meanwhile
 		if err == nil {
 			closeFD(fd)
 		}
@@ -137,7 +137,7 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 		x := s.more()
 		x.local, x.remote = conn.LocalAddr(), conn.RemoteAddr()
 		s.sock.fd = fd
-		s.transport = &s.sock
+		x.transport = nil // but its own socket
 		s.announce(connected | s.attached(d.fin))
 	}
 }
@@ -165,7 +165,7 @@ func (s *Stream) attached(fin bool) pending {
 
 // connecting reports whether s is still being connected. mu is held.
 func (s *Stream) connecting() bool {
-	_, ok := s.transport.(*dialing)
+	_, ok := s.transport().(*dialing)
 	return ok
 }
 

@@ -70,7 +70,7 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 		return nil, ErrClosed
 	case s.why() != nil:
 		return nil, s.why()
-	case s.transport == nil:
+	case s.gone():
 		return nil, ErrClosed
 	}
 	if s.tapped {
@@ -78,7 +78,7 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	}
 	up := s.Loop().newStream(noFD)
 	x := &filtering{filter: f, upper: up, lower: s}
-	up.transport = x
+	up.more().transport = x
 	up.listener = s.listener
 	up.more().under = s
 	if s.extra != nil && s.extra.idle != nil {
@@ -229,7 +229,7 @@ func (x *filtering) failure() error {
 func (x *filtering) halfCloses() bool {
 	x.lower.mu.Lock()
 	defer x.lower.mu.Unlock()
-	return x.lower.transport == nil || x.lower.transport.halfCloses()
+	return x.lower.gone() || x.lower.transport().halfCloses()
 }
 
 func (x *filtering) close(reset bool) {
@@ -283,7 +283,7 @@ func (x *filtering) task() {
 // work is task with working held.
 func (x *filtering) work() {
 	x.lower.mu.Lock()
-	gone := x.lower.transport == nil // the end must be seen
+	gone := x.lower.gone() // the end must be seen
 	late := x.lower.overdue()
 	x.lower.mu.Unlock()
 	x.mu.Lock()
@@ -366,7 +366,7 @@ func (x *filtering) decode(plain *Buffer) error {
 	s.mu.Lock()
 	bits := s.fill()
 	eof := s.state&stateEOF != 0
-	gone := s.transport == nil
+	gone := s.gone()
 	reason := s.why()
 	s.unlock()
 	if bits&input != 0 {

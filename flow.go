@@ -198,7 +198,7 @@ func (s *Stream) SetIdleTimeouts(read, write time.Duration) {
 
 // setIdle is SetIdleTimeouts with mu held.
 func (s *Stream) setIdle(read, write time.Duration) {
-	if s.transport == nil || s.state&stateClosed != 0 {
+	if s.gone() || s.state&stateClosed != 0 {
 		return
 	}
 	x := s.more()
@@ -222,7 +222,7 @@ func (s *Stream) TimedOut() What {
 
 // restartIdle begins the time of the directions in what anew. mu is held.
 func (s *Stream) restartIdle(what What) {
-	if s.extra == nil || s.extra.idle == nil || s.transport == nil || s.connecting() {
+	if s.extra == nil || s.extra.idle == nil || s.gone() || s.connecting() {
 		return
 	}
 	i := s.extra.idle
@@ -261,7 +261,7 @@ func (s *Stream) waits() {
 // checkIdle pauses the directions that have been idle too long, and says so. mu
 // is held.
 func (s *Stream) checkIdle() {
-	if s.extra == nil || s.extra.idle == nil || s.transport == nil || s.state&stateClosed != 0 {
+	if s.extra == nil || s.extra.idle == nil || s.gone() || s.state&stateClosed != 0 {
 		return
 	}
 	i := s.extra.idle

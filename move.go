@@ -59,7 +59,7 @@ func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
 		return ErrClosed
 	case s.why() != nil:
 		return s.why()
-	case s.transport == nil:
+	case s.gone():
 		return ErrClosed
 	case s.tapped:
 		return errors.New("evchan: the stream is under a filter: move the one on top")
@@ -83,7 +83,7 @@ func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
 	}
 	l.unlock()
 	for _, u := range stack {
-		if u.transport != nil && u.sock.fd != noFD {
+		if !u.gone() && u.sock.fd != noFD {
 			l.poller.remove(u.sock.fd)
 		}
 	}
@@ -106,7 +106,7 @@ func (s *Stream) depart(l, to *Loop) {
 		s.received(accepted) // as far as its listener is concerned
 	}
 	l.dismiss(s)
-	if x, ok := s.transport.(*filtering); ok {
+	if x, ok := s.transport().(*filtering); ok {
 		l.dismiss(x)
 	}
 	if s.extra != nil {
@@ -120,7 +120,7 @@ func (s *Stream) depart(l, to *Loop) {
 			s.extra.shares[ownShare] = &share{group: m.group.copyTo(to), stream: s}
 		}
 	}
-	if s.transport != nil {
+	if !s.gone() {
 		l.unregister(s)
 		l.streamReleased()
 	}
@@ -135,7 +135,7 @@ func (s *Stream) depart(l, to *Loop) {
 
 // arrive makes the loop that s is of now know it. mu is held.
 func (s *Stream) arrive() error {
-	if s.transport == nil {
+	if s.gone() {
 		return nil // one under a filter, and over
 	}
 	l := s.Loop()
@@ -157,7 +157,7 @@ func (s *Stream) arrive() error {
 	l.enqueue(&s.source, s.confirm(pend|input))
 	l.refresh(&s.source)
 	l.assign(s) // for the output
-	if x, ok := s.transport.(*filtering); ok {
+	if x, ok := s.transport().(*filtering); ok {
 		l.assign(x)
 	}
 	l.unlock()

@@ -273,7 +273,7 @@ func TestMoveToStack(t *testing.T) {
 			gone := func() bool {
 				s.mu.Lock()
 				defer s.mu.Unlock()
-				return s.transport == nil
+				return s.gone()
 			}
 			for !gone() {
 				l.turn(time.Millisecond)

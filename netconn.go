@@ -50,7 +50,7 @@ func (s *Stream) NetConn() (net.Conn, error) {
 		return nil, ErrClosed
 	case s.why() != nil:
 		return nil, s.why()
-	case s.transport == nil:
+	case s.gone():
 		return nil, ErrClosed
 	case s.tapped:
 		return nil, errors.New("evchan: the stream is under a filter: call NetConn on the one on top")
@@ -74,7 +74,7 @@ func (s *Stream) NetConn() (net.Conn, error) {
 // netConn is NetConn of a stream that lies on no other. mu is held.
 func (s *Stream) netConn() (conn net.Conn, err error) {
 	fin := s.state&(stateFin|stateFinSent) == stateFin // CloseWrite was called while it was paused
-	switch t := s.transport.(type) {
+	switch t := s.transport().(type) {
 	case nil:
 		return nil, ErrClosed
 	case *dialing:
@@ -129,7 +129,7 @@ func (s *Stream) detach() *Buffer {
 func (s *Stream) filtering() *filtering {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x, _ := s.transport.(*filtering)
+	x, _ := s.transport().(*filtering)
 	return x
 }
 

@@ -24,8 +24,8 @@ func (l *Loop) Pipe() (*Stream, *Stream) {
 	for i := range ends {
 		s := l.newStream(noFD)
 		p.ends[i] = pipeEnd{pipe: p, stream: s, peer: &p.ends[1-i]}
-		s.transport = &p.ends[i]
 		x := s.more()
+		x.transport = &p.ends[i]
 		x.local, x.remote = pipeAddr{}, pipeAddr{}
 		ends[i] = s
 	}
@@ -33,8 +33,7 @@ func (l *Loop) Pipe() (*Stream, *Stream) {
 	defer l.unlock()
 	for _, s := range ends {
 		if l.closed {
-			s.transport = nil
-			s.state = stateClosed
+			s.state = stateClosed | stateGone
 			s.closing, s.released = true, true
 			continue
 		}

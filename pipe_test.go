@@ -202,7 +202,7 @@ func TestWriteFailsInTheMiddle(t *testing.T) {
 				for _, room := range rooms {
 					a, b := l.Pipe()
 					a.mu.Lock()
-					a.transport = &breakingPipe{a.transport, room}
+					a.extra.transport = &breakingPipe{a.extra.transport, room}
 					a.out.add(make([]byte, before))
 					a.mu.Unlock()
 					n, err := a.Write(make([]byte, 100))

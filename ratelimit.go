@@ -401,7 +401,7 @@ var errGroup = errors.New("evchan: the RateGroup is another loop's")
 func (s *Stream) setShare(which int, group func(*Loop) (*RateGroup, error)) error {
 	s.mu.Lock()
 	defer s.unlock()
-	if s.transport == nil {
+	if s.gone() {
 		return ErrClosed
 	}
 	g, err := group(s.Loop())

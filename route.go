@@ -34,7 +34,7 @@ type route struct {
 	starting  bool    // stands in Loop.starts
 }
 
-// A lane is a queue of sources of one priority.
+// A lane is a queue of sources of one priority. The prev of its head means nothing.
 type lane struct{ head, tail *source }
 
 func (r *route) pushBack(s *source) {
@@ -69,14 +69,18 @@ func (r *route) entered(s *source) {
 
 func (r *route) remove(s *source) {
 	q := &r.lanes[s.prio]
-	if s.prev == nil {
+	switch {
+	case s == q.head:
+		// The next one is not touched: it has most often left the cache.
 		q.head = s.next
-	} else {
-		s.prev.next = s.next
-	}
-	if s.next == nil {
+		if q.head == nil {
+			q.tail = nil
+		}
+	case s.next == nil:
+		s.prev.next = nil
 		q.tail = s.prev
-	} else {
+	default:
+		s.prev.next = s.next
 		s.next.prev = s.prev
 	}
 	s.prev, s.next = nil, nil

@@ -35,13 +35,12 @@ type Stream struct {
 	limits atomic.Pointer[limits] // never nil; what it points to never changes
 
 	// mu guards the following. It is taken before the loop's mu.
-	mu        sync.Mutex
-	transport transport // nil once it is released
-	extra     *streamExtra
-	sock      sock  // the transport of most streams
-	inbox     chain // what was read and not yet taken by the consumer
-	out       chain // what is to be sent
-	state     streamState
+	mu    sync.Mutex
+	extra *streamExtra
+	sock  sock  // its transport, if extra has no other
+	inbox chain // what was read and not yet taken by the consumer
+	out   chain // what is to be sent
+	state streamState
 
 	// The loop's mu guards the following.
 
@@ -99,12 +98,14 @@ const (
 	stateFinSent                         // the peer was told
 	stateClosed                          // Close or Abort was called
 	stateOwed                            // Drained is to be sent when the output has fallen
+	stateGone                            // the transport was let go
 )
 
 // A streamExtra is what few streams need. The stream's mu guards it, unless a
 // comment names another guard.
 type streamExtra struct {
 	stream        *Stream
+	transport     transport  // other than the stream's own socket; nil: none
 	err           error      // why it ended
 	lost          int        // bytes of output that were dropped at the end
 	spent         *chunk     // sent chunks whose release functions are to be called without the lock
@@ -149,12 +150,49 @@ type transport interface {
 	close(reset bool)
 }
 
+// gone reports whether the transport was let go: nothing is read or sent any more. mu
+// is held.
+func (s *Stream) gone() bool { return s.state&stateGone != 0 }
+
+// transport returns the stream's transport, or nil once that was let go. mu is held.
+func (s *Stream) transport() transport {
+	switch {
+	case s.gone():
+		return nil
+	case s.extra != nil && s.extra.transport != nil:
+		return s.extra.transport
+	}
+	return &s.sock
+}
+
+// fillOnce is the transport's fill, without a detour for sockets. So are writeOnce
+// and flushOnce.
+func (s *Stream) fillOnce(in *chain, limit int) (n int, full bool, err error) {
+	if s.extra != nil && s.extra.transport != nil {
+		return s.extra.transport.fill(in, limit)
+	}
+	return s.sock.fill(in, limit)
+}
+
+func (s *Stream) writeOnce(p []byte) (n int, err error) {
+	if s.extra != nil && s.extra.transport != nil {
+		return s.extra.transport.write(p)
+	}
+	return s.sock.write(p)
+}
+
+func (s *Stream) flushOnce(out *chain) (n int, spent *chunk, err error) {
+	if s.extra != nil && s.extra.transport != nil {
+		return s.extra.transport.flush(out)
+	}
+	return s.sock.flush(out)
+}
+
 // newStream returns a stream of l with fd as its socket. Nobody is told yet.
 func (l *Loop) newStream(fd sysFD) *Stream {
 	s := new(Stream)
 	s.init(l, s)
 	s.sock.fd = fd
-	s.transport = &s.sock
 	s.limits.Store(&l.limits)
 	return s
 }
@@ -203,10 +241,10 @@ func (s *Stream) open(first pending, close bool) error {
 func (s *Stream) forget(close bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.transport != nil && close {
-		s.transport.close(false)
+	if !s.gone() && close {
+		s.transport().close(false)
 	}
-	s.transport = nil
+	s.state |= stateGone
 	if s.extra != nil {
 		l := s.lock()
 		s.extra.retire(l)
@@ -272,7 +310,7 @@ func (s *Stream) ready(what What) {
 func (s *Stream) task() {
 	s.mu.Lock()
 	defer s.unlock()
-	if s.transport == nil {
+	if s.gone() {
 		return
 	}
 	bits := s.flushLocked()
@@ -300,14 +338,60 @@ const fillBudget = 256 << 10
 // prepare reads what has arrived.
 func (s *Stream) prepare(pending) pending {
 	s.mu.Lock()
-	bits := s.fill()
+	if s.plain() && s.inbox.n == 0 && s.sock.class <= minClass && !s.has(flagSeen) && s.Loop().edge &&
+		s.limits.Load().readHigh-int(s.held.Load()) > classSize(minClass) {
+		// What fill would do, in one step: see plain.
+		c := newChunk(minClass)
+		n := tryRecv(s.sock.fd, c.buf)
+		if n > 0 && n < len(c.buf) {
+			c.w = n
+			s.inbox = chain{c, c, n}
+			s.held.Add(int64(n))
+			s.Loop().bytesIn.Add(uint64(n))
+			s.mu.Unlock()
+			return readable
+		}
+		return s.prepareSlow(c, n)
+	}
+	return s.prepareSlow(nil, 0)
+}
+
+// prepareSlow is prepare where more is to be done than to read a few bytes, which
+// has given n of them, in c, if c is not nil. It lets go of mu.
+func (s *Stream) prepareSlow(c *chunk, n int) (bits pending) {
+	if n > 0 {
+		s.sock.class = minClass + 1
+		c.w = n
+		s.inbox.push(c)
+		s.held.Add(int64(n))
+		s.Loop().bytesIn.Add(uint64(n))
+		bits = readable
+	} else if c != nil {
+		c.put()
+		if n == 0 { // the end, which a second read need not give again
+			s.state |= stateEOF
+			s.mu.Unlock()
+			return eof
+		}
+	}
+	bits |= s.fill()
 	s.unlock()
 	return bits
 }
 
+// plain reports whether s has nothing of what only some streams have: it is open
+// in both directions, has its own socket, no limits, no timeouts, and nothing that
+// waits. Then a message takes the short way, through few functions. That counts:
+// the processor does not predict where a function returns to when there was a
+// system call meanwhile, so that each on the way back costs as much as a lock. mu
+// is held.
+func (s *Stream) plain() bool {
+	return s.state == 0 && s.extra == nil && s.paused == 0 && s.out.n == 0 && !s.sock.plain
+}
+
 // fill is prepare with mu held.
 func (s *Stream) fill() (bits pending) {
-	if s.transport == nil || s.state&stateClosed != 0 {
+	if s.gone() || s.state&stateClosed != 0 {
 		return 0
 	}
 	if s.paused&Read != 0 || s.state&stateEOF != 0 {
@@ -338,7 +422,7 @@ func (s *Stream) fillSome() (bits pending, got int) {
 		if room = s.quota(dirRead, room); room == 0 {
 			return bits | s.checkFailure(), got
 		}
-		n, full, err := s.transport.fill(&s.inbox, room)
+		n, full, err := s.fillOnce(&s.inbox, room)
 		switch {
 		case n > 0:
 			// First the bytes, then the question whether they were consumed.
@@ -374,7 +458,7 @@ func (s *Stream) fillSome() (bits pending, got int) {
 // held.
 func (s *Stream) checkFailure() pending {
 	if s.has(uint32(hangup)) {
-		if err := s.transport.failure(); err != nil {
+		if err := s.transport().failure(); err != nil {
 			return s.failed("read", err)
 		}
 	}
@@ -436,7 +520,7 @@ func (s *Stream) rearm() {
 // flushLocked sends what is possible of the output and returns what came of it.
 // mu is held.
 func (s *Stream) flushLocked() (bits pending) {
-	if s.transport == nil {
+	if s.gone() {
 		return 0
 	}
 	if s.paused&Write != 0 && s.state&stateClosed == 0 {
@@ -487,7 +571,7 @@ func (s *Stream) flushLocked() (bits pending) {
 	}
 	if s.out.n == 0 && s.state&(stateFin|stateFinSent) == stateFin {
 		s.state |= stateFinSent
-		if err := s.transport.closeWrite(); err != nil && err != eNOTCONN {
+		if err := s.transport().closeWrite(); err != nil && err != eNOTCONN {
 			return bits | s.failed("close", err)
 		}
 	}
@@ -497,11 +581,11 @@ func (s *Stream) flushLocked() (bits pending) {
 // flushSome sends what is possible of the first n bytes of the output. mu is held.
 func (s *Stream) flushSome(n int) (int, *chunk, error) {
 	if n == s.out.n {
-		return s.transport.flush(&s.out)
+		return s.flushOnce(&s.out)
 	}
 	var part chain
 	part.moveN(&s.out, n)
-	n, spent, err := s.transport.flush(&part)
+	n, spent, err := s.flushOnce(&part)
 	part.splice(&s.out)
 	s.out = part
 	return n, spent, err
@@ -515,7 +599,7 @@ func (s *Stream) failed(op string, err error) (bits pending) {
 	}
 	if s.state&(stateClosed|stateEOF) == 0 {
 		for {
-			n, _, err := s.transport.fill(&s.inbox, fillBudget)
+			n, _, err := s.fillOnce(&s.inbox, fillBudget)
 			if n == 0 || err != nil {
 				break
 			}
@@ -530,7 +614,7 @@ func (s *Stream) failed(op string, err error) (bits pending) {
 
 // release lets go of all that the stream has but its input. mu is held.
 func (s *Stream) release(reset bool) {
-	if t := s.transport; t != nil {
+	if t := s.transport(); t != nil {
 		short := s.out.n > 0 // the peer must not take what it got for all
 		s.retreat()
 		t.close(reset || short)
@@ -557,7 +641,7 @@ func (s *Stream) retreat() {
 	if s.sock.fd != noFD {
 		l.poller.remove(s.sock.fd)
 	}
-	s.transport = nil
+	s.state |= stateGone
 	s.clear(flagLagging)
 	if s.extra != nil {
 		s.extra.lost = s.out.n
@@ -651,9 +735,14 @@ func (s *Stream) takeLocked() {
 // consumed is told by in how many bytes have left it.
 func (s *Stream) consumed(n int) {
 	s.held.Add(-int64(n))
-	if !s.has(flagStopped|flagHeldEOF) && s.Loop().offers.Load() == 0 {
-		return // a Readable that is not on offer is looked at again before it is delivered
+	// A Readable that is not on offer is looked at again before it is delivered.
+	if s.has(flagStopped|flagHeldEOF) || s.Loop().offers.Load() != 0 {
+		s.consumedSlow()
 	}
+}
+
+// consumedSlow takes note of what consumed has changed.
+func (s *Stream) consumedSlow() {
 	l := s.edit()
 	defer l.unlock()
 	if s.closing {
@@ -685,6 +774,16 @@ func (s *Stream) Input() *Buffer {
 func (s *Stream) Read(p []byte) (int, error) {
 	if s.in == nil || s.in.n == 0 {
 		s.mu.Lock()
+		if c := s.inbox.head; c != nil && c.mem == nil && len(p) > 0 && s.in == nil {
+			n := copy(p, c.buf[c.r:c.w])
+			c = s.inbox.cut(n)
+			s.mu.Unlock()
+			if c != nil {
+				c.put()
+			}
+			s.consumed(n)
+			return n, nil
+		}
 		s.takeLocked()
 		err := s.readErr()
 		s.mu.Unlock()
@@ -708,7 +807,7 @@ func (s *Stream) readErr() error {
 		return io.EOF
 	case s.why() != nil:
 		return s.why()
-	case s.transport == nil:
+	case s.gone():
 		return ErrClosed
 	}
 	return ErrWouldBlock
@@ -723,27 +822,23 @@ func (s *Stream) readErr() error {
 // drained, and its EOF comes after the rest was consumed. So io.Copy between two
 // streams is right at each Readable, however slow the destination is.
 func (s *Stream) WriteTo(w io.Writer) (int64, error) {
-	if dst, ok := w.(*Stream); ok {
+	dst, ok := w.(*Stream)
+	if !ok {
+		s.take()
 		if s.in == nil {
-			n, err := s.pour(dst)
-			return int64(n), err
+			return 0, nil
 		}
+		defer s.settle()
+		return s.in.WriteTo(w)
+	}
+	if s.in != nil {
 		s.take()
 		defer s.settle()
 		n, err := dst.writeBuffer(s.in, s)
 		return int64(n), err
 	}
-	s.take()
-	if s.in == nil {
-		return 0, nil
-	}
-	defer s.settle()
-	return s.in.WriteTo(w)
-}
 
-// pour moves all that was read, of which the consumer has taken nothing, to the
-// output of dst, which may be s.
-func (s *Stream) pour(dst *Stream) (int, error) {
+	// The consumer has taken nothing: it goes from s to dst, which may be s.
 	s.mu.Lock()
 	read := s.inbox
 	s.inbox = chain{}
@@ -751,13 +846,36 @@ func (s *Stream) pour(dst *Stream) (int, error) {
 		s.mu.Unlock()
 		dst.mu.Lock()
 	}
-	n, err := dst.queue(&read, s)
-	dst.unlock()
-	if n > 0 {
-		s.consumed(n)
+	if c := read.head; c != nil && c.next == nil && c.mem == nil && dst.plain() {
+		// What queue would do, in one step: see plain.
+		if n := trySend(dst.sock.fd, c.buf[c.r:c.w]); n > 0 {
+			dst.Loop().bytesOut.Add(uint64(n))
+			if n == read.n {
+				dst.mu.Unlock()
+				c.put()
+				s.consumed(n)
+				return int64(n), nil
+			}
+			c.r += n
+			read.n -= n
+			s.consumed(n)
+			m, err := dst.pour(&read, s)
+			return int64(n + m), err
+		}
 	}
-	if read.n > 0 { // dst has refused it
-		s.input().chain.splice(&read)
+	n, err := dst.pour(&read, s)
+	return int64(n), err
+}
+
+// pour is queue for what was read by from. It lets go of s.mu.
+func (s *Stream) pour(read *chain, from *Stream) (int, error) {
+	n, err := s.queue(read, from)
+	s.unlock()
+	if n > 0 {
+		from.consumed(n)
+	}
+	if read.n > 0 { // s has refused it
+		from.input().chain.splice(read)
 	}
 	return n, err
 }
@@ -783,7 +901,7 @@ func (s *Stream) InputFull() bool {
 
 // writeErr returns why nothing can be written, or nil. mu is held.
 func (s *Stream) writeErr() error {
-	if s.state&(stateClosed|stateFin) == 0 && s.extra == nil && s.transport != nil && s.out.n < s.limits.Load().writeHigh {
+	if s.state&(stateClosed|stateFin) == 0 && s.extra == nil && !s.gone() && s.out.n < s.limits.Load().writeHigh {
 		return nil // so it is most often
 	}
 	switch {
@@ -791,7 +909,7 @@ func (s *Stream) writeErr() error {
 		return ErrClosed
 	case s.why() != nil:
 		return s.why()
-	case s.transport == nil:
+	case s.gone():
 		return ErrClosed
 	case s.state&stateFin != 0:
 		return s.opError("write", ePIPE)
@@ -811,38 +929,47 @@ func (s *Stream) writeErr() error {
 // sent.
 func (s *Stream) Write(p []byte) (int, error) {
 	s.mu.Lock()
+	if len(p) > 0 && s.plain() {
+		n := trySend(s.sock.fd, p) // what writeSlow would do, in one step
+		if n == len(p) {
+			s.Loop().bytesOut.Add(uint64(n))
+			s.mu.Unlock()
+			return n, nil
+		}
+		return s.writeSlow(p, max(n, 0))
+	}
+	return s.writeSlow(p, 0)
+}
+
+// writeSlow is Write of p, of which n bytes have been sent already. It lets go of mu.
+func (s *Stream) writeSlow(p []byte, n int) (int, error) {
+	defer s.unlock()
 	if err := s.writeErr(); err != nil || len(p) == 0 {
-		s.mu.Unlock()
 		return 0, err
 	}
-	n := 0
-	if room := len(p); s.out.n == 0 && s.paused&Write == 0 {
+	if n > 0 {
+		s.Loop().bytesOut.Add(uint64(n))
+	} else if room := len(p); s.out.n == 0 && s.paused&Write == 0 {
 		var err error
 		if room = s.quota(dirWrite, room); room > 0 {
-			n, err = s.transport.write(p[:room])
+			n, err = s.writeOnce(p[:room])
 			s.Loop().bytesOut.Add(uint64(n))
 			s.moved(dirWrite, n)
 			s.waive(dirWrite)
 		}
 		if n == len(p) {
-			s.mu.Unlock()
 			return n, nil
 		}
 		if err != nil && err != eAGAIN {
 			s.announce(s.failed("write", err))
-			err = s.why()
-			s.unlock()
-			return n, err
+			return n, s.why()
 		}
 	}
 	s.out.add(p[n:])
-	n = len(p)
-	err := s.sendOn()
-	if err != nil {
-		n = max(n-s.extra.lost, 0)
+	if err := s.sendOn(); err != nil {
+		return max(len(p)-s.extra.lost, 0), err
 	}
-	s.unlock()
-	return n, err
+	return len(p), nil
 }
 
 // sendOn sees to it that output which was added is sent: now, or, if the kernel
@@ -858,7 +985,7 @@ func (s *Stream) sendOn() error {
 // flushNow flushes, and returns the error if that ended the stream. mu is held.
 func (s *Stream) flushNow() error {
 	s.announce(s.flushLocked())
-	if s.transport == nil {
+	if s.gone() {
 		return s.why()
 	}
 	return nil
@@ -991,10 +1118,10 @@ func (s *Stream) CloseWrite() error {
 	if s.state&stateFin != 0 {
 		return nil
 	}
-	if s.transport == nil {
+	if s.gone() {
 		return s.writeErr()
 	}
-	if !s.transport.halfCloses() {
+	if !s.transport().halfCloses() {
 		return ErrUnsupported
 	}
 	s.state |= stateFin
@@ -1041,7 +1168,7 @@ func (s *Stream) endLocked(now, reset bool) {
 	s.waive(dirRead)
 	s.held.Add(-int64(s.inbox.n))
 	s.spend(s.inbox.detach())
-	if s.transport == nil {
+	if s.gone() {
 		return
 	}
 	if now || s.Loop().conf.Linger < 0 {
@@ -1056,7 +1183,7 @@ func (s *Stream) endLocked(now, reset bool) {
 // startLinger bounds the time that s, and those under it, may take to close. mu
 // is held.
 func (s *Stream) startLinger() {
-	if s.transport == nil && (s.extra == nil || s.extra.under == nil) {
+	if s.gone() && (s.extra == nil || s.extra.under == nil) {
 		return
 	}
 	l := s.Loop()
@@ -1093,7 +1220,7 @@ func (s *Stream) hush() {
 // input, the kernel would send a reset, which destroys what is on its way to the
 // peer. mu is held.
 func (s *Stream) driveClose() {
-	if s.transport == nil {
+	if s.gone() {
 		return
 	}
 	if s.overdue() {
@@ -1104,7 +1231,7 @@ func (s *Stream) driveClose() {
 		s.release(false) // there is nobody to say goodbye to
 		return
 	}
-	if !s.transport.halfCloses() {
+	if !s.transport().halfCloses() {
 		if s.out.n == 0 {
 			s.release(false)
 		}
@@ -1112,7 +1239,7 @@ func (s *Stream) driveClose() {
 	}
 	var rest chain
 	for budget := fillBudget; s.state&stateEOF == 0; {
-		n, _, err := s.transport.fill(&rest, fillBudget)
+		n, _, err := s.fillOnce(&rest, fillBudget)
 		s.spend(rest.detach()) // of a pipe, it may have release functions
 		switch {
 		case n > 0:
@@ -1160,11 +1287,11 @@ func (s *Stream) overdue() bool {
 // abandon ends the stream because its loop was closed.
 func (s *Stream) abandon() {
 	s.mu.Lock()
-	if s.transport == nil || !s.Loop().isClosed() { // it may have moved away
+	if s.gone() || !s.Loop().isClosed() { // it may have moved away
 		s.mu.Unlock()
 		return
 	}
-	x, filtered := s.transport.(*filtering)
+	x, filtered := s.transport().(*filtering)
 	var tap *filtering // whose own stream may be gone already
 	if s.tapped {
 		tap = s.extra.tap
@@ -1242,7 +1369,7 @@ func (s *Stream) label() string {
 
 func (s *Stream) dump() string {
 	s.mu.Lock()
-	queued, state, released := s.out.n, s.state, s.transport == nil
+	queued, state, released := s.out.n, s.state, s.gone()
 	fd, remote := s.sock.fd, s.remoteAddr()
 	connecting := s.connecting()
 	s.mu.Unlock()

@@ -1,0 +1,25 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build (unix || windows) && !linux
+
+package evchan
+
+// tryRecv reads once from the socket fd to p, which is not empty, and returns how
+// many bytes, or -1 if that failed; sysRecv tells why.
+func tryRecv(fd sysFD, p []byte) int {
+	n, err := sysRecv(fd, p)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// trySend is tryRecv's counterpart.
+func trySend(fd sysFD, p []byte) int {
+	n, err := sysSend(fd, p)
+	if err != nil {
+		return -1
+	}
+	return n
+}
