@@ -472,6 +472,7 @@ func (z *fuzzer) step(who, op, v byte) {
 		b.splice(&inbox)
 		b.add(p[n/2:])
 		m.want = append(m.want, p...)
+		b.settle()
 		k := min(int(v), len(m.want))
 		if k > 0 {
 			freeChain(b.cut(k))
