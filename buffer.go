@@ -964,16 +964,20 @@ func (b *Buffer) dropReserved() {
 // take removes the first n > 0 bytes, and frees their chunks.
 func (b *Buffer) take(n int) {
 	c := b.cut(n)
-	if b.flags&watched != 0 || b.stream != nil {
+	if b.flags&watched != 0 {
 		b.tell(c, n)
 		return
+	}
+	if b.stream != nil {
+		b.stream.consumed(n)
 	}
 	if c != nil && (b.head != nil || !b.keep(c)) {
 		freeChain(c)
 	}
 }
 
-// tell tells that n bytes have been removed, and frees the chunks that held them.
+// tell tells that n bytes have been removed, and frees the chunks that held them,
+// even if whoever is told panics.
 func (b *Buffer) tell(c *chunk, n int) {
 	defer freeChain(c)
 	b.removed(n)
