@@ -28,7 +28,7 @@ func (b *Buffer) check() error {
 			return errors.New("tail is not the last chunk")
 		}
 		if b.flags&sought != 0 && c == b.extra.found {
-			if found = true; b.extra.base != n {
+			if found = true; b.extra.base != n || c.isFile() {
 				return fmt.Errorf("a search found %d where %d is", b.extra.base, n)
 			}
 		}
@@ -726,6 +726,30 @@ func TestBufferSearchRemembers(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What a search remembers is never a file, which is replaced by memory when it is
+// read.
+func TestBufferSearchRemembersNoFile(t *testing.T) {
+	data := pattern(100_000)
+	b := pieces("0", "1", "2", "3", "4", "5")
+	b.AppendFile(tempFile(t, data), 0, int64(len(data)), nil)
+	var p [10]byte
+	if n := b.CopyTo(p[:], 50_000); string(p[:n]) != string(data[50_000-6:][:10]) {
+		t.Errorf("CopyTo = %q", p[:n])
+	}
+	if err := b.check(); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if at, want := b.IndexByte('\n', 99_006), 99_006+bytes.IndexByte(data[99_000:], '\n'); at != want {
+			t.Errorf("IndexByte = %d; want %d", at, want)
+		}
+		if err := b.check(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect(t, b, "012345"+string(data))
 }
 
 func TestBufferJ11BoundedSearch(t *testing.T) {
