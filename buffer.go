@@ -27,7 +27,7 @@ var (
 // gives its bytes to another Buffer without copying them, holds memory and
 // files of others beside its own, and is searched as if it were one piece. Its
 // zero value is empty and ready to use. An empty Buffer holds at most 1 KiB, until
-// Reset; those of a Stream hold nothing. A Buffer must not be copied, and not be
+// Reset, and a Stream's input nothing. A Buffer must not be copied, and not be
 // used by several goroutines at once.
 //
 // # Memory that a Buffer returns
@@ -78,7 +78,7 @@ type bufferExtra struct {
 	onChange func(added, removed int) // not nil if and only if flags has watched
 	reserved *chunk                   // what Reserve returned, if not the tail's room; empty
 	room     int                      // how many bytes Reserve returned; 0 unless flags has reserved
-	found    *chunk                   // where a search is, in memory; valid if flags has sought
+	found    *chunk                   // where a search is, in memory; nil unless flags has sought
 	base     int                      // the position of found's first byte
 }
 
@@ -89,7 +89,7 @@ const (
 	frozenBack
 	held     // a slice that was returned may lie in head, which may be empty
 	reserved // a slice that Reserve returned may be written to
-	sought   // extra's found is valid
+	sought   // extra's found is not nil
 	watched  // OnChange is in force
 	emptied  // it was emptied before, so it keeps a spare the next time
 	lean     // it never does
@@ -538,7 +538,9 @@ func (b *Buffer) Prepend(p []byte) error {
 		b.settle()
 		return nil
 	}
-	b.flags &^= sought
+	if b.flags&sought != 0 {
+		b.forget()
+	}
 	if b.flags&reserved != 0 {
 		b.dropReserved()
 	}
@@ -860,7 +862,9 @@ func (b *Buffer) removed(n int) {
 
 // settle ends what lasts only until the next call.
 func (b *Buffer) settle() {
-	b.flags &^= sought
+	if b.flags&sought != 0 {
+		b.forget()
+	}
 	if b.flags&held != 0 {
 		b.release()
 	}

@@ -125,6 +125,12 @@ func (b *Buffer) seek(pos int) (prev, c *chunk, base int) {
 	return prev, c, base
 }
 
+// forget forgets what seek remembers. The flag must be set.
+func (b *Buffer) forget() {
+	b.flags &^= sought
+	b.extra.found = nil
+}
+
 // startIn returns where a search begins in s if it is to begin at pos: behind what
 // a file gave if that was less than pos.
 func startIn(s []byte, pos int) int { return min(max(pos, 0), len(s)) }
@@ -252,7 +258,9 @@ func (b *Buffer) ReadLine(style EOL) (line []byte, ok bool) {
 		if at, size = b.IndexEOL(at, style); size == 0 {
 			return nil, false
 		}
-		b.flags &^= sought
+		if b.flags&sought != 0 {
+			b.forget()
+		}
 		if b.pullup(at+size) != nil {
 			return nil, false
 		}

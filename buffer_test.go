@@ -66,6 +66,9 @@ func (b *Buffer) check() error {
 	if b.flags&reserved == 0 && (x.reserved != nil || x.room != 0) {
 		return errors.New("a reservation is left over")
 	}
+	if (b.flags&sought != 0) != (x.found != nil) {
+		return errors.New("a search is remembered in part")
+	}
 	if (b.flags&watched != 0) != (x.onChange != nil) {
 		return errors.New("watched by nobody, or somebody without that flag")
 	}
