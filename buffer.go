@@ -421,7 +421,12 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	if b.flags&(frozenBack|held|reserved|watched) != 0 || len(p) > math.MaxInt-b.n {
 		return b.writeSlow(p)
 	}
-	b.add(p)
+	if c := b.tail; c != nil && len(c.buf)-c.w >= len(p) {
+		c.w += copy(c.buf[c.w:], p)
+		b.n += len(p)
+	} else {
+		b.add(p)
+	}
 	return len(p), nil
 }
 
@@ -923,10 +928,10 @@ func (b *Buffer) reuse(n int) {
 	}
 }
 
-// keep makes c, which was the last of b's chunks, its spare, if it may be that. A
+// keep makes c, which was b's only chunk, its spare, if it may be that. A
 // Buffer that is emptied for the first time has none yet: most are used once.
 func (b *Buffer) keep(c *chunk) bool {
-	if c.class != minClass || c.next != nil || b.stream != nil || b.flags&lean != 0 {
+	if c.class != minClass || b.stream != nil || b.flags&lean != 0 {
 		return false
 	}
 	if b.flags&emptied == 0 {
@@ -975,7 +980,7 @@ func (b *Buffer) take(n int) {
 	if b.stream != nil {
 		b.stream.consumed(n)
 	}
-	if c != nil && (b.head != nil || !b.keep(c)) {
+	if c != nil && (c.next != nil || b.head != nil || !b.keep(c)) {
 		freeChain(c)
 	}
 }
