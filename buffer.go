@@ -26,8 +26,9 @@ var (
 // A Buffer is a queue of bytes in a chain of chunks. It grows at both ends,
 // gives its bytes to another Buffer without copying them, holds memory and
 // files of others beside its own, and is searched as if it were one piece. Its
-// zero value is empty and ready to use; an empty Buffer holds no memory. A
-// Buffer must not be copied, and not be used by several goroutines at once.
+// zero value is empty and ready to use. An empty Buffer holds at most 1 KiB, until
+// Reset, and a Stream's input nothing. A Buffer must not be copied, and not be
+// used by several goroutines at once.
 //
 // # Memory that a Buffer returns
 //
@@ -71,11 +72,14 @@ type Buffer struct {
 	flags  bufferFlags
 }
 
-// A bufferExtra is what few Buffers need.
+// A bufferExtra is what not every Buffer needs.
 type bufferExtra struct {
-	onChange func(added, removed int) // may be nil
+	spare    *chunk                   // the last chunk there was, empty, to be used again; or nil
+	onChange func(added, removed int) // not nil if and only if flags has watched
 	reserved *chunk                   // what Reserve returned, if not the tail's room; empty
 	room     int                      // how many bytes Reserve returned; 0 unless flags has reserved
+	found    *chunk                   // where a search is, in memory; nil unless flags has sought
+	base     int                      // the position of found's first byte
 }
 
 type bufferFlags uint8
@@ -85,6 +89,12 @@ const (
 	frozenBack
 	held     // a slice that was returned may lie in head, which may be empty
 	reserved // a slice that Reserve returned may be written to
+	sought   // extra's found is not nil
+	watched  // OnChange is in force
+	emptied  // it was emptied before, so it keeps a spare the next time
+	lean     // it never does
+
+	passing = held | reserved | sought // what ends with the next call that changes the front
 )
 
 var (
@@ -111,13 +121,14 @@ func NewBuffer(p []byte) *Buffer {
 // Len returns the number of unread bytes.
 func (b *Buffer) Len() int { return b.n }
 
-// Reset removes all bytes. A Buffer that is frozen stays so, and OnChange
-// stays in force.
+// Reset removes all bytes, and lets all memory go. A Buffer that is frozen stays
+// so, and OnChange stays in force.
 func (b *Buffer) Reset() {
 	b.settle()
 	if b.n > 0 {
 		b.take(b.n)
 	}
+	b.dropSpare()
 }
 
 // Freeze makes the calls that change the front, or the back, of b fail with
@@ -125,7 +136,7 @@ func (b *Buffer) Reset() {
 // Freeze said. Reset works all the same.
 func (b *Buffer) Freeze(front, back bool) {
 	b.settle()
-	b.flags = 0
+	b.flags &^= frozenFront | frozenBack
 	if front {
 		b.flags |= frozenFront
 	}
@@ -139,13 +150,13 @@ func (b *Buffer) Freeze(front, back bool) {
 // called for what a Stream does to its own buffers.
 func (b *Buffer) OnChange(f func(added, removed int)) {
 	b.settle()
-	if b.extra == nil {
-		if f == nil {
-			return
-		}
-		b.extra = new(bufferExtra)
+	b.flags &^= watched
+	if f != nil {
+		b.flags |= watched
 	}
-	b.extra.onChange = f
+	if f != nil || b.extra != nil {
+		b.more().onChange = f
+	}
 }
 
 // ---- reading
@@ -355,7 +366,8 @@ func (b *Buffer) CopyTo(p []byte, off int) int {
 	if off < 0 {
 		return 0
 	}
-	return copyFrom(b.head, p, off)
+	_, c, base := b.seek(off)
+	return copyFrom(c, p, off-base)
 }
 
 // copyFrom copies the bytes that begin off bytes behind the first of c to p.
@@ -406,10 +418,15 @@ func (b *Buffer) Segments() iter.Seq[[]byte] {
 // Write appends a copy of p. The error is nil unless the back is frozen, or the
 // length would overflow.
 func (b *Buffer) Write(p []byte) (int, error) {
-	if b.flags != 0 || len(p) > math.MaxInt-b.n || b.extra != nil {
+	if b.flags&(frozenBack|held|reserved|watched) != 0 || len(p) > math.MaxInt-b.n {
 		return b.writeSlow(p)
 	}
-	b.add(p)
+	if c := b.tail; c != nil && len(c.buf)-c.w >= len(p) {
+		c.w += copy(c.buf[c.w:], p)
+		b.n += len(p)
+	} else {
+		b.add(p)
+	}
 	return len(p), nil
 }
 
@@ -525,6 +542,9 @@ func (b *Buffer) Prepend(p []byte) error {
 	if n == 0 {
 		b.settle()
 		return nil
+	}
+	if b.flags&sought != 0 {
+		b.forget()
 	}
 	if b.flags&reserved != 0 {
 		b.dropReserved()
@@ -717,11 +737,7 @@ func (b *Buffer) Reserve(n int) []byte {
 	if b.flags&held != 0 {
 		b.release()
 	}
-	x := b.extra
-	if x == nil {
-		x = new(bufferExtra)
-		b.extra = x
-	}
+	x := b.more()
 	var room []byte
 	if c := b.tail; x.reserved == nil && c != nil && len(c.buf)-c.w >= n {
 		room = c.buf[c.w:]
@@ -790,7 +806,7 @@ func (b *Buffer) Commit(n int) error {
 
 // front is what calls that take from the front begin with.
 func (b *Buffer) front() error {
-	if b.flags != 0 {
+	if b.flags&(frozenFront|passing) != 0 {
 		return b.frontSlow()
 	}
 	return nil
@@ -814,7 +830,6 @@ func (b *Buffer) back(n int) error {
 }
 
 //go:noinline
-
 func (b *Buffer) backSlow(n int) error {
 	if b.flags&frozenBack != 0 {
 		return ErrFrozen
@@ -832,7 +847,7 @@ func (b *Buffer) added(n int) {
 	if b.flags&held != 0 {
 		b.release()
 	}
-	if b.extra != nil && b.extra.onChange != nil && n > 0 {
+	if b.flags&watched != 0 && n > 0 {
 		b.extra.onChange(n, 0)
 	}
 }
@@ -845,13 +860,16 @@ func (b *Buffer) removed(n int) {
 	if b.stream != nil {
 		b.stream.consumed(n)
 	}
-	if b.extra != nil && b.extra.onChange != nil {
+	if b.flags&watched != 0 {
 		b.extra.onChange(0, n)
 	}
 }
 
 // settle ends what lasts only until the next call.
 func (b *Buffer) settle() {
+	if b.flags&sought != 0 {
+		b.forget()
+	}
 	if b.flags&held != 0 {
 		b.release()
 	}
@@ -870,8 +888,74 @@ func (b *Buffer) release() {
 	b.head = c.next
 	if b.head == nil {
 		b.tail = nil
+		if b.keep(c) {
+			return
+		}
 	}
 	c.free()
+}
+
+// more returns extra.
+func (b *Buffer) more() *bufferExtra {
+	if b.extra == nil {
+		b.extra = new(bufferExtra)
+	}
+	return b.extra
+}
+
+// add copies p to the end, as chain's does, into the spare if there is one.
+func (b *Buffer) add(p []byte) {
+	if b.tail == nil && b.extra != nil {
+		b.reuse(len(p))
+	}
+	b.chain.add(p)
+}
+
+// roomFor is chain's, but for the spare.
+func (b *Buffer) roomFor(n int) *chunk {
+	if b.tail == nil && b.extra != nil {
+		b.reuse(n)
+	}
+	return b.chain.roomFor(n)
+}
+
+// reuse makes the spare the only chunk of b, which is empty, if there is one and n
+// bytes, which must follow, fit in. There must be an extra.
+func (b *Buffer) reuse(n int) {
+	if c := b.extra.spare; c != nil && n > 0 && n <= len(c.buf) {
+		b.extra.spare = nil
+		b.head, b.tail = c, c
+	}
+}
+
+// keep makes c, which was b's only chunk, its spare, if it may be that. A
+// Buffer that is emptied for the first time has none yet: most are used once.
+func (b *Buffer) keep(c *chunk) bool {
+	if c.class != minClass || b.stream != nil || b.flags&lean != 0 {
+		return false
+	}
+	if b.flags&emptied == 0 {
+		b.flags |= emptied
+		return false
+	}
+	x := b.more()
+	if x.spare != nil {
+		return false
+	}
+	poison(c.buf[:c.w])
+	c.r, c.w = 0, 0
+	x.spare = c
+	return true
+}
+
+// dropSpare lets the spare go.
+func (b *Buffer) dropSpare() {
+	b.flags &^= emptied
+	if x := b.extra; x != nil && x.spare != nil {
+		c := x.spare
+		x.spare = nil
+		c.put()
+	}
 }
 
 // dropReserved takes back what Reserve returned.
@@ -889,16 +973,20 @@ func (b *Buffer) dropReserved() {
 // take removes the first n > 0 bytes, and frees their chunks.
 func (b *Buffer) take(n int) {
 	c := b.cut(n)
-	if b.extra == nil && b.stream == nil {
-		if c != nil {
-			freeChain(c)
-		}
+	if b.flags&watched != 0 {
+		b.tell(c, n)
 		return
 	}
-	b.tell(c, n)
+	if b.stream != nil {
+		b.stream.consumed(n)
+	}
+	if c != nil && (c.next != nil || b.head != nil || !b.keep(c)) {
+		freeChain(c)
+	}
 }
 
-// tell tells that n bytes have been removed, and frees the chunks that held them.
+// tell tells that n bytes have been removed, and frees the chunks that held them,
+// even if whoever is told panics.
 func (b *Buffer) tell(c *chunk, n int) {
 	defer freeChain(c)
 	b.removed(n)
@@ -911,7 +999,7 @@ func (b *Buffer) pass(c *chunk, size, n int) []byte {
 	c.r += n
 	b.n -= n
 	b.flags |= held
-	if b.extra != nil || b.stream != nil {
+	if b.flags&watched != 0 || b.stream != nil {
 		b.removed(n)
 	}
 	return p
@@ -930,12 +1018,7 @@ func (b *Buffer) splice(src *Buffer) {
 // free lets all memory go; b is empty then, and can be used again. It tells
 // nobody.
 func (b *Buffer) free() {
+	b.settle()
+	b.dropSpare()
 	freeChain(b.detach())
-}
-
-// detach takes all chunks out of b and returns them. It tells nobody.
-func (b *Buffer) detach() *chunk {
-	b.flags &^= held
-	b.dropReserved()
-	return b.chain.detach()
 }

@@ -113,30 +113,123 @@ func TestBufferPoisons(t *testing.T) {
 	if string(p) == "secret" {
 		t.Error("a slice that was kept too long still reads well")
 	}
+	// So is what the Buffer keeps for itself.
+	for range 3 {
+		b.WriteString("secret")
+		p, _ = b.Peek(6)
+		b.Discard(6)
+	}
+	if b.extra == nil || b.extra.spare == nil {
+		t.Fatal("the Buffer has kept nothing")
+	}
+	if string(p) == "secret" {
+		t.Error("a slice of the spare still reads well")
+	}
 }
 
-// An empty Buffer holds nothing, whatever passed through it.
-func TestBufferEmptyHoldsNothing(t *testing.T) {
-	for name, drain := range map[string]func(b *Buffer){
-		"Read":         func(b *Buffer) { io.ReadAll(b) },
-		"ReadByte":     func(b *Buffer) { b.Discard(b.Len() - 1); b.ReadByte() },
-		"Discard":      func(b *Buffer) { b.Discard(b.Len()) },
-		"WriteTo":      func(b *Buffer) { b.WriteTo(io.Discard) },
-		"AppendBuffer": func(b *Buffer) { new(Buffer).AppendBuffer(b) },
-		"MoveN":        func(b *Buffer) { new(Buffer).MoveN(b, b.Len()) },
-		"Reset":        func(b *Buffer) { b.Reset() },
-		"Next":         func(b *Buffer) { b.Next(b.Len()); b.Discard(0) },
-		"ReadLine": func(b *Buffer) {
-			b.WriteByte('\n')
-			for range b.Lines(LF) {
+// drains are ways to empty a Buffer.
+var drains = map[string]func(b *Buffer){
+	"Read":         func(b *Buffer) { io.ReadAll(b) },
+	"ReadByte":     func(b *Buffer) { b.Discard(b.Len() - 1); b.ReadByte() },
+	"Discard":      func(b *Buffer) { b.Discard(b.Len()) },
+	"WriteTo":      func(b *Buffer) { b.WriteTo(io.Discard) },
+	"AppendBuffer": func(b *Buffer) { new(Buffer).AppendBuffer(b) },
+	"MoveN":        func(b *Buffer) { new(Buffer).MoveN(b, b.Len()) },
+	"Reset":        func(b *Buffer) { b.Reset() },
+	"Next":         func(b *Buffer) { b.Next(b.Len()); b.Discard(0) },
+	"ReadLine": func(b *Buffer) {
+		b.WriteByte('\n')
+		for range b.Lines(LF) {
+		}
+	},
+}
+
+// memory returns how many bytes of memory b holds.
+func (b *Buffer) memory() int {
+	n := 0
+	for c := b.head; c != nil; c = c.next {
+		n += len(c.buf)
+	}
+	if b.extra != nil && b.extra.spare != nil {
+		n += len(b.extra.spare.buf)
+	}
+	return n
+}
+
+// An empty Buffer holds little, whatever passed through it; nothing if that was the
+// first time, and after Reset.
+func TestBufferEmptyHoldsLittle(t *testing.T) {
+	most := 0
+	for name, drain := range drains {
+		for _, size := range []int{100, 1000, 5000, 100_000} {
+			var b Buffer
+			for i := range 5 {
+				b.Write(pattern(size)[11:])
+				drain(&b)
+				b.Discard(0) // whatever was returned may go
+				if n := b.memory(); b.Len() != 0 || b.head != nil || b.tail != nil || n > 1<<10 || i == 0 && n > 0 {
+					t.Errorf("after %s of %d bytes, time %d: Len %d, head %p, %d bytes of memory", name, size, i, b.Len(), b.head, n)
+				}
+				most = max(most, b.memory())
 			}
-		},
+			b.Reset()
+			if n := b.memory(); n > 0 {
+				t.Errorf("after %s and Reset: %d bytes of memory", name, n)
+			}
+		}
+	}
+	if most == 0 {
+		t.Error("no Buffer has ever kept its last chunk")
+	}
+}
+
+// What a Buffer has kept is used again, by all that write, if it is enough.
+func TestBufferSpare(t *testing.T) {
+	for name, write := range map[string]func(b *Buffer, n int){
+		"Write":       func(b *Buffer, n int) { b.Write(make([]byte, n)) },
+		"WriteString": func(b *Buffer, n int) { b.WriteString(string(make([]byte, n))) },
+		"WriteByte":   func(b *Buffer, n int) { b.WriteByte(0) },
 	} {
 		var b Buffer
-		b.Write(pattern(100)[11:])
-		drain(&b)
-		if b.Len() != 0 || b.head != nil || b.tail != nil {
-			t.Errorf("after %s: Len %d, head %p", name, b.Len(), b.head)
+		for range 2 {
+			b.Write(make([]byte, 100))
+			b.Discard(100)
+		}
+		spare := b.extra.spare
+		if spare == nil {
+			t.Fatal("there is no spare")
+		}
+		write(&b, 1<<10)
+		if b.head != spare || b.tail != spare || b.extra.spare != nil || b.memory() != 1<<10 {
+			t.Errorf("%s did not use it", name)
+		}
+		b.Discard(b.Len())
+		if name != "WriteByte" {
+			if write(&b, 1<<10+1); b.head.next != nil {
+				t.Errorf("%s has put a bit into it and the rest elsewhere", name)
+			}
+		}
+		if err := b.check(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// The Buffers of streams keep nothing.
+func TestBufferLean(t *testing.T) {
+	for name, drain := range drains {
+		b := &Buffer{flags: lean}
+		in := &Buffer{stream: new(Stream)}
+		in.stream.loop.Store(new(Loop))
+		for _, b := range []*Buffer{b, in} {
+			for range 3 {
+				b.Write(pattern(100)[11:])
+				drain(b)
+				b.Discard(0)
+				if n := b.memory(); n > 0 {
+					t.Errorf("after %s: %d bytes of memory", name, n)
+				}
+			}
 		}
 	}
 }

@@ -100,13 +100,35 @@ func (b *Buffer) IndexByte(x byte, from int) int {
 	return -1
 }
 
-// seek returns the chunk that holds the byte at pos <= b.n, nil if it is the end,
-// the one before that, and the position of its first byte.
+// seekFar is how many chunks seek passes before it remembers where it has got to.
+// Arbitrary: to pass so few again costs little, and most Buffers have no more.
+const seekFar = 4
+
+// seek returns the chunk that holds the byte at pos, nil if that is the end of b or
+// behind it, the one before that if it has to be loaded, and the position of its
+// first byte. It remembers where that was, for the search that goes on from there.
 func (b *Buffer) seek(pos int) (prev, c *chunk, base int) {
-	for c = b.head; c != nil && pos-base >= c.size(); prev, c = c, c.next {
+	c = b.head
+	if b.flags&sought != 0 && pos >= b.extra.base {
+		c, base = b.extra.found, b.extra.base
+	}
+	passed := 0
+	for ; c != nil && pos-base >= c.size(); prev, c = c, c.next {
 		base += c.size()
+		passed++
+	}
+	if passed >= seekFar && c != nil && !c.isFile() {
+		x := b.more()
+		x.found, x.base = c, base
+		b.flags |= sought
 	}
 	return prev, c, base
+}
+
+// forget forgets what seek remembers. The flag must be set.
+func (b *Buffer) forget() {
+	b.flags &^= sought
+	b.extra.found = nil
 }
 
 // startIn returns where a search begins in s if it is to begin at pos: behind what
@@ -235,6 +257,9 @@ func (b *Buffer) ReadLine(style EOL) (line []byte, ok bool) {
 	if size == 0 {
 		if at, size = b.IndexEOL(at, style); size == 0 {
 			return nil, false
+		}
+		if b.flags&sought != 0 {
+			b.forget()
 		}
 		if b.pullup(at+size) != nil {
 			return nil, false

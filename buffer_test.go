@@ -22,9 +22,15 @@ func (b *Buffer) check() error {
 		return fmt.Errorf("head %p, tail %p", b.head, b.tail)
 	}
 	n := 0
+	found := b.flags&sought == 0
 	for c := b.head; c != nil; c = c.next {
 		if c.next == nil && c != b.tail {
 			return errors.New("tail is not the last chunk")
+		}
+		if b.flags&sought != 0 && c == b.extra.found {
+			if found = true; b.extra.base != n || c.isFile() {
+				return fmt.Errorf("a search found %d where %d is", b.extra.base, n)
+			}
 		}
 		n += c.size()
 		switch {
@@ -47,8 +53,27 @@ func (b *Buffer) check() error {
 	if n != b.n {
 		return fmt.Errorf("n = %d, the chunks have %d", b.n, n)
 	}
-	if x := b.extra; x != nil && b.flags&reserved == 0 && (x.reserved != nil || x.room != 0) {
+	if !found {
+		return errors.New("a search found a chunk that is gone")
+	}
+	x := b.extra
+	if x == nil {
+		if b.flags&(sought|watched) != 0 {
+			return errors.New("nothing extra")
+		}
+		return nil
+	}
+	if b.flags&reserved == 0 && (x.reserved != nil || x.room != 0) {
 		return errors.New("a reservation is left over")
+	}
+	if (b.flags&sought != 0) != (x.found != nil) {
+		return errors.New("a search is remembered in part")
+	}
+	if (b.flags&watched != 0) != (x.onChange != nil) {
+		return errors.New("watched by nobody, or somebody without that flag")
+	}
+	if c := x.spare; c != nil && (c.class != minClass || c.mem != nil || c.next != nil || c.r != 0 || c.w != 0 || c == b.tail) {
+		return errors.New("a spare that is none")
 	}
 	return nil
 }
@@ -641,6 +666,93 @@ func TestBufferJ10SearchOn(t *testing.T) {
 	if !slices.Equal(got, []int{0, 3, 6}) {
 		t.Errorf("found at %v", got)
 	}
+}
+
+// A search that goes on where the last one ended finds the same, whatever has
+// happened in between.
+func TestBufferSearchRemembers(t *testing.T) {
+	const lines = 60
+	build := func() *Buffer {
+		b := new(Buffer)
+		for i := range lines { // ten bytes each, a chunk for each
+			b.Append(fmt.Appendf(nil, "%07d.\r\n", i), nil)
+		}
+		return b
+	}
+	other := func() *Buffer { return pieces("1\r\n", "2\r\n", "3") }
+	for name, change := range map[string]func(b *Buffer){
+		"nothing":          func(b *Buffer) {},
+		"Discard":          func(b *Buffer) { b.Discard(25) },
+		"Discard far":      func(b *Buffer) { b.Discard(455) },
+		"Read":             func(b *Buffer) { b.Read(make([]byte, 33)) },
+		"ReadByte":         func(b *Buffer) { b.ReadByte() },
+		"Next":             func(b *Buffer) { b.Next(25) },
+		"ReadLine":         func(b *Buffer) { b.ReadLine(CRLF) },
+		"Peek":             func(b *Buffer) { b.Peek(455) },
+		"Write":            func(b *Buffer) { b.WriteString("more\r\n") },
+		"Prepend":          func(b *Buffer) { b.Prepend([]byte("\r\nbefore")) },
+		"AppendBuffer":     func(b *Buffer) { b.AppendBuffer(other()) },
+		"to AppendBuffer":  func(b *Buffer) { x := other(); x.AppendBuffer(b); b.AppendBuffer(x) },
+		"PrependBuffer":    func(b *Buffer) { b.PrependBuffer(other()) },
+		"to PrependBuffer": func(b *Buffer) { x := other(); x.PrependBuffer(b); b.PrependBuffer(x) },
+		"MoveN":            func(b *Buffer) { new(Buffer).MoveN(b, 47) },
+		"Share":            func(b *Buffer) { new(Buffer).Share(b) },
+		"WriteTo":          func(b *Buffer) { b.WriteTo(io.Discard); b.AppendBuffer(build()) },
+		"Reset":            func(b *Buffer) { b.Reset(); b.AppendBuffer(build()) },
+		"free":             func(b *Buffer) { b.free(); b.AppendBuffer(build()) },
+		"Freeze":           func(b *Buffer) { b.Freeze(true, true); b.Freeze(false, false) },
+		"OnChange":         func(b *Buffer) { b.OnChange(func(int, int) {}) },
+	} {
+		b := build()
+		at, _ := b.IndexEOL(450, CRLF)
+		if at != 458 || b.flags&sought == 0 {
+			t.Fatalf("found %d, remembered %v", at, b.flags&sought != 0)
+		}
+		change(b)
+		if err := b.check(); err != nil {
+			t.Errorf("after %s: %v", name, err)
+			continue
+		}
+		all := b.contents()
+		for _, style := range []EOL{CRLF, LFOrCRLF, AnyEOL, LF} {
+			for from := 0; from <= len(all); from += 7 {
+				at, size := b.IndexEOL(from, style)
+				if wantAt, want := naiveEOL(all, from, style); at != wantAt || size != want {
+					t.Fatalf("after %s: IndexEOL(%d, %d) = %d, %d; want %d, %d", name, from, style, at, size, wantAt, want)
+				}
+			}
+		}
+		var p [4]byte
+		for _, off := range []int{len(all) - 3, 0, len(all) + 1} {
+			if n := b.CopyTo(p[:], off); string(p[:n]) != string(all[min(off, len(all)):min(off+4, len(all))]) {
+				t.Errorf("after %s: CopyTo from %d = %q", name, off, p[:n])
+			}
+		}
+	}
+}
+
+// What a search remembers is never a file, which is replaced by memory when it is
+// read.
+func TestBufferSearchRemembersNoFile(t *testing.T) {
+	data := pattern(100_000)
+	b := pieces("0", "1", "2", "3", "4", "5")
+	b.AppendFile(tempFile(t, data), 0, int64(len(data)), nil)
+	var p [10]byte
+	if n := b.CopyTo(p[:], 50_000); string(p[:n]) != string(data[50_000-6:][:10]) {
+		t.Errorf("CopyTo = %q", p[:n])
+	}
+	if err := b.check(); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if at, want := b.IndexByte('\n', 99_006), 99_006+bytes.IndexByte(data[99_000:], '\n'); at != want {
+			t.Errorf("IndexByte = %d; want %d", at, want)
+		}
+		if err := b.check(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect(t, b, "012345"+string(data))
 }
 
 func TestBufferJ11BoundedSearch(t *testing.T) {

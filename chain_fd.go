@@ -16,7 +16,7 @@ func (k *sock) fill(in *chain, limit int) (n int, full bool, err error) {
 	if k.class <= minClass && !k.plain {
 		n, full, err = in.recvFD(k.fd, limit)
 	} else {
-		n, full, err = in.readFD(k.fd, max(k.class, minClass), limit)
+		n, full, err = in.readFD(k.fd, max(k.class, minClass), limit, !k.plain)
 		// A terminal gives one line at a time, and a tunnel one packet,
 		// whatever there is.
 		full = full || k.plain && n > 0
@@ -68,7 +68,7 @@ func (q *chain) recvFD(fd sysFD, limit int) (n int, full bool, err error) {
 // fit there into a large chunk behind it. A chunk that what it got does not
 // deserve is replaced. So few bytes hold little memory, and many are read at once
 // and, where they are about as many as was expected, never copied.
-func (q *chain) readFD(fd sysFD, class int8, limit int) (n int, full bool, err error) {
+func (q *chain) readFD(fd sysFD, class int8, limit int, socket bool) (n int, full bool, err error) {
 	var fresh, large *chunk
 	var p, rest []byte
 	if t := q.tail; t != nil && t.w < len(t.buf) {
@@ -82,7 +82,11 @@ func (q *chain) readFD(fd sysFD, class int8, limit int) (n int, full bool, err e
 		large = newChunk(streamClass)
 		rest = large.buf[:min(len(large.buf), limit-len(p))]
 	}
-	n, err = sysRead(fd, p, rest)
+	if socket && rest == nil {
+		n, err = sysRecv(fd, p)
+	} else {
+		n, err = sysRead(fd, p, rest)
+	}
 	if err != nil {
 		n = 0
 	}

@@ -78,6 +78,7 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	}
 	up := s.Loop().newStream(noFD)
 	x := &filtering{filter: f, upper: up, lower: s}
+	x.sending.flags, x.answer.flags = lean, lean
 	up.more().transport = x
 	up.listener = s.listener
 	up.more().under = s
@@ -458,6 +459,9 @@ func (x *filtering) owe() {
 // held, and working.
 func (x *filtering) netConn(lower net.Conn) net.Conn {
 	c := &filterConn{Conn: lower, filter: x.filter, max: x.lower.limits.Load().readHigh}
+	for _, b := range []*Buffer{&c.plain, &c.in, &c.pending, &c.answer, &c.unsent} {
+		b.flags = lean
+	}
 	c.plain.splice(x.upper.detach())
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -711,6 +711,7 @@ func (c *modelCall) moveTo() {
 	to := c.m.loops[c.r.IntN(2)]
 	if moves := c.s.Loop() != to; c.s.MoveTo(to) == nil && moves {
 		c.via, c.routedAt = len(c.m.routes), c.m.now()
+		c.again = true
 	}
 }
 

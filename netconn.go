@@ -114,7 +114,7 @@ func (s *Stream) netConn() (conn net.Conn, err error) {
 func (s *Stream) detach() *Buffer {
 	s.state |= stateClosed | stateFin
 	s.hush()
-	rest := new(Buffer)
+	rest := &Buffer{flags: lean}
 	if in := s.in; in != nil {
 		in.stream = nil
 		rest.splice(in)

@@ -143,8 +143,9 @@ func (l *Loop) next(r *route) (*source, pending) {
 				l.unpop(s, 0)
 				continue
 			}
-		} else if s.pend&readable != 0 && !s.owner.(*Stream).ample() {
-			l.drop(s, readable)
+		}
+		if s.pend&readable != 0 && !s.owner.(*Stream).ample() {
+			l.drop(s, readable) // consumed while it waited
 			continue
 		}
 		bit := s.pend & messages

@@ -1073,7 +1073,7 @@ func (s *Stream) push(p []byte) error {
 // sends it. It is always the same one, and nothing of it is sent before that.
 func (s *Stream) Output() *Buffer {
 	if s.pieces == nil {
-		s.pieces = new(Buffer)
+		s.pieces = &Buffer{flags: lean}
 	}
 	return s.pieces
 }
