@@ -257,3 +257,24 @@ func (q *chain) pullup(n int) error {
 	}
 	return nil
 }
+
+// pushRead appends c, which n bytes were read into, or a smaller chunk with a copy
+// of them if they are too few to hold so much memory.
+func (q *chain) pushRead(c *chunk, n int) {
+	c.w = n
+	switch {
+	case n == 0:
+		c.put()
+	case n < len(c.buf)/deserves && c.class > minClass:
+		d := newChunk(classFor(n))
+		d.w = copy(d.buf, c.buf[:n])
+		c.put()
+		q.push(d)
+	default:
+		q.push(c)
+	}
+}
+
+// deserves is which part of a chunk that was read into must be filled for it to be
+// kept.
+const deserves = 4

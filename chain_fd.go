@@ -13,20 +13,11 @@ import (
 
 // fill is the transport's.
 func (k *sock) fill(in *chain, limit int) (n int, full bool, err error) {
-	if k.class <= minClass && !k.plain {
-		n, full, err = in.recvFD(k.fd, limit)
-	} else {
-		n, full, err = in.readFD(k.fd, max(k.class, minClass), limit, !k.plain)
-		// A terminal gives one line at a time, and a tunnel one packet,
-		// whatever there is.
-		full = full || k.plain && n > 0
-	}
-	if n < classSize(minClass) {
-		k.class = minClass
-	} else {
-		k.class = min(max(classFor(n), minClass+1), streamClass)
-	}
-	return n, full, err
+	n, full, err = in.readFD(k.fd, max(k.class, minClass), limit, k.plain)
+	k.expect(n, full)
+	// A terminal gives one line at a time, and a tunnel one packet,
+	// whatever there is.
+	return n, full || k.plain && n > 0, err
 }
 
 // flush is the transport's.
@@ -34,90 +25,30 @@ func (k *sock) flush(out *chain) (n int, spent *chunk, err error) {
 	return out.writeFD(k.fd, !k.plain)
 }
 
-// readEnough is the room beyond which a single piece is enough to read into.
-const readEnough = 32 << 10
-
-// recvFD reads once from the non-blocking socket fd to the end of q, at most limit
-// > 0 bytes: into the tail's room, or a small chunk. full tells that the room was
-// used up, so that more may be waiting. n == 0 without an error is the end of
-// input; an error is a bare syscall.Errno.
-func (q *chain) recvFD(fd sysFD, limit int) (n int, full bool, err error) {
+// readFD reads once from the non-blocking descriptor fd to the end of q, at most
+// limit > 0 bytes: into the tail's room, or a chunk of the class that is expected to
+// suit. full tells that the room was used up, so that more may be waiting. n == 0
+// without an error is the end of input; an error is a bare syscall.Errno.
+func (q *chain) readFD(fd sysFD, class int8, limit int, plain bool) (n int, full bool, err error) {
 	c := q.tail
 	fresh := c == nil || c.w == len(c.buf)
 	if fresh {
-		c = newChunk(minClass)
+		c = newChunk(class)
 	}
 	p := c.buf[c.w:]
 	p = p[:min(len(p), limit)]
-	n, err = sysRecv(fd, p)
-	switch {
-	case n == 0 && fresh:
-		c.put()
-	case fresh:
-		c.w = n
-		q.push(c)
-	default:
+	if plain {
+		n, err = sysRead(fd, p)
+	} else {
+		n, err = sysRecv(fd, p)
+	}
+	if fresh {
+		q.pushRead(c, n)
+	} else {
 		c.w += n
 		q.n += n
 	}
 	return n, n == len(p), err
-}
-
-// readFD is recvFD for many bytes, and for any descriptor. It reads into the
-// tail's room, or a chunk of the class that is expected to suit, and what does not
-// fit there into a large chunk behind it. A chunk that what it got does not
-// deserve is replaced. So few bytes hold little memory, and many are read at once
-// and, where they are about as many as was expected, never copied.
-func (q *chain) readFD(fd sysFD, class int8, limit int, socket bool) (n int, full bool, err error) {
-	var fresh, large *chunk
-	var p, rest []byte
-	if t := q.tail; t != nil && t.w < len(t.buf) {
-		p = t.buf[t.w:]
-	} else {
-		fresh = newChunk(class)
-		p = fresh.buf
-	}
-	p = p[:min(len(p), limit)]
-	if len(p) < limit && len(p) < readEnough {
-		large = newChunk(streamClass)
-		rest = large.buf[:min(len(large.buf), limit-len(p))]
-	}
-	if socket && rest == nil {
-		n, err = sysRecv(fd, p)
-	} else {
-		n, err = sysRead(fd, p, rest)
-	}
-	if err != nil {
-		n = 0
-	}
-	k := min(n, len(p))
-	if fresh != nil {
-		q.pushRead(fresh, k)
-	} else {
-		q.tail.w += k
-		q.n += k
-	}
-	if large != nil {
-		q.pushRead(large, n-k)
-	}
-	return n, n == len(p)+len(rest), err
-}
-
-// pushRead appends c, which n bytes were read into, or a smaller chunk with a copy
-// of them if that is enough for so few.
-func (q *chain) pushRead(c *chunk, n int) {
-	c.w = n
-	switch class := classFor(n); {
-	case n == 0:
-		c.put()
-	case class < c.class:
-		d := newChunk(class)
-		d.w = copy(d.buf, c.buf[:n])
-		c.put()
-		q.push(d)
-	default:
-		q.push(c)
-	}
 }
 
 // writeFD writes from the front of q to the non-blocking descriptor fd, which may

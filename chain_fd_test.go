@@ -32,7 +32,7 @@ func transfer(t testing.TB, out *Buffer, a, b sysFD) string {
 			t.Fatal(err)
 		}
 		for {
-			n, full, err := in.readFD(b, minClass, 1<<20, false)
+			n, full, err := in.readFD(b, streamClass, 1<<20, true)
 			if err == syscall.EAGAIN {
 				break
 			}
@@ -58,12 +58,12 @@ func TestBufferReadFD(t *testing.T) {
 		}
 		arrived(t, b, n)
 		var in Buffer
-		k, full, err := in.readFD(b, minClass, 1<<20, false)
+		k, full, err := in.readFD(b, streamClass, 1<<20, true)
 		if err != nil || full != (k < n || n == 66560) || k < min(n, 1024) {
 			t.Fatalf("readFD of %d: %d, %v, %v", n, k, full, err)
 		}
 		for in.n < n {
-			if _, _, err := in.readFD(b, minClass, 1<<20, false); err != nil {
+			if _, _, err := in.readFD(b, streamClass, 1<<20, true); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -77,7 +77,7 @@ func TestBufferReadFD(t *testing.T) {
 		}
 	}
 	var in Buffer
-	if n, _, err := in.readFD(b, minClass, 10, false); n != 0 || err != syscall.EAGAIN {
+	if n, _, err := in.readFD(b, streamClass, 10, true); n != 0 || err != syscall.EAGAIN {
 		t.Errorf("readFD of nothing: %d, %v", n, err)
 	}
 	expect(t, &in, "")
@@ -87,17 +87,17 @@ func TestBufferReadFD(t *testing.T) {
 		full  bool
 		all   string
 	}{{10, true, "0123456789"}, {1, true, "0123456789a"}, {100, false, "0123456789abcdef"}} {
-		_, full, err := in.readFD(b, minClass, want.limit, false)
+		_, full, err := in.readFD(b, streamClass, want.limit, true)
 		if full != want.full || err != nil {
 			t.Errorf("%d: full %v, %v", i, full, err)
 		}
 		expect(t, &in, want.all)
 	}
 	fdShutdown(a)
-	if n, _, err := in.readFD(b, minClass, 10, false); n != 0 || err != nil {
+	if n, _, err := in.readFD(b, streamClass, 10, true); n != 0 || err != nil {
 		t.Errorf("readFD at the end: %d, %v", n, err)
 	}
-	if _, _, err := in.readFD(noFD, minClass, 10, false); err != errNoFD {
+	if _, _, err := in.readFD(noFD, streamClass, 10, true); err != errNoFD {
 		t.Errorf("readFD of no descriptor: %v", err)
 	}
 	if _, err := sendFD(&in, noFD); err != errNoFD {
@@ -166,7 +166,7 @@ func TestBufferTruncatedFileIsNotSent(t *testing.T) {
 		t.Errorf("writeFD again = %d, %v", n, err)
 	}
 	var in Buffer
-	in.readFD(b, minClass, 100, false)
+	in.readFD(b, streamClass, 100, true)
 	expect(t, &in, "56789")
 	f.Close()
 	if n, err := sendFD(&out, a); n != 0 || err == nil {
@@ -187,7 +187,7 @@ func TestBufferEchoDoesNotCopy(t *testing.T) {
 		if _, err := sendFD(&source, far); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := inbox.readFD(near, minClass, 1<<20, false); err != nil && err != syscall.EAGAIN {
+		if _, _, err := inbox.readFD(near, streamClass, 1<<20, true); err != nil && err != syscall.EAGAIN {
 			t.Fatal(err)
 		}
 	}
@@ -219,7 +219,7 @@ func TestBufferSmallEchoAllocatesNothing(t *testing.T) {
 	var inbox, in, outbox Buffer
 	echo := func() {
 		fdWrite(far, p)
-		n, full, err := inbox.readFD(near, minClass, 1<<16, false)
+		n, full, err := inbox.readFD(near, streamClass, 1<<16, true)
 		if n != 64 || full || err != nil {
 			t.Fatal(n, full, err)
 		}

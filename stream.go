@@ -188,6 +188,17 @@ func (s *Stream) flushOnce(out *chain) (n int, spent *chunk, err error) {
 	return s.sock.flush(out)
 }
 
+// expect chooses the chunk for the next read after one that has given n bytes. full
+// tells that it could have given more.
+func (k *sock) expect(n int, full bool) {
+	switch {
+	case full:
+		k.class = streamClass // whatever there is
+	case n > 0:
+		k.class = min(max(classFor(n+1), k.class-1), streamClass) // one less is no reason to expect few
+	}
+}
+
 // newStream returns a stream of l with fd as its socket. Nobody is told yet.
 func (l *Loop) newStream(fd sysFD) *Stream {
 	s := new(Stream)
@@ -338,12 +349,12 @@ const fillBudget = 256 << 10
 // prepare reads what has arrived.
 func (s *Stream) prepare(pending) pending {
 	s.mu.Lock()
-	if s.plain() && s.inbox.n == 0 && s.sock.class <= minClass && !s.has(flagSeen) && s.Loop().edge &&
-		s.limits.Load().readHigh-int(s.held.Load()) > classSize(minClass) {
+	if room := s.limits.Load().readHigh - int(s.held.Load()); room > 0 && s.inbox.n == 0 && s.plain() && !s.has(flagSeen) && s.Loop().edge {
 		// What fill would do, in one step: see plain.
-		c := newChunk(minClass)
-		n := tryRecv(s.sock.fd, c.buf)
-		if n > 0 && n < len(c.buf) {
+		c := newChunk(max(s.sock.class, minClass))
+		p := c.buf[:min(len(c.buf), room)]
+		n := tryRecv(s.sock.fd, p)
+		if n > 0 && n < len(p) && (n >= len(c.buf)/deserves || c.class == minClass) {
 			c.w = n
 			s.inbox = chain{c, c, n}
 			s.held.Add(int64(n))
@@ -351,20 +362,24 @@ func (s *Stream) prepare(pending) pending {
 			s.mu.Unlock()
 			return readable
 		}
-		return s.prepareSlow(c, n)
+		return s.prepareSlow(c, n, n == len(p))
 	}
-	return s.prepareSlow(nil, 0)
+	return s.prepareSlow(nil, 0, false)
 }
 
 // prepareSlow is prepare where more is to be done than to read a few bytes, which
-// has given n of them, in c, if c is not nil. It lets go of mu.
-func (s *Stream) prepareSlow(c *chunk, n int) (bits pending) {
+// has given n of them, in c, if c is not nil. full tells that there may be more. It
+// lets go of mu.
+func (s *Stream) prepareSlow(c *chunk, n int, full bool) (bits pending) {
 	if n > 0 {
-		s.sock.class = minClass + 1
-		c.w = n
-		s.inbox.push(c)
+		s.sock.expect(n, full)
+		s.inbox.pushRead(c, n)
 		s.held.Add(int64(n))
 		s.Loop().bytesIn.Add(uint64(n))
+		if !full {
+			s.mu.Unlock()
+			return readable
+		}
 		bits = readable
 	} else if c != nil {
 		c.put()

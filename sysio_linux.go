@@ -15,18 +15,10 @@ import (
 // so they need not tell the scheduler: a raw call keeps the monitor thread from
 // taking the processor away.
 
-// sysRead reads once from fd to p, and to q behind it, which may be empty.
-func sysRead(fd sysFD, p, q []byte) (int, error) {
-	v := [2]syscall.Iovec{{Base: &p[0]}}
-	v[0].SetLen(len(p))
-	count := uintptr(1)
-	if len(q) > 0 {
-		v[1].Base = &q[0]
-		v[1].SetLen(len(q))
-		count = 2
-	}
+// sysRead reads once from fd to p, which is not empty.
+func sysRead(fd sysFD, p []byte) (int, error) {
 	for {
-		n, _, e := syscall.RawSyscall(syscall.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(&v)), count)
+		n, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
 		if e == 0 {
 			return int(n), nil
 		}

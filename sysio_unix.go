@@ -17,8 +17,8 @@ func sysWrite(fd sysFD, p []byte) (int, error) {
 	}
 }
 
-// sysRecv reads once from the socket fd to p, which is not empty.
-func sysRecv(fd sysFD, p []byte) (int, error) {
+// sysRead reads once from the socket fd to p, which is not empty.
+func sysRead(fd sysFD, p []byte) (int, error) {
 	for {
 		n, err := unix.Read(fd, p)
 		if err != unix.EINTR {
@@ -26,6 +26,9 @@ func sysRecv(fd sysFD, p []byte) (int, error) {
 		}
 	}
 }
+
+// sysRecv is sysRead for a socket.
+func sysRecv(fd sysFD, p []byte) (int, error) { return sysRead(fd, p) }
 
 // sysSend writes p, which is not empty, to the socket fd once.
 func sysSend(fd sysFD, p []byte) (int, error) { return sysWrite(fd, p) }

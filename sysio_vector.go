@@ -7,20 +7,6 @@ package evchan
 
 import "golang.org/x/sys/unix"
 
-// sysRead reads once from fd to p, and to q behind it, which may be empty.
-func sysRead(fd sysFD, p, q []byte) (int, error) {
-	v := [][]byte{p, q}
-	if len(q) == 0 {
-		v = v[:1]
-	}
-	for {
-		n, err := unix.Readv(fd, v)
-		if err != unix.EINTR {
-			return max(n, 0), err
-		}
-	}
-}
-
 // sysWriteChain writes c and those that follow, up to the first file, to fd once.
 func sysWriteChain(fd sysFD, c *chunk) (int, error) {
 	x := vectorPool.Get().(*vector)

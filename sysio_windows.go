@@ -34,16 +34,8 @@ func wsaError(errno syscall.Errno) error {
 	return errno
 }
 
-// sysRead reads once from the socket fd to p, and to q behind it, which may be empty.
-func sysRead(fd sysFD, p, q []byte) (int, error) {
-	v := [2]windows.WSABuf{{Len: wsaLen(p), Buf: &p[0]}}
-	count := uintptr(1)
-	if len(q) > 0 {
-		v[1] = windows.WSABuf{Len: wsaLen(q), Buf: &q[0]}
-		count = 2
-	}
-	return recvVector(fd, &v[0], count, 0)
-}
+// sysRead is sysRecv: there are only sockets.
+func sysRead(fd sysFD, p []byte) (int, error) { return sysRecv(fd, p) }
 
 // wsaLen returns the length of p, or as much of it as one call takes.
 func wsaLen(p []byte) uint32 { return uint32(min(len(p), 1<<30)) }
