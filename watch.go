@@ -40,7 +40,6 @@ type Watch struct {
 
 	result  What          // has happened since the last Take
 	armed   bool          // waits for its conditions
-	ended   bool          // closed
 	timeout time.Duration // time limit; 0: none
 	limit   timerNode     // running: armed and timeout > 0
 }
