@@ -277,18 +277,23 @@ func (l *Loop) refresh(s *source) {
 	live := !l.closed && (s.pend != 0 || s.busy || s.offered || s.owner.alive())
 	switch {
 	case live && s.index == 0:
-		if s.isTimer() {
-			l.ticking++
-			s.index = 1
-		} else {
-			l.live = append(l.live, s)
-			s.index = int32(len(l.live))
-		}
-		l.hadLive = true
-		l.joined(s)
+		l.enlist(s)
 	case !live:
 		l.strike(s)
 	}
+}
+
+// enlist makes s, which has become live, one of the live sources. l.mu is held.
+func (l *Loop) enlist(s *source) {
+	if s.isTimer() {
+		l.ticking++
+		s.index = 1
+	} else {
+		l.live = append(l.live, s)
+		s.index = int32(len(l.live))
+	}
+	l.hadLive = true
+	l.joined(s)
 }
 
 // strike takes s from the live sources, if it is one. l.mu is held.

@@ -53,7 +53,7 @@ func (l *Loop) newTimer(d, period time.Duration) *Timer {
 	defer l.unlock()
 	if !l.closed {
 		l.startTimer(&t.node, now, d)
-		l.refresh(&t.source)
+		l.enlist(&t.source)
 	}
 	return t
 }

@@ -42,7 +42,8 @@ func (n *timerNode) running() bool { return n.at != 0 }
 // the same time, and starting and stopping takes constant time. When the first
 // timer of a slot is due, the slot is dealt out: what is due, or will be in
 // a moment, goes to a heap, which alone has the order, and the rest to slots
-// that stand for less time. A timer of a minute is dealt four times at most.
+// that stand for less time. A timer of a minute is moved four times or so, and never
+// more than seven times.
 //
 // The queue keeps no reference to a timer that is not running.
 type timerQueue struct {

@@ -411,7 +411,8 @@ func TestTimerQueueSlots(t *testing.T) {
 	}
 }
 
-// A timer is moved a few times at most, however long it runs.
+// A timer is moved a few times at most, however long it runs and whatever else is in
+// its slots.
 func TestTimerQueueDeals(t *testing.T) {
 	for size := range 63 {
 		for _, d := range []int64{1 << size, 1<<size | 1<<size>>1, 1<<size*2 - 1} {
@@ -419,14 +420,14 @@ func TestTimerQueueDeals(t *testing.T) {
 			var n timerNode
 			q.startAt(&n, d)
 			moves := 0
-			for near := d; n.at < 0; near >>= 1 { // ever nearer
-				at := n.at
-				q.first = 0 // as if another timer of the slot had been due
-				q.levels[(-1-at)/timerSlots].slots[(-1-at)%timerSlots].when = d - near
-				q.deal(d - near)
-				if n.at != at {
-					moves++
-				}
+			for n.at < 0 {
+				// As if another timer had been due as soon as one in its slot can be.
+				slot := -1 - n.at
+				width := int64(1) << (timerShift + timerGrowth*(slot/timerSlots))
+				now := max(d&^(width-1), q.dealt+1)
+				q.levels[slot/timerSlots].slots[slot%timerSlots].when = now
+				q.deal(now)
+				moves++
 			}
 			if want := 1 + max(0, size-timerShift)/timerGrowth; moves > want {
 				t.Errorf("a timer of %d ns was moved %d times; want at most %d", d, moves, want)
