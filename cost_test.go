@@ -41,6 +41,34 @@ func TestU14NoAllocations(t *testing.T) {
 				l.Poll(-1)
 			})
 		},
+		"Watch": func(t *testing.T, l *Loop) {
+			a, _ := socketPair(t)
+			w, err := l.Watch(uintptr(a), Read)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, "Arm and Disarm", func() {
+				w.Arm(time.Hour)
+				w.Disarm()
+			})
+			x, err := l.Watch(uintptr(a), Write)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, "Arm and Disarm of two", func() {
+				w.Arm(0)
+				x.Arm(0)
+				w.Disarm()
+				x.Disarm()
+			})
+			check(t, "Ready", func() {
+				x.Arm(0)
+				if ev, ok := l.Poll(-1); !ok || ev != Event(Ready{x}) {
+					t.Fatalf("unexpected %v", ev)
+				}
+				x.Take()
+			})
+		},
 		"All": func(t *testing.T, l *Loop) {
 			tr := l.Trigger()
 			check(t, "Trigger", func() {

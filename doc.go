@@ -84,8 +84,8 @@ often until the next call.
 
 [Loop.After] and [Loop.Every] send a [Tick]. All timers that expire in one turn
 see one [Loop.Now], and equal deadlines expire in the order in which they were
-started. Any number of timers may run: those that share a duration cost constant
-time, the others logarithmic.
+started. Any number of timers may run: to start and to stop one takes constant
+time, or almost that if it is due within microseconds.
 
 # Concurrency
 

@@ -6,7 +6,6 @@ package evchan
 import (
 	"io"
 	"iter"
-	"slices"
 	"strconv"
 )
 
@@ -18,7 +17,7 @@ import (
 func (l *Loop) Sources() iter.Seq[Source] {
 	return func(yield func(Source) bool) {
 		l.mu.Lock()
-		live := slices.Clone(l.live)
+		live := l.allLive()
 		l.mu.Unlock()
 		for _, s := range live {
 			if !yield(s.owner) {
@@ -69,7 +68,7 @@ func (l *Loop) Stats() Stats {
 		Messages: make(map[string]uint64),
 		BytesIn:  l.bytesIn.Load(),
 		BytesOut: l.bytesOut.Load(),
-		Sources:  len(l.live),
+		Sources:  l.sources(),
 		Queue:    l.own.n,
 	}
 	for kind, n := range l.messages {

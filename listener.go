@@ -104,7 +104,6 @@ type Listener struct {
 	// The loop's mu guards the following.
 
 	paused  bool
-	ended   bool
 	full    bool          // stopped because of maxPending
 	failing bool          // the last accept failed
 	err     error         // what it failed with

@@ -180,11 +180,13 @@ type Loop struct {
 
 	own      route                   // to All, Poll, Events or Batches
 	routes   map[chan<- Event]*route // to Notify's channels, those with live sources
-	live     []*source               // in no order
+	live     []*source               // in no order, all but timers
+	ticking  int                     // timers that are live: they run, or stand in a lane
 	watched  map[sysFD]*descriptor   // those with a Watch
 	regs     []registered            // by slot
 	freed    []uint32                // slots to be used again
 	timers   timerQueue
+	due      int64         // when the turn that waits for the kernel, if there is one, will end by itself
 	work     []pollable    // wants its turn's task called
 	seq      uint64        // of the last entry into a lane
 	streams  int           // that are not released yet
@@ -502,7 +504,7 @@ func (l *Loop) proceed() bool {
 func (l *Loop) over() bool {
 	return l.closed || l.brk ||
 		l.exitDue && l.own.head(l.exitMark) == nil && l.own.busy == 0 && l.own.offer == nil ||
-		l.conf.ExitOnEmpty && l.hadLive && len(l.live) == 0
+		l.conf.ExitOnEmpty && l.hadLive && l.sources() == 0
 }
 
 // deliver takes the next message from the queue, unless it is time for a turn.
@@ -680,7 +682,9 @@ func (l *Loop) wait(limit time.Duration) time.Duration {
 	if len(l.work) > 0 || !l.own.fed && l.own.n > 0 || !l.stepping && l.over() || l.closed || l.draining && l.streams == 0 {
 		return 0
 	}
+	l.due = math.MaxInt64
 	if when, ok := l.timers.next(); ok {
+		l.due = when
 		if d := max(0, time.Duration(when-l.clock())); limit < 0 || d < limit {
 			return d
 		}
@@ -722,8 +726,8 @@ func (l *Loop) Close() error {
 	}
 	l.closed = true
 	close(l.done)
-	live := l.live
-	l.live = nil
+	live := l.allLive()
+	l.live, l.ticking = nil, 0
 	for _, s := range live {
 		s.index = 0
 	}
@@ -918,9 +922,8 @@ func (l *Loop) UpdateNow() {
 // startTimer starts t for d after now, which is the real time on the loop's
 // clock. mu is held.
 func (l *Loop) startTimer(t *timerNode, now int64, d time.Duration) {
-	next, ok := l.timers.next()
 	l.timers.start(t, now, d)
-	if !ok || t.when < next {
+	if t.when < l.due {
 		l.nudge = true // the wait is too long now
 	}
 }

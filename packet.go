@@ -69,7 +69,6 @@ type PacketConn struct {
 	// The loop's mu guards the following.
 
 	paused bool
-	ended  bool
 }
 
 // What PacketConn.coming tells.

@@ -470,7 +470,7 @@ func (l *Loop) parted(s *source) {
 // dissolve sends all that went to r, whose channel the user has closed, the
 // loop's own way. l.mu is held.
 func (l *Loop) dissolve(r *route) {
-	for _, s := range l.live {
+	for _, s := range l.allLive() {
 		if s.route == r {
 			l.reroute(s, &l.own)
 		}

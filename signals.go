@@ -25,7 +25,6 @@ type SignalWatch struct {
 
 	sig   os.Signal // never changes
 	count int       // since the last Take; the loop's mu guards it
-	ended bool      // closed; the loop's mu guards it
 }
 
 // A signalHub receives a loop's signals from os/signal.

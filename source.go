@@ -106,12 +106,13 @@ type source struct {
 	route      *route
 	next, prev *source // in the lane, while queued
 	seq        uint64  // number of the entry into the lane, while queued
-	index      int32   // place in Loop.live, plus one; 0: not live
+	index      int32   // 0: not live; a timer: counted in Loop.ticking; others: place in Loop.live, plus one
 	prio       int16
 	pend       pending
 	queued     bool // stands in its lane
 	busy       bool // taken out of its lane by somebody who prepares its next message
 	offered    bool // its message is being offered by route's feeder
+	ended      bool // closed for good, by the user or with the loop; streams have states instead
 	tapped     bool // the filter on top of it, a Stream, is told instead of a receiver; to change it, the stream's mu is held as well
 }
 
@@ -268,26 +269,52 @@ func (l *Loop) retract(s *source, bits pending) {
 	l.refresh(s)
 }
 
-// refresh keeps the list of live sources: s is in it as long as it is live.
+// refresh keeps account of the live sources: s is among them as long as it is
+// live. Timers are only counted, for the list would be dear where there are many
+// of them, and those that run or wait to be received are found without it.
 // l.mu is held.
 func (l *Loop) refresh(s *source) {
 	live := !l.closed && (s.pend != 0 || s.busy || s.offered || s.owner.alive())
 	switch {
 	case live && s.index == 0:
-		l.live = append(l.live, s)
-		s.index = int32(len(l.live))
-		l.hadLive = true
-		l.joined(s)
+		l.enlist(s)
 	case !live:
 		l.strike(s)
 	}
 }
 
-// strike takes s from the list of live sources, if it is there. l.mu is held.
+// enlist makes s, which has become live, one of the live sources. l.mu is held.
+func (l *Loop) enlist(s *source) {
+	if s.isTimer() {
+		l.ticking++
+		s.index = 1
+	} else {
+		l.live = append(l.live, s)
+		s.index = int32(len(l.live))
+	}
+	l.hadLive = true
+	l.joined(s)
+}
+
+// strike takes s from the live sources, if it is one. l.mu is held.
 func (l *Loop) strike(s *source) {
 	if s.index == 0 {
 		return
 	}
+	if s.isTimer() {
+		l.ticking--
+		s.index = 0
+	} else {
+		l.unlist(s)
+	}
+	l.parted(s)
+	if l.sources() == 0 {
+		l.nudge = true // the loop may have to end
+	}
+}
+
+// unlist takes s from the list of live sources. l.mu is held.
+func (l *Loop) unlist(s *source) {
 	last := l.live[len(l.live)-1]
 	l.live[s.index-1] = last
 	last.index = s.index
@@ -297,8 +324,45 @@ func (l *Loop) strike(s *source) {
 	if len(l.live) < cap(l.live)/4 && cap(l.live) > 1024 {
 		l.live = append(make([]*source, 0, cap(l.live)/2), l.live...)
 	}
-	l.parted(s)
-	if len(l.live) == 0 {
-		l.nudge = true // the loop may have to end
+}
+
+// sources returns how many sources are live. l.mu is held.
+func (l *Loop) sources() int { return len(l.live) + l.ticking }
+
+// allLive returns the live sources, each once, in no order. l.mu is held.
+func (l *Loop) allLive() []*source {
+	all := append(make([]*source, 0, l.sources()), l.live...)
+	if l.ticking == 0 {
+		return all
 	}
+	for n := range l.timers.all() {
+		if t, ok := n.owner.(*Timer); ok {
+			all = append(all, &t.source)
+		}
+	}
+	expired := func(s *source) {
+		if t, ok := s.owner.(*Timer); ok && !t.node.running() {
+			all = append(all, s)
+		}
+	}
+	unreceived := func(r *route) {
+		for _, q := range r.lanes {
+			for s := q.head; s != nil; s = s.next {
+				expired(s)
+			}
+		}
+		if r.offer != nil {
+			expired(r.offer)
+		}
+	}
+	unreceived(&l.own)
+	for _, r := range l.routes {
+		unreceived(r)
+	}
+	return all
+}
+
+func (s *source) isTimer() bool {
+	_, ok := s.owner.(*Timer)
+	return ok
 }

@@ -22,7 +22,6 @@ type Timer struct {
 	node   timerNode     // running: in the loop's queue
 	period time.Duration // of Every; 0: fires once
 	count  int           // expiries since the last Take; the loop's mu guards it
-	ended  bool          // closed; the loop's mu guards it
 }
 
 // After returns a timer that sends one Tick after d, counted from this call. If
@@ -54,7 +53,7 @@ func (l *Loop) newTimer(d, period time.Duration) *Timer {
 	defer l.unlock()
 	if !l.closed {
 		l.startTimer(&t.node, now, d)
-		l.refresh(&t.source)
+		l.enlist(&t.source)
 	}
 	return t
 }
@@ -142,7 +141,6 @@ func (t *Timer) expired(now int64) {
 	}
 	t.count = min(t.count, math.MaxInt-n) + n
 	l.enqueue(&t.source, message)
-	l.refresh(&t.source)
 }
 
 func (t *Timer) event(pending) Event          { return Tick{t} }

@@ -4,6 +4,8 @@
 package evchan
 
 import (
+	"maps"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,6 +184,83 @@ func TestTimer(t *testing.T) {
 				t.Errorf("ended after %v, Exited is %v", d, l.Exited())
 			}
 		},
+		"AreSources": func(t *testing.T, l *Loop) {
+			c := make(chan Event)
+			all := map[string]*Timer{
+				"far":      l.After(time.Hour),
+				"near":     l.After(time.Second + 1),
+				"queued":   l.After(time.Second),
+				"offered":  l.After(time.Second),
+				"behind":   l.After(time.Second),
+				"running":  l.After(time.Hour),
+				"periodic": l.Every(time.Second),
+				"stopped":  l.After(time.Hour),
+				"taken":    l.After(time.Second),
+				"first":    l.After(time.Second - 1),
+			}
+			for _, name := range []string{"offered", "behind", "running"} {
+				all[name].Notify(c)
+			}
+			all["stopped"].Stop()
+			wait(t, l, Tick{all["first"]}, time.Second-1)
+			time.Sleep(1)
+			l.turn(0)
+			all["taken"].Take()
+			synctest.Wait()
+			tr := l.Trigger()
+			tr.Fire()
+			for _, name := range []string{"stopped", "taken", "first"} {
+				delete(all, name)
+			}
+			want := map[Source]int{tr: 1}
+			for _, tm := range all {
+				want[tm] = 1
+			}
+			got := make(map[Source]int)
+			for s := range l.Sources() {
+				got[s]++
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("got %v; want %v", got, want)
+			}
+			var dump strings.Builder
+			l.Dump(&dump)
+			if n := strings.Count(dump.String(), "\n"); n != len(want) || l.Stats().Sources != len(want) {
+				t.Errorf("%d lines, %d sources; want %d:\n%s", n, l.Stats().Sources, len(want), dump.String())
+			}
+			l.Close()
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if l.timers.len() != 0 || l.sources() != 0 {
+				t.Errorf("%d timers run on a closed loop, %d sources are live", l.timers.len(), l.sources())
+			}
+		},
+		"NotifyChannelIsClosed": func(t *testing.T, l *Loop) {
+			c := make(chan Event)
+			var all []*Timer
+			for i := range 4 {
+				tm := l.After(time.Second * time.Duration(1+i/2))
+				tm.Notify(c)
+				all = append(all, tm)
+			}
+			close(c)
+			wait(t, l, Tick{all[0]}, time.Second)
+			wait(t, l, Tick{all[1]}, 0)
+			wait(t, l, Tick{all[2]}, time.Second)
+			wait(t, l, Tick{all[3]}, 0)
+		},
+		"StoppedOnesWakeOnce": func(t *testing.T, l *Loop) {
+			tm := l.After(90*time.Second + time.Millisecond)
+			for i := range 50 {
+				l.After(time.Duration(i+1) * time.Second).Stop()
+				l.After(90*time.Second - time.Duration(i)*time.Millisecond).Stop()
+			}
+			before := l.Stats().Wakeups
+			wait(t, l, Tick{tm}, 90*time.Second+time.Millisecond)
+			if n := l.Stats().Wakeups - before; n > 2 {
+				t.Errorf("%d wake-ups for one message and what was stopped before it", n)
+			}
+		},
 		"StalledReceiverGetsOneTick": func(t *testing.T, l *Loop) {
 			c := l.Events()
 			tm := l.Every(time.Second)
@@ -210,6 +289,56 @@ func TestTimer(t *testing.T) {
 			}
 			if d := time.Since(began); d != 4*time.Second {
 				t.Errorf("the last came after %v", d)
+			}
+		},
+	})
+}
+
+// TestTimerEmpties: a loop ends with its last timer, however that ends.
+func TestTimerEmpties(t *testing.T) {
+	inBubble(t, Config{ExitOnEmpty: true}, map[string]func(*testing.T, *Loop){
+		"Received": func(t *testing.T, l *Loop) {
+			began := time.Now()
+			l.After(time.Second)
+			l.After(2 * time.Second)
+			n := 0
+			for range l.All() {
+				n++
+			}
+			if d := time.Since(began); n != 2 || d != 2*time.Second {
+				t.Errorf("%d Ticks in %v", n, d)
+			}
+		},
+		"Stopped": func(t *testing.T, l *Loop) {
+			began := time.Now()
+			tm := l.After(time.Hour)
+			time.AfterFunc(time.Second, func() { tm.Stop() })
+			for ev := range l.All() {
+				t.Errorf("unexpected %v", ev)
+			}
+			if d := time.Since(began); d != time.Second {
+				t.Errorf("ended after %v", d)
+			}
+		},
+		"Taken": func(t *testing.T, l *Loop) {
+			a, b := l.After(time.Second), l.After(time.Second)
+			for ev := range l.All() {
+				if ev != Event(Tick{a}) || b.Take() != 1 {
+					t.Errorf("unexpected %v", ev)
+				}
+			}
+		},
+		"Elsewhere": func(t *testing.T, l *Loop) {
+			began := time.Now()
+			c := make(chan Event)
+			tm := l.After(time.Second)
+			tm.Notify(c)
+			time.AfterFunc(time.Minute, func() { <-c })
+			for ev := range l.All() {
+				t.Errorf("unexpected %v", ev)
+			}
+			if d := time.Since(began); d != time.Minute {
+				t.Errorf("ended after %v", d)
 			}
 		},
 	})

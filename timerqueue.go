@@ -4,7 +4,9 @@
 package evchan
 
 import (
+	"iter"
 	"math"
+	"math/bits"
 	"time"
 )
 
@@ -17,9 +19,8 @@ type timerNode struct {
 	when int64  // the deadline; kept after the node has stopped or expired
 	seq  uint64 // orders equal deadlines: the queue's count when it was started
 
-	prev, next *timerNode // neighbours in its list; nil outside lists
-	at         int32      // 1 + its place in the heap; 0 if it is not there
-	list       int32      // 1 + its list's number; 0 if it is in none
+	prev, next *timerNode // neighbours in its slot; nil at the ends, and outside slots
+	at         int32      // 1 + its place in the heap; -1 - the number of its slot; 0: not running
 }
 
 // timed is what a timerNode is embedded in. A type assertion or the method
@@ -29,63 +30,68 @@ type timed interface {
 }
 
 // running reports whether n is in a queue.
-func (n *timerNode) running() bool { return n.at|n.list != 0 }
+func (n *timerNode) running() bool { return n.at != 0 }
 
 // A timerQueue holds running timers in the order of their deadlines, those
 // with equal deadlines in the order in which they were started. Times are
-// nanoseconds on a clock of the caller's. The zero value is an empty queue. It
-// must not be copied. It does no locking.
+// nanoseconds on a clock of the caller's, not negative. The zero value is an
+// empty queue. It must not be copied. It does no locking.
 //
-// Most timers of a server share a few durations. Started one after the other,
-// they expire one after the other, so a list with room at its end is all the
-// order they need: starting and stopping takes constant time. Each list stands
-// in a heap as one entry, next to the timers whose durations are their own,
-// for which starting, stopping and expiring takes time logarithmic in the number
-// of entries.
+// Most timers of a server are stopped, or set anew, long before their time. So
+// what is far away is not put in order. It lies in slots, with what is due at about
+// the same time, and starting and stopping takes constant time. When the first
+// timer of a slot is due, the slot is dealt out: what is due, or will be in
+// a moment, goes to a heap, which alone has the order, and the rest to slots
+// that stand for less time. A timer of a minute is moved four times or so, and never
+// more than seven times.
 //
 // The queue keeps no reference to a timer that is not running.
 type timerQueue struct {
-	heap    []timerEntry // a 4-ary heap: the children of i are 4i+1 to 4i+4
-	n       int          // running timers
-	started uint64       // starts so far
-	sets    [timerSets]timerSet
+	heap    []timerEntry // what is due soonest; a 4-ary heap: the children of i are 4i+1 to 4i+4
+	levels  [timerLevels]*timerLevel
+	dealt   int64  // the time of the last deal: what is in slots is due later
+	first   int64  // nothing that is in a slot is due earlier, if settled
+	settled bool   // first is what the slots say
+	n       int    // running timers
+	started uint64 // starts so far
 }
 
+// How time is divided. All are arbitrary within limits: a slot that is dealt out
+// must go to lower levels or the heap, and the last level must reach the end of
+// time.
 const (
-	timerSetBits = 4 // arbitrary
-	timerSets    = 1 << timerSetBits
-	timerWays    = 4       // lists a set; arbitrary
+	timerShift  = 16 // a slot of level 0 stands for 2^16 ns, and what is nearer than that goes to the heap
+	timerGrowth = 3  // a slot of the next level for 2^3 times as much
+	timerSlots  = 64 // in a level
+	timerLevels = 16
+
 	minTimerHeap = 1 << 10 // a heap of this capacity is not worth shrinking; arbitrary
 )
 
 // A timerEntry is an entry of the heap. The key is here as well as in the node
 // so that comparing does not touch the nodes, which lie anywhere in memory.
-//
-// The key of a list's entry never comes after the key of the list's first timer.
-// It may come before it, and the list may be empty: taking timers off a list
-// leaves the heap alone, and settle puts the entry right when it gets to the top.
 type timerEntry struct {
 	when int64
 	seq  uint64
-	node *timerNode // a timer, or the root of a list
+	node *timerNode
 }
 
 func (e *timerEntry) before(f *timerEntry) bool {
 	return e.when < f.when || e.when == f.when && e.seq < f.seq
 }
 
-// A timerSet has the lists of those durations that hash to it.
-type timerSet struct {
-	durations [timerWays]time.Duration // what the lists are for; an unused list is an empty one for 0
-	seen      [timerWays]time.Duration // some of the last durations without a list; one seen again gets a list
-	lists     [timerWays]timerList
+// A timerLevel has slots for the same stretch of time each. Deadlines go round
+// in it: those of one slot are equal when divided by that time, modulo the number of slots.
+// Levels are made when they are needed, and kept.
+type timerLevel struct {
+	used  uint64 // bit i: slot i is not empty
+	slots [timerSlots]timerSlot
 }
 
-// A timerList is a list of timers with one duration, in the order of their
-// deadlines, which is that of their starts too.
-type timerList struct {
-	root timerNode // closes the ring; in use as a list if root.next is not nil; root.at is the list's place in the heap
-	n    int
+// A timerSlot is a list of timers in no order.
+type timerSlot struct {
+	head *timerNode
+	when int64 // none of them is due earlier; that of the first, unless it was stopped
 }
 
 // seq returns the sequence number that the next timer to be started will get.
@@ -94,56 +100,56 @@ func (q *timerQueue) seq() uint64 { return q.started }
 // len returns the number of running timers.
 func (q *timerQueue) len() int { return q.n }
 
+// all returns an iterator over the running timers, in no order. The queue must
+// not be changed meanwhile.
+func (q *timerQueue) all() iter.Seq[*timerNode] {
+	return func(yield func(*timerNode) bool) {
+		for _, e := range q.heap {
+			if !yield(e.node) {
+				return
+			}
+		}
+		for _, l := range q.levels {
+			if l == nil {
+				continue
+			}
+			for _, s := range l.slots {
+				for n := s.head; n != nil; n = n.next {
+					if !yield(n) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
 // start makes n expire at now+d, or at now if d is negative. It stops n first
 // if it is running. A sum that overflows becomes the end of time.
 func (q *timerQueue) start(n *timerNode, now int64, d time.Duration) {
-	d = max(d, 0)
-	when := now + int64(d)
+	when := now + int64(max(d, 0))
 	if when < now {
 		when = math.MaxInt64
 	}
-	q.prepare(n, when)
-	l := q.listFor(d)
-	// A list is in order as long as now does not decrease. Where it did, the
-	// heap can do what the list cannot.
-	if l == nil || l.n > 0 && l.root.prev.when > when {
-		q.push(timerEntry{when, n.seq, n})
-		return
-	}
-	l.append(n)
-	if l.n > 1 {
-		return
-	}
-	e := timerEntry{when, n.seq, &l.root}
-	if l.root.at == 0 {
-		q.push(e)
-	} else if i := int(l.root.at) - 1; e.before(&q.heap[i]) {
-		// The list was of another, longer duration before.
-		q.up(i, e)
-	}
+	q.startAt(n, when)
 }
 
 // startAt makes n expire at when. It stops n first if it is running.
 func (q *timerQueue) startAt(n *timerNode, when int64) {
-	q.prepare(n, when)
-	q.push(timerEntry{when, n.seq, n})
-}
-
-// prepare stops n and gives it its new key.
-func (q *timerQueue) prepare(n *timerNode, when int64) {
 	q.stop(n)
 	n.when = when
 	n.seq = q.started
 	q.started++
 	q.n++
+	q.place(n)
 }
 
 // stop takes n off the queue. It reports whether n was running.
 func (q *timerQueue) stop(n *timerNode) bool {
 	switch {
-	case n.list != 0:
-		q.list(n).remove(n)
-	case n.at != 0:
+	case n.at < 0:
+		q.leave(n)
+	case n.at > 0:
 		q.remove(int(n.at) - 1)
 	default:
 		return false
@@ -152,18 +158,32 @@ func (q *timerQueue) stop(n *timerNode) bool {
 	return true
 }
 
-// next returns the earliest deadline. It reports false if no timer is running.
+// next returns the earliest deadline, or an earlier time at which there was a
+// deadline of a timer that was stopped: once expire was called with that time it
+// does not come again. It reports false if no timer is running.
 func (q *timerQueue) next() (when int64, ok bool) {
-	if !q.settle() {
+	if q.n == 0 {
 		return 0, false
 	}
-	return q.heap[0].when, true
+	if !q.settled {
+		q.settle()
+	}
+	if len(q.heap) > 0 {
+		return min(q.first, q.heap[0].when), true
+	}
+	return q.first, true
 }
 
 // expire takes the first timer with when <= now and seq < upto off the queue
 // and returns it. It returns nil if there is none.
 func (q *timerQueue) expire(now int64, upto uint64) *timerNode {
-	if !q.settle() || q.heap[0].when > now {
+	if !q.settled {
+		q.settle()
+	}
+	if q.first <= now {
+		q.deal(now)
+	}
+	if len(q.heap) == 0 || q.heap[0].when > now {
 		return nil
 	}
 	i := 0
@@ -175,26 +195,20 @@ func (q *timerQueue) expire(now int64, upto uint64) *timerNode {
 		}
 	}
 	n := q.heap[i].node
-	if n.list != 0 {
-		n = n.next
-	}
 	q.stop(n)
 	return n
 }
 
-// search returns the place in the heap of the entry that leads to the first
-// timer with when <= now and seq < upto among best, entry i and all below it.
-// A negative best, or result, means none. It looks at every entry that is due.
+// search returns the place in the heap of the first timer with when <= now and
+// seq < upto among best, entry i and all below it. A negative best, or result,
+// means none. It looks at every entry that is due.
 func (q *timerQueue) search(i, best int, now int64, upto uint64) int {
-	if q.heap[i].when > now {
+	e := &q.heap[i]
+	if e.when > now {
 		return best // and so are all below it
 	}
-	if e, ok := q.exact(i); ok && e.when <= now && e.seq < upto {
-		if best < 0 {
-			best = i
-		} else if b, _ := q.exact(best); e.before(&b) {
-			best = i
-		}
+	if e.seq < upto && (best < 0 || e.before(&q.heap[best])) {
+		best = i
 	}
 	for c := 4*i + 1; c < min(4*i+5, len(q.heap)); c++ {
 		best = q.search(c, best, now, upto)
@@ -202,107 +216,109 @@ func (q *timerQueue) search(i, best int, now int64, upto uint64) int {
 	return best
 }
 
-// exact returns entry i with the key of the timer that it leads to. It reports
-// false if it leads to none.
-func (q *timerQueue) exact(i int) (timerEntry, bool) {
-	e := q.heap[i]
-	if e.node.list == 0 {
-		return e, true
-	}
-	first := e.node.next
-	if first == e.node {
-		return e, false
-	}
-	return timerEntry{first.when, first.seq, e.node}, true
-}
-
-// settle brings the entry of the first timer to the top of the heap, with its
-// exact key. It reports false if no timer is running.
-func (q *timerQueue) settle() bool {
-	for len(q.heap) > 0 {
-		e, ok := q.exact(0)
-		switch {
-		case !ok:
-			q.remove(0)
-		case e.seq != q.heap[0].seq:
-			q.down(0, e)
-		default:
-			return true
-		}
-	}
-	return false
-}
-
-// list returns the list that n is in or is the root of.
-func (q *timerQueue) list(n *timerNode) *timerList {
-	i := n.list - 1
-	return &q.sets[i/timerWays].lists[i%timerWays]
-}
-
-// listFor returns the list for timers of duration d, or nil if there is none.
-func (q *timerQueue) listFor(d time.Duration) *timerList {
-	// Multiplying by 2^64 divided by the golden ratio spreads what durations
-	// have in common over the high bits.
-	set := uint64(d) * 0x9e3779b97f4a7c15 >> (64 - timerSetBits)
-	s := &q.sets[set]
-	for i := range s.durations {
-		if s.durations[i] == d {
-			l := &s.lists[i]
-			if l.root.next == nil {
-				l.root.prev, l.root.next = &l.root, &l.root
-				l.root.list = int32(set)*timerWays + int32(i) + 1
-			}
-			return l
-		}
-	}
-	for i := range s.seen {
-		if s.seen[i] == d {
-			return q.claim(s, d)
-		}
-	}
-	s.seen[q.started%timerWays] = d
-	return nil
-}
-
-// claim makes a list of s one for duration d and returns it. It takes a list
-// that is empty, or else one of a single timer, which is as well off in the
-// heap. It returns nil if all the lists are put to better use.
-func (q *timerQueue) claim(s *timerSet, d time.Duration) *timerList {
-	// Where to begin is arbitrary, but should not be the same each time, or two
-	// durations could go on taking one list from each other.
-	at := q.started % timerWays
-	for i := range s.lists {
-		if s.lists[i].n < s.lists[at].n {
-			at = uint64(i)
-		}
-	}
-	l := &s.lists[at]
-	if l.n > 1 {
-		return nil
-	}
-	if l.n == 1 {
-		n := l.root.next
-		l.remove(n)
+// place puts n where its deadline belongs.
+func (q *timerQueue) place(n *timerNode) {
+	if n.when < q.dealt || n.when-q.dealt < 1<<timerShift {
 		q.push(timerEntry{n.when, n.seq, n})
+		return
 	}
-	s.durations[at] = d
-	return q.listFor(d)
+	// The lowest level that does not come round before the deadline.
+	far := uint64(n.when-q.dealt) >> timerShift
+	level := 0
+	if size := bits.Len64(far); size > 6 {
+		level = (size - 6 + timerGrowth - 1) / timerGrowth
+	}
+	if far>>(timerGrowth*level) == timerSlots-1 {
+		level++ // it could meet what is due now
+	}
+	l := q.levels[level]
+	if l == nil {
+		l = new(timerLevel)
+		q.levels[level] = l
+	}
+	i := slotOf(n.when, level)
+	s := &l.slots[i]
+	if s.head == nil {
+		l.used |= 1 << i
+		s.when = n.when
+	} else {
+		s.head.prev = n
+		s.when = min(s.when, n.when)
+	}
+	n.next = s.head
+	s.head = n
+	n.at = -1 - int32(level*timerSlots+i)
+	q.first = min(q.first, n.when)
 }
 
-// append puts n at the end of the list.
-func (l *timerList) append(n *timerNode) {
-	n.list = l.root.list
-	n.prev, n.next = l.root.prev, &l.root
-	n.prev.next, n.next.prev = n, n
-	l.n++
+// slotOf returns the number in its level of the slot for deadlines at when.
+func slotOf(when int64, level int) int {
+	return int(when >> (timerShift + timerGrowth*level) % timerSlots)
 }
 
-// remove takes n off the list.
-func (l *timerList) remove(n *timerNode) {
-	n.prev.next, n.next.prev = n.next, n.prev
+// leave takes n off its slot.
+func (q *timerQueue) leave(n *timerNode) {
+	if n.next != nil {
+		n.next.prev = n.prev
+	}
+	if n.prev != nil {
+		n.prev.next = n.next
+	} else {
+		i := -1 - n.at
+		l := q.levels[i/timerSlots]
+		s := &l.slots[i%timerSlots]
+		if s.head = n.next; s.head == nil {
+			l.used &^= 1 << (i % timerSlots)
+			if s.when == q.first {
+				q.settled = false
+			}
+		}
+	}
 	n.prev, n.next = nil, nil
-	n.list = 0
-	l.n--
+	n.at = 0
+}
+
+// soonest returns the number of the slot in l, which is level i and not empty,
+// that is first to be due, where nothing in l is due before from.
+func (l *timerLevel) soonest(i int, from int64) int {
+	at := slotOf(from, i)
+	return (at + bits.TrailingZeros64(bits.RotateLeft64(l.used, -at))) % timerSlots
+}
+
+// settle finds out when the first slot is due.
+func (q *timerQueue) settle() {
+	q.first, q.settled = math.MaxInt64, true
+	for i, l := range q.levels {
+		if l != nil && l.used != 0 {
+			q.first = min(q.first, l.slots[l.soonest(i, q.dealt)].when)
+		}
+	}
+}
+
+// deal deals out the slots that are due at now.
+func (q *timerQueue) deal(now int64) {
+	from := q.dealt
+	q.dealt = now
+	// What is dealt goes down, so going up no level is seen with it.
+	for i, l := range q.levels {
+		for l != nil && l.used != 0 {
+			j := l.soonest(i, from)
+			s := &l.slots[j]
+			if s.when > now {
+				break
+			}
+			l.used &^= 1 << j
+			n := s.head
+			s.head = nil
+			for n != nil {
+				next := n.next
+				n.prev, n.next = nil, nil
+				q.place(n)
+				n = next
+			}
+		}
+	}
+	q.settle()
 }
 
 // push adds e to the heap.

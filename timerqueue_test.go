@@ -6,6 +6,7 @@ package evchan
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -32,21 +33,16 @@ func newTestTimer(name int) *testTimer {
 // check fails the test unless q is sound.
 func (q *timerQueue) check(t testing.TB) {
 	t.Helper()
-	n := 0
+	n := len(q.heap)
 	for i, e := range q.heap {
-		if e.node.at != int32(i)+1 {
-			t.Fatalf("heap[%d] holds a node that says %d", i, e.node.at-1)
+		if e.node.at != int32(i)+1 || e.node.prev != nil || e.node.next != nil {
+			t.Fatalf("heap[%d] holds %+v", i, e.node)
 		}
 		if i > 0 && e.before(&q.heap[(i-1)/4]) {
 			t.Fatalf("heap[%d] %+v is before its parent %+v", i, e, q.heap[(i-1)/4])
 		}
-		if e.node.list == 0 {
-			n++
-			if e.when != e.node.when || e.seq != e.node.seq {
-				t.Fatalf("heap[%d] %+v differs from its node %+v", i, e, e.node)
-			}
-		} else if l := q.list(e.node); e.node != &l.root {
-			t.Fatalf("heap[%d] holds a node of a list", i)
+		if e.when != e.node.when || e.seq != e.node.seq {
+			t.Fatalf("heap[%d] %+v differs from its node %+v", i, e, e.node)
 		}
 	}
 	for i, e := range q.heap[:cap(q.heap)][len(q.heap):] {
@@ -54,42 +50,41 @@ func (q *timerQueue) check(t testing.TB) {
 			t.Fatalf("the heap's free place %d holds a node", i)
 		}
 	}
-	for i := range q.sets {
-		for j := range q.sets[i].lists {
-			l := &q.sets[i].lists[j]
-			if l.root.next == nil {
-				if l.n != 0 || l.root.at != 0 {
-					t.Fatalf("list %d,%d is in use before its first timer", i, j)
-				}
-				continue
+	first := int64(math.MaxInt64)
+	for i, l := range q.levels {
+		if l == nil {
+			continue
+		}
+		for j, s := range l.slots {
+			if used := l.used>>j&1 != 0; used != (s.head != nil) {
+				t.Fatalf("slot %d,%d: used is %v, its first is %+v", i, j, used, s.head)
 			}
-			listed := 0
-			for e := l.root.next; e != &l.root; e = e.next {
-				listed++
-				if e.next.prev != e || e.list != l.root.list || e.at != 0 {
-					t.Fatalf("list %d,%d: bad links at %+v", i, j, e)
+			var prev *timerNode
+			for e := s.head; e != nil; prev, e = e, e.next {
+				n++
+				if e.prev != prev || e.at != -1-int32(timerSlots*i+j) {
+					t.Fatalf("slot %d,%d: bad links at %+v", i, j, e)
 				}
-				if p := e.prev; p != &l.root && (p.when > e.when || p.seq >= e.seq) {
-					t.Fatalf("list %d,%d: %+v comes after %+v", i, j, e, p)
+				if e.when <= q.dealt || e.when < s.when || s.when <= q.dealt {
+					t.Fatalf("slot %d,%d for %d holds one due at %d; dealt at %d", i, j, s.when, e.when, q.dealt)
 				}
 			}
-			if listed != l.n {
-				t.Fatalf("list %d,%d has %d timers, says %d", i, j, listed, l.n)
-			}
-			n += listed
-			if listed > 0 {
-				if l.root.at == 0 {
-					t.Fatalf("list %d,%d is not in the heap", i, j)
-				}
-				first := timerEntry{l.root.next.when, l.root.next.seq, nil}
-				if first.before(&q.heap[l.root.at-1]) {
-					t.Fatalf("list %d,%d stands in the heap after its first timer", i, j)
-				}
+			if s.head != nil {
+				first = min(first, s.when)
 			}
 		}
 	}
+	if q.settled && q.first != first {
+		t.Fatalf("the first slot is due at %d, the queue says %d", first, q.first)
+	}
 	if n != q.n {
 		t.Fatalf("%d timers in the queue, it says %d", n, q.n)
+	}
+	for range q.all() {
+		n--
+	}
+	if n != 0 {
+		t.Fatalf("all is off by %d", -n)
 	}
 }
 
@@ -138,10 +133,11 @@ type timerPair struct {
 	m      timerModel
 	timers []*testTimer
 	now    int64
+	was    map[int64]bool // deadlines that have not been reached by an expire
 }
 
 func newTimerPair(t testing.TB, timers int) *timerPair {
-	p := &timerPair{t: t}
+	p := &timerPair{t: t, was: make(map[int64]bool)}
 	for i := range timers {
 		p.timers = append(p.timers, newTestTimer(i))
 	}
@@ -155,12 +151,14 @@ func (p *timerPair) start(name int, d time.Duration) {
 		when = math.MaxInt64
 	}
 	p.m.startAt(name, when)
+	p.was[when] = true
 	p.compare()
 }
 
 func (p *timerPair) startAt(name int, when int64) {
 	p.q.startAt(&p.timers[name].timerNode, when)
 	p.m.startAt(name, when)
+	p.was[when] = true
 	p.compare()
 }
 
@@ -186,6 +184,7 @@ func (p *timerPair) expire(upto uint64) int {
 	if got != want {
 		p.t.Fatalf("expire(%d, %d) = %d, want %d", p.now, upto, got, want)
 	}
+	maps.DeleteFunc(p.was, func(when int64, _ bool) bool { return when <= p.now })
 	p.compare()
 	return got
 }
@@ -196,8 +195,10 @@ func (p *timerPair) compare() {
 	if p.q.len() != len(p.m.running) || p.q.seq() != p.m.started {
 		p.t.Fatalf("len %d, seq %d, want %d and %d", p.q.len(), p.q.seq(), len(p.m.running), p.m.started)
 	}
-	if when, ok := p.q.next(); ok != (len(p.m.running) > 0) || ok && when != p.m.running[0].when {
+	if when, ok := p.q.next(); ok != (len(p.m.running) > 0) || ok && when > p.m.running[0].when {
 		p.t.Fatalf("next() = %d, %v; want the first of %+v", when, ok, p.m.running)
+	} else if ok && when < p.m.running[0].when && !p.was[when] {
+		p.t.Fatalf("next() = %d, which was never a deadline since it was last reached", when)
 	}
 	p.q.check(p.t)
 	for _, m := range p.m.running {
@@ -239,9 +240,9 @@ func TestTimerQueueOrder(t *testing.T) {
 			p.now = 9
 			return p.drain(all)
 		}, nil},
-		{"equal deadlines in start order, heap and lists", func(p *timerPair) []int {
+		{"equal deadlines in start order", func(p *timerPair) []int {
 			for i := range 3 {
-				p.start(i, 10) // the first goes to the heap, the others to a list
+				p.start(i, 10)
 			}
 			p.startAt(3, 10)
 			p.start(4, 10)
@@ -316,21 +317,26 @@ func TestTimerQueueOrder(t *testing.T) {
 			p.now = 100
 			return p.drain(all)
 		}, []int{8, 7, 6, 5, 4, 3, 2, 1, 0}},
-		{"a list for a longer duration, then for a shorter one", func(p *timerPair) []int {
-			p.start(0, 1000)
-			for i := range 64 {
-				d := time.Duration(1000 - i)
-				p.start(1, d) // nothing stays in a list, so each can be had again
-				p.start(1, d)
-				p.start(1, d)
-				p.stop(1)
+		{"equal deadlines from several levels", func(p *timerPair) []int {
+			const when = 1 << 40
+			for i := range 9 {
+				p.now = when - 1<<(40-4*i)
+				p.drain(all)
+				p.start(i, time.Duration(when-p.now))
 			}
-			p.start(2, 5)
-			p.start(3, 5)
-			p.start(4, 5)
-			p.now = 1000
+			p.start(4, time.Duration(when-p.now))
+			p.now = when - 1
+			p.drain(all)
+			p.now = when
 			return p.drain(all)
-		}, []int{2, 3, 4, 0}},
+		}, []int{0, 1, 2, 3, 5, 6, 7, 8, 4}},
+		{"a turn that comes very late", func(p *timerPair) []int {
+			for i := range 10 {
+				p.start(i, 1<<(60-6*i))
+			}
+			p.now = math.MaxInt64
+			return p.drain(all)
+		}, []int{9, 8, 7, 6, 5, 4, 3, 2, 1, 0}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := newTimerPair(t, 10)
@@ -357,47 +363,76 @@ func TestTimerQueueStop(t *testing.T) {
 	p.stop(3) // expired
 }
 
-// A duration gets a list at its second start, whatever else was started in
-// between and however many durations had lists before.
-func TestTimerQueueLists(t *testing.T) {
+// What the queue leads to when a timer is stopped, and how often it has its user
+// look for nothing.
+func TestTimerQueueSlots(t *testing.T) {
 	var q timerQueue
-	var keep []*testTimer
-	add := func(d time.Duration) *testTimer {
-		n := newTestTimer(0)
-		q.start(&n.timerNode, 0, d)
-		keep = append(keep, n)
-		return n
+	timers := make([]timerNode, 1000)
+	r := rand.New(rand.NewPCG(13, 0))
+	for i := range timers {
+		q.start(&timers[i], 0, time.Duration(i)*time.Second+time.Duration(r.IntN(1e9)))
 	}
-	// One timer each for many durations that were seen twice: none of these
-	// lists is worth keeping.
-	for i := range 1000 {
-		d := time.Hour + time.Duration(i)
-		n := add(d)
-		q.start(&n.timerNode, 0, d)
+	if len(q.heap) > 1 {
+		t.Errorf("%d of the timers, all of seconds, are in the heap", len(q.heap))
 	}
-	for i := range 10 {
-		d := time.Duration(i) * time.Second
-		add(d)
-		add(d)
-		if n := add(d); n.list == 0 {
-			t.Errorf("the third timer of %v is in the heap", d)
+	// One by one the first is stopped, before it is due. At most one look at each.
+	looks := 0
+	for i := range timers {
+		when := timers[i].when
+		if when > 0 {
+			q.expire(when-1, q.seq())
 		}
-	}
-	q.check(t)
-	for _, n := range keep {
-		if !q.stop(&n.timerNode) {
-			t.Fatal("a timer is not running")
+		if !q.stop(&timers[i]) {
+			t.Fatalf("timer %d is not running", i)
 		}
-		if n.prev != nil || n.next != nil {
+		if timers[i].prev != nil || timers[i].next != nil {
 			t.Fatal("a stopped timer leads to others")
 		}
+		q.check(t)
+		if next, ok := q.next(); ok && next < timers[i+1].when {
+			looks++
+			if n := q.expire(next, q.seq()); n != nil {
+				t.Fatalf("%+v expired", n)
+			}
+			if again, _ := q.next(); again != timers[i+1].when {
+				t.Fatalf("next is %d, then %d; want %d", next, again, timers[i+1].when)
+			}
+		}
 	}
-	q.check(t)
-	if len(q.heap) > timerSets*timerWays {
-		t.Errorf("%d entries are left for %d lists", len(q.heap), timerSets*timerWays)
+	if _, ok := q.next(); ok || looks > len(timers) {
+		t.Errorf("%d looks, and there is a next: %v", looks, ok)
 	}
-	if _, ok := q.next(); ok || len(q.heap) > 0 {
-		t.Errorf("%d entries in the heap of an empty queue", len(q.heap))
+	// The only one of its slot leaves nothing behind.
+	q.start(&timers[0], 0, 2*time.Hour)
+	q.start(&timers[1], 0, 3000*time.Hour)
+	q.stop(&timers[0])
+	if when, ok := q.next(); !ok || when != timers[1].when {
+		t.Errorf("next is %d; want %d", when, timers[1].when)
+	}
+}
+
+// A timer is moved a few times at most, however long it runs and whatever else is in
+// its slots.
+func TestTimerQueueDeals(t *testing.T) {
+	for size := range 63 {
+		for _, d := range []int64{1 << size, 1<<size | 1<<size>>1, 1<<size*2 - 1} {
+			var q timerQueue
+			var n timerNode
+			q.startAt(&n, d)
+			moves := 0
+			for n.at < 0 {
+				// As if another timer had been due as soon as one in its slot can be.
+				slot := -1 - n.at
+				width := int64(1) << (timerShift + timerGrowth*(slot/timerSlots))
+				now := max(d&^(width-1), q.dealt+1)
+				q.levels[slot/timerSlots].slots[slot%timerSlots].when = now
+				q.deal(now)
+				moves++
+			}
+			if want := 1 + max(0, size-timerShift)/timerGrowth; moves > want {
+				t.Errorf("a timer of %d ns was moved %d times; want at most %d", d, moves, want)
+			}
+		}
 	}
 }
 
@@ -441,12 +476,12 @@ func TestTimerQueueSmall(t *testing.T) {
 
 // Random insertion and removal keeps the order.
 func TestTimerQueueC11(t *testing.T) {
-	var q timerQueue
 	r := rand.New(rand.NewPCG(11, 0))
 	timers := make([]timerNode, 1024)
 	for round := range 10 {
+		var q timerQueue
 		for i := range timers {
-			q.start(&timers[i], 0, time.Duration(r.Int64N(500+int64(round)*100_000)))
+			q.start(&timers[i], 0, time.Duration(r.Int64N(500<<(5*round))))
 		}
 		q.check(t)
 		n := len(timers)
@@ -483,7 +518,7 @@ func TestTimerQueueC12(t *testing.T) {
 	start := func(i int, now int64) {
 		if left[i] > 0 {
 			left[i]--
-			q.start(&timers[i], now, time.Duration(r.IntN(50)))
+			q.start(&timers[i], now, time.Duration(r.IntN(50))<<r.IntN(30))
 		}
 	}
 	for i := range timers {
@@ -515,22 +550,27 @@ func (p *timerPair) run(ops []byte) {
 	upto := uint64(math.MaxUint64)
 	for ; len(ops) >= 3; ops = ops[3:] {
 		name, arg := int(ops[1])%len(p.timers), int64(ops[2])
+		// Up to hours, so that all but the last levels are used.
+		scale := ops[0] / 8 % 8 * 6
 		switch ops[0] % 8 {
 		case 0, 1:
-			p.start(name, time.Duration(arg%8)*100) // a common duration
+			p.start(name, time.Duration(arg%8)*100<<scale) // a common duration
 		case 2:
-			p.start(name, time.Duration(arg)) // one of many
+			p.start(name, time.Duration(arg)<<scale+time.Duration(name)) // one of many
 		case 3:
-			p.startAt(name, p.now+arg-128)
+			p.startAt(name, max(0, p.now+(arg-128)<<scale))
 		case 4:
 			p.stop(name)
 		case 5:
-			p.now += arg - 16 // mostly forwards
+			p.now = max(0, p.now+(arg-16)<<(scale/2)) // mostly forwards
 		case 6:
 			p.expire(upto)
 		case 7:
+			if when, ok := p.q.next(); ok && arg%2 == 0 {
+				p.now = max(p.now, when-int64(arg%4)/2)
+			}
 			upto = p.q.seq() + uint64(arg%2)
-			for range arg % 4 {
+			for range arg % 8 {
 				p.expire(upto)
 			}
 		}

@@ -15,8 +15,7 @@ type Trigger struct {
 	// Data is for the user; the package does not touch it.
 	Data any
 
-	count int  // since the last Take; the loop's mu guards it
-	ended bool // closed; the loop's mu guards it
+	count int // since the last Take; the loop's mu guards it
 }
 
 // Trigger returns a new trigger. That of a closed loop does nothing.

@@ -39,8 +39,8 @@ type Watch struct {
 	// The loop's mu guards the following.
 
 	result  What          // has happened since the last Take
+	desc    *descriptor   // of fd, made for it or used by it before; in use if it stands in Loop.watched
 	armed   bool          // waits for its conditions
-	ended   bool          // closed
 	timeout time.Duration // time limit; 0: none
 	limit   timerNode     // running: armed and timeout > 0
 }
@@ -62,10 +62,17 @@ type descriptor struct {
 	// The loop's mu guards the following. To change asked, Loop.watchMu is held
 	// as well, from before the poller is told until after.
 
-	watches []*Watch // those that are armed, and perhaps some that were
-	asked   What     // what the poller was asked for
-	known   bool     // the poller was asked for something; goes with asked
-	hung    bool     // it has reported a hangup, after which it may have stopped
+	watches []*Watch  // those that are armed, and perhaps some that were
+	only    [1]*Watch // has room for watches where there is one, as there mostly is
+	asked   What      // what the poller was asked for
+	known   bool      // the poller was asked for something; goes with asked
+	hung    bool      // it has reported a hangup, after which it may have stopped
+}
+
+func newDescriptor(l *Loop, fd sysFD) *descriptor {
+	d := &descriptor{loop: l, fd: fd}
+	d.watches = d.only[:0]
+	return d
 }
 
 // Watch returns a watch of fd for the conditions in interest: at least one of
@@ -124,15 +131,15 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 		return w, nil
 	}
 	// Ask the poller whether it can, so that Arm need not fail.
-	probe := &descriptor{loop: l, fd: sysfd}
-	tok := l.register(probe)
+	w.desc = newDescriptor(l, sysfd)
+	tok := l.register(w.desc)
 	l.mu.Unlock()
 	err := l.poller.add(sysfd, tok, 0)
 	if err == nil {
 		l.poller.remove(sysfd)
 	}
 	l.mu.Lock()
-	l.unregister(probe)
+	l.unregister(w.desc)
 	l.mu.Unlock()
 	if err != nil {
 		return nil, fmt.Errorf("evchan: watch descriptor %d: %w", int(fd), os.NewSyscallError(l.Method(), err))
@@ -197,10 +204,13 @@ func (w *Watch) edge(l *Loop) bool { return w.interest&Edge != 0 && l.edge }
 func (l *Loop) attach(w *Watch) (*descriptor, error) {
 	d := l.watched[w.fd]
 	if d == nil {
-		d = &descriptor{loop: l, fd: w.fd}
+		if d = w.desc; d == nil {
+			d = newDescriptor(l, w.fd)
+		}
 		l.register(d)
 		l.watched[w.fd] = d
 	}
+	w.desc = d
 	kept := d.watches[:0]
 	for _, o := range d.watches {
 		if o.armed && o != w {
@@ -267,7 +277,12 @@ func (l *Loop) trim(d *descriptor) {
 	}
 	delete(l.watched, d.fd)
 	l.unregister(d)
-	if !d.known {
+	known := d.known
+	// A watch may arm it again.
+	d.asked, d.known, d.hung = 0, false, false
+	clear(d.watches)
+	d.watches = d.watches[:0]
+	if !known {
 		return
 	}
 	l.unlock()
