@@ -16,7 +16,8 @@ import (
 // mean the defaults. It is copied by Dial.
 type DialConfig struct {
 	// Timeout bounds the whole, looking up the name included; 0 means 30
-	// seconds; if negative, only the system's own limits apply.
+	// seconds; if negative, only the system's own limits apply. Once it has passed,
+	// Err is a net.Error whose Timeout() is true.
 	Timeout time.Duration
 
 	// LocalAddr is the near end's address, a *net.TCPAddr or *net.UnixAddr; nil

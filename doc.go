@@ -54,8 +54,8 @@ The loop reads what arrives, and delivers [Readable]; [Stream.Read],
 loop sends; [Drained] tells when it is gone. A stream that holds Config.MaxInput
 unread bytes stops reading until some are consumed, and one that holds
 Config.MaxOutput unsent bytes refuses more with [ErrFull]. io.Copy from one
-stream to another heeds both: the source is Readable again when the destination
-has drained, and its EOF comes last.
+stream to another heeds both: it may return ErrFull, and then the source is
+Readable again when the destination has drained, and its EOF comes last.
 
 [Stream.SetRateLimit] bounds how fast a stream reads and writes, and a [RateGroup]
 how fast several do together. [Stream.Filter] puts a stream on top of another one
@@ -90,13 +90,16 @@ time, or almost that if it is due within microseconds.
 # Concurrency
 
 All methods of the package are safe for concurrent use, with one exception: a
-stream's Read, WriteTo, Input, Output and Flush, and its two Buffers, belong to
-one goroutine at a time, the one that has received the stream's last message. A
-Buffer of your own is like a bytes.Buffer: for one goroutine at a time.
+stream's Read, WriteTo, Input, Output, Flush, MoveTo and NetConn, and its two
+Buffers, belong to one goroutine at a time, the one that has received the stream's
+last message. A Buffer of your own is like a bytes.Buffer: for one goroutine at a
+time.
 
 No method waits for the receiver of messages, so a receiver may call all of them,
 with messages unread. With several workers, range over Events on one
-goroutine, and hand streams over with Notify.
+goroutine, and hand streams over with Notify, to a channel for each worker. Where
+workers share a channel, one may get a stream's EOF, and close it, while another
+still answers its Readable.
 
 # Closing
 
@@ -106,8 +109,10 @@ goroutine, and hand streams over with Notify.
  3. what the peer still sends is discarded, until it has finished as well,
  4. the socket is closed.
 
-Config.Linger bounds the whole. [Stream.Abort] skips to the end. [Loop.Close]
-waits for nothing; [Loop.Shutdown] waits for all streams.
+Config.Linger, by default 5 seconds, bounds the whole, even if the peer keeps
+reading: see Close for what to do with much output and a slow peer. [Stream.Abort]
+skips to the end. [Loop.Close] waits for nothing; [Loop.Shutdown] waits for all
+streams.
 
 # Portability
 

@@ -15,7 +15,8 @@ var (
 	ErrClosed error = &wrapError{"evchan: use of a closed source", net.ErrClosed}
 
 	// ErrWouldBlock means that there is nothing to be had now and that a
-	// message will come when there is. It is a temporary net.Error.
+	// message will come when there is; for the writes of a PacketConn none
+	// comes. It is a temporary net.Error.
 	ErrWouldBlock error = wouldBlockError{}
 
 	// ErrFull means that so much output is unsent that no more is taken. The

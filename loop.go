@@ -56,12 +56,13 @@ type Config struct {
 	MaxInput int
 
 	// MaxOutput is how many unsent bytes a stream must hold for Write to return
-	// ErrFull; 0 means 16 MiB; if negative, there is no limit.
+	// ErrFull; 0 means 16 MiB; if negative, there is no limit. A proxy may hold
+	// that much for each peer that is slow.
 	MaxOutput int
 
-	// Linger is how long a stream may take to close once Close was called; 0
-	// means 5 seconds. If negative, Close waits for nothing and drops what is
-	// unsent.
+	// Linger is how long a stream may take to close once Close was called, even if
+	// its peer keeps reading (see Stream.Close); 0 means 5 seconds. If negative,
+	// Close waits for nothing and drops what is unsent.
 	Linger time.Duration
 }
 
@@ -758,9 +759,10 @@ func (l *Loop) Close() error {
 }
 
 // Shutdown ends the loop gently: it closes all listeners and streams, waits
-// until what was written to the streams has been sent or has taken longer than
-// Config.Linger, and then does what Close does. If ctx ends first it does so at
-// once and returns ctx.Err(). It returns ErrClosed if the loop is closed already.
+// until the streams have done what Stream.Close says, and then does what Close
+// does. A peer that does not close its end takes all of Config.Linger, even if
+// nothing is unsent. If ctx ends first, Shutdown closes the loop at once and returns
+// ctx.Err(). It returns ErrClosed if the loop is closed already.
 //
 // It makes the loop's turns itself where nobody else does, so it may be called
 // in the body of a range as well as from anywhere else.

@@ -24,10 +24,10 @@ import (
 // 5 seconds to send what Encode says at the end. All of them have CloseWrite.
 //
 // Like Read, NetConn belongs to the goroutine that has received the stream's last
-// message. It must not be called by a Filter. It returns ErrWouldBlock while output
-// is unsent (Drained tells when it is not any more), ErrUnsupported for a stream of
-// a descriptor that is not a TCP or Unix socket's, and ErrClosed, or Err, after
-// the end; then the stream is as it was.
+// message. It must not be called by a Filter. It returns ErrWouldBlock before
+// Connected, and while output is unsent (Drained tells when it is not any more),
+// ErrUnsupported for a stream of a descriptor that is not a TCP or Unix socket's, and
+// ErrClosed, or Err, after the end; then the stream is as it was.
 func (s *Stream) NetConn() (net.Conn, error) {
 	var filters []*filtering // from s downwards
 	bottom := s

@@ -21,7 +21,10 @@ import (
 // sees more than the burst and what the rate brings, to the byte, and a
 // direction that always has something to do gets the rate, to the byte.
 //
-// A direction whose rate and burst are both 0 has no limit.
+// A direction whose rate and burst are both 0 has no limit. This is 1 MB a second
+// for writing:
+//
+//	RateLimit{WriteRate: 1e6, WriteBurst: 1e5, Tick: 100 * time.Millisecond}
 type RateLimit struct {
 	ReadRate   int           // bytes a second; at least 1
 	ReadBurst  int           // bytes that may be saved up; at least what the rate brings in a Tick

@@ -17,9 +17,9 @@ import (
 // written is queued as output and sent as fast as the peer takes it. No method
 // waits for the peer or the kernel.
 //
-// Read, WriteTo, Input, Output, Flush and the two Buffers belong to one goroutine
-// at a time: the one that has received the stream's last message. All other
-// methods, Write and Close among them, are safe for concurrent use.
+// Read, WriteTo, Input, Output, Flush, MoveTo, NetConn and the two Buffers belong
+// to one goroutine at a time: the one that has received the stream's last message.
+// All other methods, Write and Close among them, are safe for concurrent use.
 //
 // A stream's messages come in this order: Accepted if a listener made it, or Connected if Dial did, then
 // Readable and Drained as often as there is reason, then EOF, then Closed. All
@@ -786,6 +786,9 @@ func (s *Stream) Input() *Buffer {
 // Read reads what has arrived. If there is nothing, it returns ErrWouldBlock; at
 // the end io.EOF or, if the stream was ended by an error, that error. After
 // Close it returns ErrClosed.
+//
+// What reads until it has enough, as a bufio.Scanner does, stops at ErrWouldBlock
+// in the middle of a line: take lines from Input, or read from NetConn.
 func (s *Stream) Read(p []byte) (int, error) {
 	if s.in == nil || s.in.n == 0 {
 		s.mu.Lock()
@@ -833,9 +836,9 @@ func (s *Stream) readErr() error {
 //
 // If w is a Stream, the bytes move without being copied, in one piece that no
 // other Write comes between. If it has too much unsent output, WriteTo returns
-// ErrFull and keeps the rest; s gets another Readable once the output has
-// drained, and its EOF comes after the rest was consumed. So io.Copy between two
-// streams is right at each Readable, however slow the destination is.
+// ErrFull, which is no failure, and keeps the rest; s gets another Readable once
+// the output has drained, and its EOF comes after the rest was consumed. So io.Copy
+// between two streams is right at each Readable, however slow the destination is.
 func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 	dst, ok := w.(*Stream)
 	if !ok {
@@ -905,9 +908,9 @@ func (s *Stream) AtEOF() bool {
 
 // InputFull reports whether so much input is unread that reading has stopped
 // (see Config.MaxInput). Read some, raise the mark, or Close the stream: a peer
-// that never ends its line would sit there for ever. Over a channel more may have
-// arrived since you looked at Input: whether a line is too long is to be seen from
-// the length of Input, once its full lines were taken.
+// that never ends its line would sit there for ever. It counts what has come since
+// the last call of Input as well. So, to find a line that is too long, take the full
+// lines from Input, and look at the Len of what is left.
 func (s *Stream) InputFull() bool {
 	return int(s.held.Load()) >= s.limits.Load().readHigh
 }
@@ -1127,6 +1130,9 @@ func (s *Stream) noteOwed() {
 // be sent. Reading goes on. Write fails from then on, with EPIPE. A stream whose
 // two directions cannot be closed apart, a pipe's or a terminal's, returns
 // ErrUnsupported and goes on as before.
+//
+// Drained tells when the output is empty, if Queued() is not 0 already. Once EOF has
+// come as well the stream still has to be closed; no message says so.
 func (s *Stream) CloseWrite() error {
 	s.mu.Lock()
 	defer s.unlock()
@@ -1148,10 +1154,14 @@ func (s *Stream) CloseWrite() error {
 
 // Close ends the stream gracefully and returns at once: what was written is sent,
 // then the peer is told, then its input is discarded until it has finished as
-// well. Config.Linger bounds all of this, after which the rest is dropped, and
-// the peer told so by a reset. A
-// stream whose peer has finished, and that has nothing to send, is released
+// well. A stream whose peer has finished, and that has nothing to send, is released
 // before Close returns.
+//
+// Config.Linger, by default 5 seconds, bounds all of this, even if the peer keeps
+// reading: after that the rest is dropped, and the peer told so by a reset. Where
+// sending may take longer, to a slow peer or under a rate limit, call CloseWrite,
+// and Close when Queued() is 0, which Drained tells. A write timeout (see
+// SetIdleTimeouts) finds the peer that has stopped reading.
 //
 // The stream sends no more messages: those that were not received are taken
 // back. Closing again returns nil. What lies in Input stays as it is.
@@ -1325,9 +1335,9 @@ func (s *Stream) abandon() {
 // ---- What it is ----
 
 // Err returns why the stream has ended, if that was an error: a *net.OpError
-// around an os.SyscallError, as package net gives them, so that errors.Is(err,
-// eCONNRESET) and the like work. It is nil while the stream is open, and
-// if it was closed by Close.
+// around an os.SyscallError, as package net gives them, so that
+// errors.Is(err, syscall.ECONNRESET) and the like work. It is nil while the
+// stream is open, and if it was closed by Close.
 func (s *Stream) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
