@@ -181,11 +181,11 @@ type Loop struct {
 
 	own      route                   // to All, Poll, Events or Batches
 	routes   map[chan<- Event]*route // to Notify's channels, those with live sources
-	live     []*source               // in no order, all but timers
+	live     table[*source]          // in no order, all but timers
 	ticking  int                     // timers that are live: they run, or stand in a lane
 	watched  map[sysFD]*descriptor   // those with a Watch
-	regs     []registered            // by slot
-	freed    []uint32                // slots to be used again
+	regs     table[registered]       // by slot
+	freed    uint32                  // the first slot to be used again, plus one; 0: none
 	timers   timerQueue
 	due      int64         // when the turn that waits for the kernel, if there is one, will end by itself
 	work     []pollable    // wants its turn's task called
@@ -558,21 +558,20 @@ type registration struct {
 
 // A registered is a slot of the table that leads from tokens to pollables.
 type registered struct {
-	who pollable // nil: free
-	gen uint32   // counts the holders, so that late reports are told apart
+	who  pollable // nil: free
+	gen  uint32   // counts the holders, so that late reports are told apart
+	next uint32   // of a free slot: the next one, as in Loop.freed
 }
 
 // register gives p a slot and returns the token for the poller. mu is held.
 func (l *Loop) register(p pollable) token {
-	var slot uint32
-	if n := len(l.freed); n > 0 {
-		slot = l.freed[n-1]
-		l.freed = l.freed[:n-1]
-	} else {
-		slot = uint32(len(l.regs))
-		l.regs = append(l.regs, registered{})
+	if l.freed == 0 {
+		l.regs.push(registered{})
+		l.freed = uint32(l.regs.n)
 	}
-	r := &l.regs[slot]
+	slot := l.freed - 1
+	r := l.regs.at(int(slot))
+	l.freed = r.next
 	r.who = p
 	p.registration().slot = slot
 	return token{slot, r.gen}
@@ -582,19 +581,19 @@ func (l *Loop) register(p pollable) token {
 // held.
 func (l *Loop) unregister(p pollable) {
 	slot := p.registration().slot
-	if int(slot) >= len(l.regs) || l.regs[slot].who != p {
+	if int(slot) >= l.regs.n || l.regs.at(int(slot)).who != p {
 		return // was never registered
 	}
-	r := &l.regs[slot]
+	r := l.regs.at(int(slot))
 	r.who = nil
 	r.gen++
-	l.freed = append(l.freed, slot)
+	r.next, l.freed = l.freed, slot+1
 }
 
 // token returns the token of p, which is registered. mu is held.
 func (l *Loop) token(p pollable) token {
 	slot := p.registration().slot
-	return token{slot, l.regs[slot].gen}
+	return token{slot, l.regs.at(int(slot)).gen}
 }
 
 // assign has p's task called in the next turn. mu is held.
@@ -642,10 +641,10 @@ func (l *Loop) turnLocked(limit time.Duration) {
 	}
 	for _, e := range events {
 		// The slot may have another holder by now, or none.
-		if int(e.tok.slot) >= len(l.regs) {
+		if int(e.tok.slot) >= l.regs.n {
 			continue
 		}
-		if r := &l.regs[e.tok.slot]; r.gen == e.tok.gen && r.who != nil {
+		if r := l.regs.at(int(e.tok.slot)); r.gen == e.tok.gen && r.who != nil {
 			r.who.ready(e.what)
 		}
 	}
@@ -728,13 +727,13 @@ func (l *Loop) Close() error {
 	l.closed = true
 	close(l.done)
 	live := l.allLive()
-	l.live, l.ticking = nil, 0
+	l.live, l.ticking = table[*source]{}, 0
 	for _, s := range live {
 		s.index = 0
 	}
 	var paused []owner // not live, but with a descriptor
-	for _, r := range l.regs {
-		if o, ok := r.who.(owner); ok && !o.alive() {
+	for i := range l.regs.n {
+		if o, ok := l.regs.at(i).who.(owner); ok && !o.alive() {
 			paused = append(paused, o)
 		}
 	}

@@ -289,8 +289,8 @@ func (l *Loop) enlist(s *source) {
 		l.ticking++
 		s.index = 1
 	} else {
-		l.live = append(l.live, s)
-		s.index = int32(len(l.live))
+		l.live.push(s)
+		s.index = int32(l.live.n)
 	}
 	l.hadLive = true
 	l.joined(s)
@@ -315,23 +315,22 @@ func (l *Loop) strike(s *source) {
 
 // unlist takes s from the list of live sources. l.mu is held.
 func (l *Loop) unlist(s *source) {
-	last := l.live[len(l.live)-1]
-	l.live[s.index-1] = last
+	last := *l.live.at(l.live.n - 1)
+	*l.live.at(int(s.index) - 1) = last
 	last.index = s.index
-	l.live[len(l.live)-1] = nil
-	l.live = l.live[:len(l.live)-1]
 	s.index = 0
-	if len(l.live) < cap(l.live)/4 && cap(l.live) > 1024 {
-		l.live = append(make([]*source, 0, cap(l.live)/2), l.live...)
-	}
+	l.live.pop()
 }
 
 // sources returns how many sources are live. l.mu is held.
-func (l *Loop) sources() int { return len(l.live) + l.ticking }
+func (l *Loop) sources() int { return l.live.n + l.ticking }
 
 // allLive returns the live sources, each once, in no order. l.mu is held.
 func (l *Loop) allLive() []*source {
-	all := append(make([]*source, 0, l.sources()), l.live...)
+	all := make([]*source, 0, l.sources())
+	for i := range l.live.n {
+		all = append(all, *l.live.at(i))
+	}
 	if l.ticking == 0 {
 		return all
 	}
