@@ -73,6 +73,7 @@ const (
 	flagHeldEOF                   // EOF waits until the input was consumed, or reading goes on; set with the loop's mu held
 	flagLagging                   // there is output that the kernel would not take
 	flagRefused                   // there is input that WriteTo has left, and that Readable is to tell of again
+	flagSending                   // a feeder is sending Readable, or offering it; changes with the loop's mu held
 )
 
 // has reports whether one of flags is set.
@@ -738,8 +739,8 @@ func (s *Stream) takeLocked() {
 // consumed is told by in how many bytes have left it.
 func (s *Stream) consumed(n int) {
 	s.held.Add(-int64(n))
-	// A Readable that is not on offer is looked at again before it is delivered.
-	if s.has(flagStopped|flagHeldEOF|flagRefused) || s.Loop().offers.Load() != 0 {
+	// A Readable that no feeder sends is looked at again before it is delivered.
+	if s.has(flagStopped | flagHeldEOF | flagRefused | flagSending) {
 		s.consumedSlow()
 	}
 }
