@@ -391,6 +391,54 @@ func TestU1U3Retraction(t *testing.T) {
 	none("Close")
 }
 
+// TestReadableWhileSent empties a stream at the moment its Readable is about to be
+// sent on a channel: what has consumed does not return before that was sent, so
+// whoever has read everything receives no Readable then.
+func TestReadableWhileSent(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"": func(t *testing.T, l *Loop) {
+		s, far := connectedPair(t, l)
+		send(t, far, "hello")
+		var src *source
+		var bit pending
+		for src == nil {
+			l.turn(time.Second)
+			l.mu.Lock()
+			if src, bit = l.next(&l.own); src == nil {
+				l.unlock()
+			}
+		}
+		if src != &s.source || bit != readable || !l.vouch(src, bit) {
+			l.unlock()
+			t.Fatalf("got message %#x, or it is not true", bit)
+		}
+		var done atomic.Bool
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			s.Read(make([]byte, 10))
+			done.Store(true)
+		})
+		for s.held.Load() > 0 {
+			runtime.Gosched()
+		}
+		for range 1000 {
+			runtime.Gosched()
+		}
+		if done.Load() {
+			t.Error("Read has returned while Readable is being sent")
+		}
+		l.vouched(src, bit)
+		l.unpop(src, bit)
+		l.unlock()
+		wg.Wait()
+		l.mu.Lock()
+		if l.vouch(src, readable) { // had it not been taken back
+			t.Error("a Readable with nothing there may be sent")
+		}
+		l.unlock()
+		noMessage(t, l)
+	}})
+}
+
 // someSignal is a signal that every system has.
 var someSignal = os.Interrupt
 

@@ -64,16 +64,15 @@ func (s *Stream) SetWriteMarks(low, high int) {
 // reconsider looks again at whether there is reason to read, or to have sent
 // Readable. mu is held.
 func (s *Stream) reconsider() {
-	held, lim := int(s.held.Load()), s.limits.Load()
 	l := s.edit()
 	defer l.unlock()
 	if s.closing {
 		return
 	}
-	if held < lim.readLow {
+	if !s.ample() {
 		l.retract(&s.source, readable)
 	}
-	if held < lim.readHigh && s.clear(flagStopped) {
+	if int(s.held.Load()) < s.limits.Load().readHigh && s.clear(flagStopped) {
 		l.enqueue(&s.source, input)
 	}
 }
@@ -124,7 +123,7 @@ func (s *Stream) Resume(what What) {
 		l.retract(&s.source, timedOut)
 	}
 	if on&Read != 0 {
-		if held := int(s.held.Load()); held >= s.limits.Load().readLow && !s.silent() {
+		if s.ample() && !s.silent() {
 			l.enqueue(&s.source, readable)
 		}
 		s.releaseEOF(l)

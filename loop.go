@@ -170,7 +170,6 @@ type Loop struct {
 	tasks  []pollable
 
 	bytesIn, bytesOut atomic.Uint64
-	offers            atomic.Int32 // messages that feeders are offering to receivers who are not there yet
 
 	watchMu sync.Mutex // serializes what the poller is told for watches; taken before mu
 

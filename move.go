@@ -149,7 +149,7 @@ func (s *Stream) arrive() error {
 	if s.sock.fd != noFD {
 		tok = l.register(s)
 	}
-	if held := s.held.Load(); held > 0 && int(held) >= s.limits.Load().readLow {
+	if s.ample() {
 		s.pend |= readable
 	}
 	pend := s.pend

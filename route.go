@@ -269,39 +269,34 @@ func (l *Loop) feed(r *route) {
 			yielded = false
 			continue
 		}
-		ev := s.owner.event(bit)
-		o := r.try(ev)
-		if o == refused && !yielded {
-			// The receiver is most often about to come back: let it run
-			// rather than wait in a select, which costs far more.
-			l.unpop(s, bit)
-			yielded = true
-			l.unlock()
-			runtime.Gosched()
-			l.mu.Lock()
+		if !l.vouch(s, bit) {
 			continue
 		}
-		yielded = false
-		if o == refused {
-			// First the offer, then the question whether it is true: whoever
-			// makes it untrue from now on takes it back.
-			l.offers.Add(1)
-			if bit == readable && !s.owner.(*Stream).ample() {
-				l.offers.Add(-1)
-				l.drop(s, readable)
-				continue
-			}
+		ev := s.owner.event(bit)
+		o := r.try(ev)
+		if o == refused && yielded {
 			r.offer, r.offerBit, s.offered = s, bit, true
 			l.leave() // not unlock: two feeders could wait for each other's offer
 			o = r.await(ev, l.done)
 			l.mu.Lock()
 			r.offer, s.offered = nil, false
-			l.offers.Add(-1)
+			yielded = false
+		} else {
+			yielded = o == refused
 		}
+		l.vouched(s, bit)
 		if o == delivered {
 			l.take(s, bit, ev)
 		} else {
 			l.unpop(s, bit)
+		}
+		if yielded {
+			// The receiver is most often about to come back: let it run
+			// rather than wait in a select, which costs far more.
+			l.unlock()
+			runtime.Gosched()
+			l.mu.Lock()
+			continue
 		}
 		if o == gone {
 			l.dissolve(r)
@@ -312,6 +307,31 @@ func (l *Loop) feed(r *route) {
 	l.unlock()
 	if r == &l.own {
 		close(l.fedc)
+	}
+}
+
+// vouch reports whether the message of bit, which next returned with s, may be sent
+// on a channel. If it is a Readable that is not true any more, it is dropped;
+// otherwise it stays true until vouched, or it is taken back. First the flag, then
+// the question: whoever consumes from now on takes the lock. l.mu is held.
+func (l *Loop) vouch(s *source, bit pending) bool {
+	if bit != readable {
+		return true
+	}
+	stream := s.owner.(*Stream)
+	stream.flags.Or(flagSending)
+	if stream.ample() {
+		return true
+	}
+	stream.flags.And(^uint32(flagSending))
+	l.drop(s, readable)
+	return false
+}
+
+// vouched ends what vouch has begun. l.mu is held.
+func (l *Loop) vouched(s *source, bit pending) {
+	if bit == readable {
+		s.owner.(*Stream).flags.And(^uint32(flagSending))
 	}
 }
 

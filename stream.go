@@ -72,6 +72,8 @@ const (
 	flagStopped = 1 << (8 + iota) // reading has stopped at the limit; whoever clears it has it go on
 	flagHeldEOF                   // EOF waits until the input was consumed, or reading goes on; set with the loop's mu held
 	flagLagging                   // there is output that the kernel would not take
+	flagRefused                   // there is input that WriteTo has left, and that Readable is to tell of again
+	flagSending                   // a feeder is sending Readable, or offering it; changes with the loop's mu held
 )
 
 // has reports whether one of flags is set.
@@ -482,8 +484,8 @@ func (s *Stream) checkFailure() pending {
 
 // ample reports whether the input is worth a Readable.
 func (s *Stream) ample() bool {
-	held, lim := int(s.held.Load()), s.limits.Load()
-	return held >= lim.readLow || held >= lim.readHigh
+	held := int(s.held.Load())
+	return held >= s.limits.Load().readLow || held > 0 && s.has(flagRefused)
 }
 
 // silent reports whether s sends no more messages: Close was called, or Closed was
@@ -684,6 +686,7 @@ func (s *Stream) unblock() {
 	for _, w := range waiters {
 		l := w.lock()
 		w.blocked = false
+		w.set(flagRefused) // and then the question whether the input was consumed
 		switch {
 		case w.silent():
 		case w.held.Load() > 0:
@@ -691,6 +694,7 @@ func (s *Stream) unblock() {
 				l.enqueue(&w.source, readable)
 			}
 		default:
+			w.clear(flagRefused)
 			w.releaseEOF(l)
 		}
 		l.unlock()
@@ -750,8 +754,8 @@ func (s *Stream) takeLocked() {
 // consumed is told by in how many bytes have left it.
 func (s *Stream) consumed(n int) {
 	s.held.Add(-int64(n))
-	// A Readable that is not on offer is looked at again before it is delivered.
-	if s.has(flagStopped|flagHeldEOF) || s.Loop().offers.Load() != 0 {
+	// A Readable that no feeder sends is looked at again before it is delivered.
+	if s.has(flagStopped | flagHeldEOF | flagRefused | flagSending) {
 		s.consumedSlow()
 	}
 }
@@ -771,6 +775,7 @@ func (s *Stream) consumedSlow() {
 		l.enqueue(&s.source, input)
 	}
 	if held == 0 {
+		s.clear(flagRefused)
 		s.releaseEOF(l)
 	}
 }
@@ -1376,7 +1381,10 @@ func (s *Stream) event(bit pending) Event {
 }
 
 func (s *Stream) received(bit pending) {
-	if bit == accepted && s.awaited {
+	switch {
+	case bit == readable:
+		s.clear(flagRefused)
+	case bit == accepted && s.awaited:
 		s.awaited = false
 		s.listener.admitted(s.Loop())
 	}

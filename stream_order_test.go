@@ -20,6 +20,8 @@ func TestStreamOrder(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
 		"NothingAfterClosed": testNothingAfterClosed,
 		"UnblockAfterClosed": testUnblockAfterClosed,
+		"UnblockBelowMark":   testUnblockBelowMark,
+		"BelowMarkOnce":      testBelowMarkOnce,
 		"EOFAfterClosed":     testEOFAfterClosed,
 		"ConnectedFirst":     testConnectedFirst,
 		"SendFileOfNothing":  testSendFileOfNothing,
@@ -80,6 +82,85 @@ func testUnblockAfterClosed(t *testing.T, l *Loop) {
 	}
 	noMessage(t, l)
 	to.Close()
+}
+
+// What WriteTo has left is told again once its destination has drained, however
+// little it is, and the EOF behind it comes.
+func testUnblockBelowMark(t *testing.T, l *Loop) {
+	for _, paused := range []bool{false, true} {
+		src, from := connectedPair(t, l)
+		dst, to := connectedPair(t, l)
+		src.SetReadMarks(5, 0)
+		dst.SetWriteMarks(0, 1)
+		dst.Pause(Write)
+		dst.Write([]byte("x"))
+		send(t, from, "abcdefg")
+		nextOf(t, l, src)
+		if _, err := io.Copy(dst, src); err != ErrFull {
+			t.Fatalf("io.Copy gives %v", err)
+		}
+		src.Input().Discard(4)
+		if paused {
+			src.Pause(Read)
+		}
+		from.CloseWrite()
+		noMessage(t, l)
+		dst.Resume(Write)
+		if paused {
+			if ev, _ := l.Poll(10 * time.Second); ev != Event(Drained{dst}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			noMessage(t, l)
+			src.Resume(Read)
+		}
+		if ev, _ := l.Poll(10 * time.Second); ev != Event(Readable{src}) {
+			t.Fatalf("paused %v: unexpected %v", paused, ev)
+		}
+		if !paused {
+			if ev, _ := l.Poll(10 * time.Second); ev != Event(Drained{dst}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+		}
+		if n, err := io.Copy(dst, src); n != 3 || err != nil {
+			t.Fatalf("io.Copy gives %d, %v", n, err)
+		}
+		if ev, _ := l.Poll(10 * time.Second); ev != Event(EOF{src}) {
+			t.Fatalf("unexpected %v", ev)
+		}
+		src.Abort()
+		dst.Abort()
+		to.Close()
+	}
+}
+
+// The mark counts again once that was told, or consumed before.
+func testBelowMarkOnce(t *testing.T, l *Loop) {
+	for _, told := range []bool{false, true} {
+		src, from := connectedPair(t, l)
+		dst, _ := connectedPair(t, l)
+		src.SetReadMarks(5, 0)
+		dst.SetWriteMarks(0, 1)
+		dst.Pause(Write)
+		dst.Write([]byte("x"))
+		send(t, from, "abcdefg")
+		nextOf(t, l, src)
+		if _, err := io.Copy(dst, src); err != ErrFull {
+			t.Fatalf("io.Copy gives %v", err)
+		}
+		src.Input().Discard(4)
+		dst.Resume(Write)
+		if told {
+			nextOf(t, l, src)
+		}
+		src.Input().Discard(3)
+		nextOf(t, l, dst)
+		send(t, from, "hij")
+		noMessage(t, l)
+		send(t, from, "kl")
+		nextOf(t, l, src)
+		src.Abort()
+		dst.Abort()
+	}
 }
 
 // Nor is an EOF that was held back sent after it.
