@@ -351,8 +351,8 @@ const fillBudget = 256 << 10
 // prepare reads what has arrived.
 func (s *Stream) prepare(pending) pending {
 	s.mu.Lock()
-	if room := s.limits.Load().readHigh - int(s.held.Load()); room > 0 && s.inbox.n == 0 && s.plain() && !s.has(flagSeen) && s.Loop().edge {
-		// What fill would do, in one step: see plain.
+	if room := s.limits.Load().readHigh - int(s.held.Load()); room > 0 && s.inbox.n == 0 && s.ordinary() && !s.has(flagSeen) && s.Loop().edge {
+		// What fill would do, in one step: see ordinary.
 		c := newChunk(max(s.sock.class, minClass))
 		p := c.buf[:min(len(c.buf), room)]
 		n := tryRecv(s.sock.fd, p)
@@ -396,13 +396,13 @@ func (s *Stream) prepareSlow(c *chunk, n int, full bool) (bits pending) {
 	return bits
 }
 
-// plain reports whether s has nothing of what only some streams have: it is open
+// ordinary reports whether s has nothing of what only some streams have: it is open
 // in both directions, has its own socket, no limits, no timeouts, and nothing that
 // waits. Then a message takes the short way, through few functions. That counts:
 // the processor does not predict where a function returns to when there was a
 // system call meanwhile, so that each on the way back costs as much as a lock. mu
 // is held.
-func (s *Stream) plain() bool {
+func (s *Stream) ordinary() bool {
 	return s.state == 0 && s.extra == nil && s.paused == 0 && s.out.n == 0 && !s.sock.plain
 }
 
@@ -869,8 +869,8 @@ func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 		s.mu.Unlock()
 		dst.mu.Lock()
 	}
-	if c := read.head; c != nil && c.next == nil && c.mem == nil && dst.plain() {
-		// What queue would do, in one step: see plain.
+	if c := read.head; c != nil && c.next == nil && c.mem == nil && dst.ordinary() {
+		// What queue would do, in one step: see ordinary.
 		if n := trySend(dst.sock.fd, c.buf[c.r:c.w]); n > 0 {
 			dst.Loop().bytesOut.Add(uint64(n))
 			if n == read.n {
@@ -952,7 +952,7 @@ func (s *Stream) writeErr() error {
 // sent.
 func (s *Stream) Write(p []byte) (int, error) {
 	s.mu.Lock()
-	if len(p) > 0 && s.plain() {
+	if len(p) > 0 && s.ordinary() {
 		n := trySend(s.sock.fd, p) // what writeSlow would do, in one step
 		if n == len(p) {
 			s.Loop().bytesOut.Add(uint64(n))
