@@ -519,7 +519,6 @@ func (l *Loop) deliver() (Event, bool) {
 		l.unlock()
 		return nil, false
 	}
-	l.left--
 	ev := s.owner.event(bit)
 	l.take(s, bit, ev)
 	l.unlock()

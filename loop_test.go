@@ -499,3 +499,48 @@ func drain(c net.Conn) <-chan int {
 	}()
 	return got
 }
+
+// A receiver that always has something to receive must not keep the loop from asking
+// the kernel.
+func TestTurnsWhileBusy(t *testing.T) {
+	for _, form := range []string{"Events", "Batches"} {
+		t.Run(form, func(t *testing.T) {
+			l, err := New(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			l.Every(time.Hour) // else the loop looks each time whether it is empty
+			tr := l.Trigger()
+			tr.Fire()
+			began := time.Now()
+			n := 0
+			done := func() bool { // after each message
+				tr.Fire()
+				if n++; n%1000 != 0 {
+					return false
+				}
+				turns := l.Stats().Turns
+				if turns < 10 && time.Since(began) > 10*time.Second {
+					t.Errorf("%d turns while %d messages were received", turns, n)
+					return true
+				}
+				return turns >= 10
+			}
+			if form == "Events" {
+				for range l.Events() {
+					if done() {
+						return
+					}
+				}
+			}
+			for b := range l.Batches() {
+				for range b.All() {
+					if done() {
+						return
+					}
+				}
+			}
+		})
+	}
+}

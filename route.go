@@ -170,6 +170,12 @@ func (s *source) handOver(bits pending) {
 // l.mu is held.
 func (l *Loop) take(s *source, bit pending, ev Event) {
 	l.messages[ev.kind()]++
+	if l.left--; l.left <= 0 {
+		// Where feeders and receivers keep all processors busy, the runtime may
+		// not look for a long time whether the descriptor of the goroutine that
+		// makes the turns is ready. A wake needs no look.
+		l.nudge = true
+	}
 	s.owner.received(bit)
 	if s.pend == 0 {
 		if !s.owner.alive() {
