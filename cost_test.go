@@ -42,6 +42,9 @@ func TestU14NoAllocations(t *testing.T) {
 			})
 		},
 		"Watch": func(t *testing.T, l *Loop) {
+			if l.Method() == "afd" {
+				t.Skip("afd keeps what the kernel writes to while a poll is under way")
+			}
 			a, _ := socketPair(t)
 			w, err := l.Watch(uintptr(a), Read)
 			if err != nil {

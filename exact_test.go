@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"runtime"
 	"sync"
@@ -450,10 +449,8 @@ func TestFireCoalesces(t *testing.T) {
 	defer l.Close()
 	c := l.Events()
 	tr := l.Trigger()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	must(t, err)
-	defer conn.Close()
-	w, err := l.WatchConn(conn.(*net.UDPConn), Read) // never armed
+	fd, _ := socketPair(t)
+	w, err := l.Watch(uintptr(fd), Read) // never armed
 	must(t, err)
 	for name, tt := range map[string]struct {
 		s    *source
