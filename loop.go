@@ -43,7 +43,9 @@ type Config struct {
 	Priorities int
 
 	// MaxBatch is how many messages are delivered at most before the kernel
-	// is asked again; 0 means 512; if negative, there is no limit.
+	// is asked again; 0 means 512; if negative, there is no limit. With Events and
+	// Batches it is asked in any case when there is time, and after so many
+	// messages even if the receivers keep all processors busy.
 	MaxBatch int
 
 	// ExitOnEmpty ends the range over All, or the loop if it is received from
@@ -875,7 +877,8 @@ func (l *Loop) Break() {
 
 // Continue makes the loop ask the kernel again before it delivers the rest of
 // the batch, so that what is more urgent, and has come meanwhile, is seen. With
-// Events and Batches the kernel is asked all the time, so it does nothing.
+// Events and Batches the kernel is asked beside that, at the latest after the
+// message that is delivered next.
 func (l *Loop) Continue() {
 	l.mu.Lock()
 	defer l.unlock()
