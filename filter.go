@@ -49,8 +49,8 @@ const filterRoom = 64 << 10
 // f's Encode to this one, and what this one receives through f's Decode to
 // it. It has the priority, the Notify channel, the pauses and the idle timeouts
 // that this one has had, marks and limits of its own, and it sends no first message,
-// except that Connected is passed on if this one is still being connected.
-// Filters may be stacked.
+// except that it sends Connected if this one was to send it and nobody has received
+// it yet. Filters may be stacked.
 //
 // From now on this stream, the new one's Under, belongs to the loop: it sends no
 // more messages, and is closed with the new one. Its marks and rate limits can
@@ -94,6 +94,7 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	}
 	up.route, up.prio = s.route, s.prio
 	up.paused, s.paused, s.timedOut = s.paused&^s.timedOut, 0, 0
+	passed := s.pend & connected
 	l.retract(&s.source, messages|input)
 	if s.awaited {
 		s.received(accepted)
@@ -103,6 +104,7 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	s.more().tap, s.tapped = x, true
 	l.streams++
 	l.refresh(&up.source)
+	l.enqueue(&up.source, passed)
 	l.assign(x)
 	l.assign(s) // whose output may have been paused
 	return up, nil

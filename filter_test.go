@@ -14,6 +14,7 @@ import (
 	"iter"
 	"math"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -659,6 +660,36 @@ func TestFilterOverSockets(t *testing.T) {
 			s, err := l.Dial("tcp", ln.Addr().String(), nil)
 			if err != nil {
 				t.Fatal(err)
+			}
+			up := filterOn(t, s, xorFilter(1))
+			up.Write([]byte("abc"))
+			for _, want := range []Event{Connected{up}, Readable{up}} {
+				if ev := nextOf(t, l, up); ev != want {
+					t.Fatalf("received %v, want %v", ev, want)
+				}
+			}
+			if up.RemoteAddr().String() != ln.Addr().String() {
+				t.Errorf("the peer is %v", up.RemoteAddr())
+			}
+			up.Close()
+			waitReleased(t, l)
+		},
+		"DialedBefore": func(t *testing.T, l *Loop) {
+			// A filter on a stream that has been connected, which nobody knows yet, says so.
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			go serveOnce(ln)
+			s, err := l.Dial("tcp", ln.Addr().String(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for known := false; !known; runtime.Gosched() {
+				l.mu.Lock()
+				known = s.pend&connected != 0
+				l.mu.Unlock()
 			}
 			up := filterOn(t, s, xorFilter(1))
 			up.Write([]byte("abc"))
