@@ -166,10 +166,11 @@ type Loop struct {
 	fedc   chan struct{} // closed when the feeder of Events or Batches has ended
 
 	// turnc holds a token while somebody makes a turn. Its holder owns the
-	// following two.
-	turnc  chan struct{}
-	events []ready
-	tasks  []pollable
+	// following three.
+	turnc   chan struct{}
+	events  []ready
+	tasks   []pollable
+	courted time.Time // when the runtime's monitor was woken, see courtesy
 
 	bytesIn, bytesOut atomic.Uint64
 
@@ -669,9 +670,23 @@ func (l *Loop) turnLocked(limit time.Duration) {
 	if err != nil {
 		l.fail(err)
 	}
-	// A goroutine that makes nothing but short system calls keeps the
-	// runtime's monitor busy taking its processor away. Giving it up now and
-	// then is cheaper; 8 is arbitrary.
+	l.courtesy(now, turns)
+}
+
+// courtesy lets the rest of the program go on, however busy the loop is. The
+// caller makes turns, and holds the token.
+//
+// Other goroutines that can run get the processor now and then, before the
+// runtime's monitor takes it away, which is dearer; each 8th turn is arbitrary.
+// Those that wait for the network, while no processor is idle, depend on the
+// monitor. It falls asleep, for up to a minute, when all is idle, and only an
+// ordinary system call wakes it, so one is made as often as the monitor works at the
+// least: every 10 ms.
+func (l *Loop) courtesy(now time.Time, turns uint64) {
+	if now.Sub(l.courted) >= 10*time.Millisecond {
+		l.courted = now
+		wakeMonitor()
+	}
 	if turns%8 == 0 {
 		runtime.Gosched()
 	}

@@ -358,7 +358,12 @@ func (l *Loop) step(r *route) {
 // let go meanwhile.
 func (l *Loop) offerBatch(r *route) {
 	if r.head(l.upto(r)) != nil {
+		late := l.left <= 0
 		l.unlock()
+		if late {
+			// The runtime runs those who wake each other in turn before all others.
+			runtime.Gosched()
+		}
 		select {
 		case r.batches <- Batch{l}:
 		case <-l.done:
