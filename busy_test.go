@@ -84,7 +84,7 @@ func TestOthersWhileBusy(t *testing.T) {
 				default:
 				}
 				if time.Since(began) > 10*time.Second {
-					t.Errorf("a goroutine was kept waiting while %d messages were received", n)
+					t.Errorf("a goroutine was kept waiting while %d messages were received, in %d turns", n, l.Stats().Turns)
 					return true
 				}
 				return false

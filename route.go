@@ -261,6 +261,7 @@ func (l *Loop) feed(r *route) {
 	l.mu.Lock()
 	yielded := false
 	for !l.closed && (r.live > 0 || r == &l.own) {
+		l.giveWay()
 		if l.brk && r == &l.own {
 			l.rest(r) // the loop is about to end
 			continue
@@ -316,6 +317,18 @@ func (l *Loop) feed(r *route) {
 	}
 }
 
+// giveWay lets the goroutine that makes the turns go on, if it is late: the runtime
+// runs those who wake each other in turn, as a feeder and a receiver do, before all
+// others. l.mu is held, and let go meanwhile.
+func (l *Loop) giveWay() {
+	if l.left > 0 {
+		return
+	}
+	l.unlock()
+	runtime.Gosched()
+	l.mu.Lock()
+}
+
 // vouch reports whether the message of bit, which next returned with s, may be sent
 // on a channel. If it is a Readable that is not true any more, it is dropped;
 // otherwise it stays true until vouched, or it is taken back. First the flag, then
@@ -358,12 +371,7 @@ func (l *Loop) step(r *route) {
 // let go meanwhile.
 func (l *Loop) offerBatch(r *route) {
 	if r.head(l.upto(r)) != nil {
-		late := l.left <= 0
 		l.unlock()
-		if late {
-			// The runtime runs those who wake each other in turn before all others.
-			runtime.Gosched()
-		}
 		select {
 		case r.batches <- Batch{l}:
 		case <-l.done:

@@ -403,7 +403,13 @@ func (s *Stream) prepareSlow(c *chunk, n int, full bool) (bits pending) {
 // system call meanwhile, so that each on the way back costs as much as a lock. mu
 // is held.
 func (s *Stream) ordinary() bool {
-	return s.state == 0 && s.extra == nil && s.paused == 0 && s.out.n == 0 && !s.sock.plain
+	return s.state == 0 && (s.extra == nil || s.extra.quiet()) && s.paused == 0 && s.out.n == 0 && !s.sock.plain
+}
+
+// quiet reports whether x holds nothing that reading and writing must heed, only the
+// addresses, say.
+func (x *streamExtra) quiet() bool {
+	return x.transport == nil && x.idle == nil && x.shares == [2]*share{} && x.tap == nil && x.spent == nil && x.waiters == nil
 }
 
 // fill is prepare with mu held.
