@@ -185,10 +185,10 @@ func TestParseWorks(t *testing.T) {
 	if o, err = parse(strings.Fields("-suite -time 2s"), io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := o.timing(want[2]), (timing{300 * time.Millisecond, 2 * time.Second}); got != want {
+	if got, want := o.timing(want[2]), (timing{200 * time.Millisecond, 2 * time.Second}); got != want {
 		t.Errorf("idle takes %v, want %v", got, want)
 	}
-	if o.out != "results" || !slices.Equal(o.settings, suite) || o.rounds(want[0]) != 5 || o.rounds(want[2]) != idleRounds {
+	if o.out != "results" || !slices.Equal(o.settings, suite) || o.rounds(want[0]) != 11 || o.rounds(want[2]) != idleRounds {
 		t.Errorf("the suite is %+v", o)
 	}
 }

@@ -64,9 +64,9 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	size := f.String("size", "64", "comma-separated `list` of message sizes in bytes")
 	pipeline := f.String("pipeline", "1", "comma-separated `list` of numbers of messages in flight on a connection, for work echo")
 	rate := f.Int("rate", 0, "messages a second over all connections, for work rate; 0 is half of what the slowest server can do")
-	f.IntVar(&o.most, "rounds", 5, "`rounds` in which each server runs once")
-	f.DurationVar(&o.times.warmup, "warmup", 500*time.Millisecond, "`time` under load before the measured window; for work idle 1s unless it is given")
-	f.DurationVar(&o.times.measured, "time", 2*time.Second, "length of the measured window; for work idle 3s unless it is given")
+	f.IntVar(&o.most, "rounds", 5, "`rounds` in which each server runs once; 11 with -suite unless it is given")
+	f.DurationVar(&o.times.warmup, "warmup", 500*time.Millisecond, "`time` under load before the measured window; for work idle 1s, and with -suite 200ms, unless it is given")
+	f.DurationVar(&o.times.measured, "time", 2*time.Second, "length of the measured window; for work idle 3s, and with -suite 400ms, unless it is given")
 	f.IntVar(&o.cpu, "cpu", -1, "the `CPU` of the server in modes shared and split; -1 is the last one")
 	f.StringVar(&o.bin, "bin", "bin", "`directory` for the built programs")
 	f.StringVar(&o.out, "out", "", "`directory` to write the results to, as Markdown, JSON and SVG (default with -suite \"results\")")
@@ -94,11 +94,15 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 				return nil, fmt.Errorf("-suite says itself what to run: no -%s", name)
 			}
 		}
+		// Many short rounds: the disturbances of a machine last longer than a round.
+		if !given["rounds"] {
+			o.most = 11
+		}
 		if !given["warmup"] {
-			o.times.warmup = 300 * time.Millisecond
+			o.times.warmup = 200 * time.Millisecond
 		}
 		if !given["time"] {
-			o.times.measured = time.Second
+			o.times.measured = 400 * time.Millisecond
 		}
 		if !given["out"] {
 			o.out = "results"
