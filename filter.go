@@ -99,8 +99,7 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	if s.awaited {
 		s.received(accepted)
 	}
-	s.blocked = false
-	s.clear(flagHeldEOF)
+	s.clear(flagHeldEOF | flagBlocked)
 	s.more().tap, s.tapped = x, true
 	l.streams++
 	l.refresh(&up.source)

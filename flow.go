@@ -148,7 +148,7 @@ func (s *Stream) Paused() What {
 // releaseEOF sends the EOF that was held back, if nothing is in its way any more.
 // The loop's mu is held.
 func (s *Stream) releaseEOF(l *Loop) {
-	if s.has(flagHeldEOF) && !s.silent() && s.paused&Read == 0 && !(s.blocked && s.held.Load() > 0) {
+	if s.has(flagHeldEOF) && !s.silent() && s.paused&Read == 0 && !(s.has(flagBlocked) && s.held.Load() > 0) {
 		s.clear(flagHeldEOF)
 		l.enqueue(&s.source, eof)
 	}

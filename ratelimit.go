@@ -322,10 +322,6 @@ func (g *RateGroup) deal(now int64) {
 			if b.level < g.least(b) || !late && m.served[dir] == g.round {
 				return false
 			}
-			if dir == dirRead && m.stream.closing {
-				m.waiting[dir] = false
-				return true
-			}
 			m.granted[dir] = min(each, b.level)
 			b.level -= m.granted[dir]
 			m.served[dir] = g.round
@@ -336,6 +332,14 @@ func (g *RateGroup) deal(now int64) {
 		if len(b.waiting) > 0 {
 			g.await(b, now)
 		}
+	}
+	g.calm()
+}
+
+// calm stops the timer if nobody waits for it. The loop's mu is held.
+func (g *RateGroup) calm() {
+	if len(g.dirs[dirRead].waiting) == 0 && len(g.dirs[dirWrite].waiting) == 0 {
+		g.loop.timers.stop(&g.timer)
 	}
 }
 
@@ -354,13 +358,21 @@ func (g *RateGroup) giveBack(m *share, dir int) {
 // leave ends m's part in the group. The loop's mu is held.
 func (g *RateGroup) leave(m *share) {
 	for dir := range g.dirs {
-		g.giveBack(m, dir)
-		if m.waiting[dir] {
-			b := &g.dirs[dir]
-			b.waiting = slices.DeleteFunc(b.waiting, func(w *share) bool { return w == m })
-		}
+		g.quit(m, dir)
 	}
 	g.members--
+}
+
+// quit puts back what m has not used, and has it wait for no more. The loop's mu
+// is held.
+func (g *RateGroup) quit(m *share, dir int) {
+	g.giveBack(m, dir)
+	if m.waiting[dir] {
+		m.waiting[dir] = false
+		b := &g.dirs[dir]
+		b.waiting = slices.DeleteFunc(b.waiting, func(w *share) bool { return w == m })
+		g.calm()
+	}
 }
 
 // ---- The stream's side ----
@@ -505,6 +517,21 @@ func (x *streamExtra) waive(dir int) {
 	for _, m := range x.shares {
 		if m != nil {
 			m.group.giveBack(m, dir)
+		}
+	}
+}
+
+// forgo is waive of a stream that will not move anything more in that direction.
+// mu is held.
+func (s *Stream) forgo(dir int) {
+	if s.extra == nil {
+		return
+	}
+	l := s.lock()
+	defer l.unlock()
+	for _, m := range s.extra.shares {
+		if m != nil {
+			m.group.quit(m, dir)
 		}
 	}
 }

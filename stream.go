@@ -46,7 +46,6 @@ type Stream struct {
 
 	closing  bool // Close was called: no more messages
 	released bool // nothing will happen any more
-	blocked  bool // WriteTo has found its destination full
 	paused   What // directions; to change it, mu is held as well
 	timedOut What // directions that were paused because they were idle
 	awaited  bool // counts as one of the listener's streams that were not received yet
@@ -73,6 +72,7 @@ const (
 	flagHeldEOF                   // EOF waits until the input was consumed, or reading goes on; set with the loop's mu held
 	flagLagging                   // there is output that the kernel would not take
 	flagRefused                   // there is input that WriteTo has left, and that Readable is to tell of again
+	flagBlocked                   // WriteTo has found its destination full, and what it has left was not consumed; set with the loop's mu held
 	flagSending                   // a feeder is sending Readable, or offering it; changes with the loop's mu held
 )
 
@@ -511,7 +511,7 @@ func (s *Stream) confirm(bits pending) pending {
 	if bits&readable != 0 && !s.ample() {
 		bits &^= readable
 	}
-	if bits&eof != 0 && (s.paused&Read != 0 || s.blocked && s.held.Load() > 0) {
+	if bits&eof != 0 && (s.paused&Read != 0 || s.has(flagBlocked) && s.held.Load() > 0) {
 		s.set(flagHeldEOF) // and then the question whether the input was consumed
 		if s.paused&Read != 0 || s.held.Load() > 0 || !s.clear(flagHeldEOF) {
 			bits &^= eof
@@ -530,7 +530,10 @@ func (s *Stream) rearm() {
 	if l.edge || s.sock.fd == noFD {
 		return
 	}
-	interest := What(Read | EarlyClose | Edge)
+	interest := What(Edge)
+	if s.state&stateEOF == 0 && (s.state&stateClosed == 0 || s.transport().halfCloses()) {
+		interest |= Read | EarlyClose // else nobody would read, and it would be reported again and again
+	}
 	if s.has(flagLagging) {
 		interest |= Write
 	}
@@ -691,7 +694,10 @@ func (s *Stream) unblock() {
 	s.extra.waiters = nil
 	for _, w := range waiters {
 		l := w.lock()
-		w.blocked = false
+		if !w.clear(flagBlocked) { // it has found another way
+			l.unlock()
+			continue
+		}
 		w.set(flagRefused) // and then the question whether the input was consumed
 		switch {
 		case w.silent():
@@ -710,7 +716,7 @@ func (s *Stream) unblock() {
 // block notes that s waits until dst, whose mu is held, has drained.
 func (s *Stream) block(dst *Stream) {
 	l := s.edit()
-	s.blocked = true
+	s.set(flagBlocked)
 	if s.pend&eof != 0 {
 		l.retract(&s.source, eof)
 		s.set(flagHeldEOF)
@@ -761,7 +767,7 @@ func (s *Stream) takeLocked() {
 func (s *Stream) consumed(n int) {
 	s.held.Add(-int64(n))
 	// A Readable that no feeder sends is looked at again before it is delivered.
-	if s.has(flagStopped | flagHeldEOF | flagRefused | flagSending) {
+	if s.has(flagStopped | flagHeldEOF | flagRefused | flagBlocked | flagSending) {
 		s.consumedSlow()
 	}
 }
@@ -781,7 +787,7 @@ func (s *Stream) consumedSlow() {
 		l.enqueue(&s.source, input)
 	}
 	if held == 0 {
-		s.clear(flagRefused)
+		s.clear(flagRefused | flagBlocked)
 		s.releaseEOF(l)
 	}
 }
@@ -1201,7 +1207,7 @@ func (s *Stream) endLocked(now, reset bool) {
 	}
 	s.state |= stateClosed | stateFin
 	s.hush()
-	s.waive(dirRead)
+	s.forgo(dirRead)
 	s.held.Add(-int64(s.inbox.n))
 	s.spend(s.inbox.detach())
 	if s.gone() {
@@ -1265,6 +1271,10 @@ func (s *Stream) driveClose() {
 	}
 	if s.connecting() {
 		s.release(false) // there is nobody to say goodbye to
+		return
+	}
+	if s.has(uint32(hangup)) && s.transport().failure() != nil {
+		s.release(false) // the peer will get nothing more
 		return
 	}
 	if !s.transport().halfCloses() {
