@@ -151,6 +151,23 @@ func (n *faultNet) idle(k faultKind) bool {
 // progress takes note that something has moved. mu is held.
 func (n *faultNet) progress() { n.turns = 0 }
 
+// stir has a wait look again at what there is to do. mu is held.
+func (n *faultNet) stir() {
+	select {
+	case n.p.changec <- struct{}{}:
+	default: // there is a reason already
+	}
+}
+
+// room returns how many bytes are held on the way: few seldom, for that takes long.
+// mu is held.
+func (n *faultNet) room() int {
+	if n.r.IntN(20) == 0 {
+		return 1 + n.r.IntN(8)
+	}
+	return 64 << n.r.IntN(8)
+}
+
 // find returns the connection that tok is the registration of. mu is held.
 func (n *faultNet) find(tok token) *faultConn {
 	for _, c := range n.conns {
@@ -493,6 +510,7 @@ func (c *faultConn) sync(w What) {
 func (c *faultConn) later(w What) {
 	c.renew |= w
 	c.renewing = 1 + c.n.r.IntN(4)
+	c.n.stir()
 }
 
 // arrive lets what is on its way arrive. It reports whether more is.
@@ -613,6 +631,8 @@ func (c *faultConn) send(n int, take func(n int)) (int, error) {
 	if c.dead || c.gone && f.r.IntN(2) == 0 {
 		f.counts[faultPipe]++
 		c.errs = append(c.errs, syscall.EPIPE)
+		c.dead = true
+		c.flight, c.fin = nil, false
 		return 0, syscall.EPIPE
 	}
 	if f.hit(faultWriteError) {
@@ -643,9 +663,11 @@ func (c *faultConn) send(n int, take func(n int)) (int, error) {
 		return 0, eAGAIN
 	}
 	take(k)
+	f.stir()
 	if c.gone { // nobody is there to take it, and the stream will hear so
 		c.out = nil
 		c.dead = true
+		c.flight, c.fin = nil, false
 		c.deadAt = time.Now()
 		c.err = syscall.ECONNRESET
 		c.errs = append(c.errs, c.err)
@@ -700,9 +722,7 @@ func (c *faultConn) closeWrite() error {
 	if c.inEnd {
 		c.sync(hangup)
 	}
-	f.p.mu.Lock()
-	f.p.changeLocked() // the peer has something to do
-	f.p.mu.Unlock()
+	f.stir()
 	return nil
 }
 
@@ -737,9 +757,7 @@ func (c *faultConn) close(reset bool) {
 	}
 	f.progress()
 	f.p.shut(c.fd)
-	f.p.mu.Lock()
-	f.p.changeLocked()
-	f.p.mu.Unlock()
+	f.stir()
 }
 
 // ---- The peer ----
