@@ -114,6 +114,26 @@ reading: see Close for what to do with much output and a slow peer. [Stream.Abor
 skips to the end. [Loop.Close] waits for nothing; [Loop.Shutdown] waits for all
 streams.
 
+# Mistakes
+
+Closing twice returns nil. After Close, methods with an error return [ErrClosed],
+and the others do nothing or return nothing; Read and Write from other
+goroutines do so as soon as Close has returned, and a Write takes all or nothing
+until then. All of it may be called within the range.
+
+A nil argument gives an error, except where a comment says what nil means. A loop
+and its sources must be made by their constructors: the methods of zero values
+panic. A zero [Batch] is empty.
+
+Two ranges at once panic: a loop has one way to be received from. A panic in the
+body of a range, or runtime.Goexit, is as a break: the loop can be ranged over
+again, and must be closed. A panic in a [Filter] ends its stream. A receiver that
+stops receiving stops nobody else, but what is meant for it waits until Close.
+
+A descriptor must stay open while it is watched, and must not be another stream's of
+the loop: numbers are used again at once, and the loop cannot tell that one means
+something else by now. [Loop.WrapFD] refuses one that is being watched.
+
 # Portability
 
 The method of asking the kernel is epoll on Linux, kqueue on macOS and the BSDs,

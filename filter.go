@@ -17,6 +17,9 @@ import (
 // they Write to the stream comes back to Encode later, not at once.
 //
 // If it is an io.Closer, Close is called once, after everything else.
+//
+// If Decode or Encode panics in the loop, the stream ends with an error that has the
+// panic's text, and the loop goes on.
 type Filter interface {
 	// Decode consumes what it can of in, which is what has arrived, and appends
 	// what it means to plain. It may leave the rest in in, and is called again
@@ -318,7 +321,7 @@ func (x *filtering) work() {
 	if err == nil && clear && !x.encoded && (fresh || !x.begun || x.sending.n > 0) {
 		x.begun = true
 		left, owed := x.sending.n, x.answer.n
-		if err = x.filter.Encode(&x.sending, &x.answer, fin); err != nil {
+		if err = x.callEncode(fin); err != nil {
 			err = x.upper.opError("encode", err)
 		}
 		x.encoded = fin && x.sending.n == 0
@@ -378,7 +381,7 @@ func (x *filtering) decode(plain *Buffer) error {
 	had := in.n
 	if had > x.held || eof {
 		x.decoded = eof
-		err := x.filter.Decode(in, plain, &x.answer, eof)
+		err := x.callDecode(in, plain, eof)
 		x.held = in.n
 		switch {
 		case err != nil:
@@ -395,6 +398,25 @@ func (x *filtering) decode(plain *Buffer) error {
 		return reason
 	}
 	return nil
+}
+
+// callDecode and callEncode call the filter. If that panics, they return an error:
+// the loop's turn, which they are a part of, is not the filter's alone.
+func (x *filtering) callDecode(in, plain *Buffer, eof bool) (err error) {
+	defer panicked(&err)
+	return x.filter.Decode(in, plain, &x.answer, eof)
+}
+
+func (x *filtering) callEncode(fin bool) (err error) {
+	defer panicked(&err)
+	return x.filter.Encode(&x.sending, &x.answer, fin)
+}
+
+// panicked, which is to be deferred, makes an error of a panic.
+func panicked(err *error) {
+	if v := recover(); v != nil {
+		*err = fmt.Errorf("evchan: the Filter has panicked: %v", v)
+	}
 }
 
 // tap has the task called again.

@@ -165,7 +165,11 @@ func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, e
 	if err != nil {
 		return nil, portable(err)
 	}
-	return l.adoptListener(nl, &c)
+	ln, err := l.adoptListener(nl, &c)
+	if err != nil {
+		nl.Close()
+	}
+	return ln, err
 }
 
 // WrapListener takes nl over, which must be a *net.TCPListener or a
@@ -178,16 +182,26 @@ func (l *Loop) WrapListener(nl net.Listener) (*Listener, error) {
 	if l.isClosed() {
 		return nil, ErrClosed
 	}
-	switch nl.(type) {
-	case *net.TCPListener, *net.UnixListener:
+	known, isNil := true, false
+	switch nl := nl.(type) {
+	case *net.TCPListener:
+		isNil = nl == nil
+	case *net.UnixListener:
+		isNil = nl == nil
 	default:
+		known = false
+	}
+	switch {
+	case !known:
 		return nil, fmt.Errorf("evchan: WrapListener of a %T: %w", nl, ErrUnsupported)
+	case isNil:
+		return nil, fmt.Errorf("evchan: WrapListener of a nil %T", nl)
 	}
 	return l.adoptListener(nl, new(ListenConfig))
 }
 
-// adoptListener makes a listener of nl's socket. It closes nl, if there is an
-// error too when it came from Listen.
+// adoptListener makes a listener of nl's socket, and closes nl. If it returns an
+// error, nl is as it was.
 func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error) {
 	ln := &Listener{addr: nl.Addr(), conf: *c, paused: c.Paused, fd: noFD, maxPending: c.MaxPending}
 	ln.init(l, ln)
@@ -198,28 +212,33 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error
 	ln.limits = l.limits.with(c.MaxInput, c.MaxOutput).above(c.ReadLow, c.WriteLow)
 	fd, err := takeFD(nl.(syscall.Conn))
 	if err != nil {
-		nl.Close()
 		return nil, &net.OpError{Op: "listen", Net: ln.addr.Network(), Addr: ln.addr, Err: err}
 	}
 	ln.fd = fd
-	if u, ok := nl.(interface{ SetUnlinkOnClose(bool) }); ok {
-		u.SetUnlinkOnClose(false)
+	u, unlinks := nl.(interface{ SetUnlinkOnClose(bool) })
+	if unlinks {
 		if name := ln.addr.String(); name != "" && name[0] != '@' {
 			ln.path = name
 		}
 	}
-	nl.Close()
 	err = ln.setOptions()
 	if err == nil {
 		err = ln.open()
 	}
 	if err != nil {
+		ln.mu.Lock()
+		ln.path = "" // nl's still
+		ln.mu.Unlock()
 		ln.Close()
 		if err == ErrClosed {
 			return nil, err
 		}
 		return nil, &net.OpError{Op: "listen", Net: ln.addr.Network(), Addr: ln.addr, Err: err}
 	}
+	if unlinks {
+		u.SetUnlinkOnClose(false)
+	}
+	nl.Close()
 	return ln, nil
 }
 

@@ -423,9 +423,14 @@ type Batch struct{ loop *Loop }
 
 // All returns an iterator that takes messages from the loop's queue, until it
 // is empty or Config.MaxBatch of them were taken. Breaking out of the range
-// leaves the rest in the queue for the next batch.
+// leaves the rest in the queue for the next batch. The zero Batch, which a closed
+// channel gives, is empty.
 func (b Batch) All() iter.Seq[Event] {
-	return func(yield func(Event) bool) { b.loop.takeBatch(yield) }
+	return func(yield func(Event) bool) {
+		if b.loop != nil {
+			b.loop.takeBatch(yield)
+		}
+	}
 }
 
 // takeBatch yields the messages of one batch.

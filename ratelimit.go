@@ -386,11 +386,10 @@ const (
 // SetRateLimit bounds how fast the stream reads and writes; nil means that
 // nothing does, apart from its RateGroup. A direction that waits for its rate
 // is not idle (see SetIdleTimeouts). It returns an error if the limit makes no
-// sense.
+// sense, and ErrClosed after the end.
 func (s *Stream) SetRateLimit(limit *RateLimit) error {
 	if limit == nil {
-		s.setShare(ownShare, func(*Loop) (*RateGroup, error) { return nil, nil })
-		return nil
+		return s.setShare(ownShare, func(*Loop) (*RateGroup, error) { return nil, nil })
 	}
 	if err := limit.check(); err != nil {
 		return err

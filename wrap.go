@@ -28,8 +28,14 @@ func (l *Loop) Wrap(conn net.Conn) (*Stream, error) {
 	var raw syscall.Conn
 	switch c := conn.(type) {
 	case *net.TCPConn:
+		if c == nil || c.LocalAddr() == nil {
+			return nil, errors.New("evchan: Wrap of a *net.TCPConn that is nil or zero")
+		}
 		raw = c
 	case *net.UnixConn:
+		if c == nil || c.LocalAddr() == nil {
+			return nil, errors.New("evchan: Wrap of a *net.UnixConn that is nil or zero")
+		}
 		if c.LocalAddr().Network() == "unix" {
 			raw = c
 		}
@@ -62,10 +68,17 @@ func (l *Loop) Wrap(conn net.Conn) (*Stream, error) {
 //
 // If WrapFD returns an error, fd is still the caller's, though perhaps
 // non-blocking now. What the method cannot watch (a file on disk, with epoll), and
-// sockets that are no streams, give an error.
+// sockets that are no streams, give an error, and so does a descriptor with an armed
+// Watch. One that a stream of the loop has already must not be given.
 func (l *Loop) WrapFD(fd uintptr) (*Stream, error) {
 	if l.isClosed() {
 		return nil, ErrClosed
+	}
+	l.mu.Lock()
+	watched := l.watched[sysFD(fd)] != nil
+	l.mu.Unlock()
+	if watched {
+		return nil, fmt.Errorf("evchan: wrap descriptor %d: it is being watched: disarm its Watch first", int(fd))
 	}
 	s, err := l.wrapFD(sysFD(fd))
 	if err != nil && err != ErrClosed {

@@ -1,0 +1,326 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix || windows
+
+package evchan
+
+import (
+	"errors"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestCarelessNil checks that a nil, typed or not, gives an error that says so.
+func TestCarelessNil(t *testing.T) {
+	l := dialLoop(t, "")
+	s, _ := l.Pipe()
+	for name, f := range map[string]func() error{
+		"Wrap TCPConn":       func() error { _, err := l.Wrap((*net.TCPConn)(nil)); return err },
+		"Wrap UnixConn":      func() error { _, err := l.Wrap((*net.UnixConn)(nil)); return err },
+		"WrapListener TCP":   func() error { _, err := l.WrapListener((*net.TCPListener)(nil)); return err },
+		"WrapListener Unix":  func() error { _, err := l.WrapListener((*net.UnixListener)(nil)); return err },
+		"WrapFile":           func() error { _, err := l.WrapFile(nil); return err },
+		"WatchConn nil File": func() error { _, err := l.WatchConn((*os.File)(nil), Read); return err },
+		"Wrap zero TCPConn":  func() error { _, err := l.Wrap(new(net.TCPConn)); return err },
+		"Wrap zero UnixConn": func() error { _, err := l.Wrap(new(net.UnixConn)); return err },
+		"Filter":             func() error { _, err := s.Filter(nil); return err },
+		"MoveTo":             func() error { return s.MoveTo(nil) },
+	} {
+		if f() == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if _, err := New(nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCarelessZero: a zero Batch is empty, as a receive from a closed channel gives
+// one.
+func TestCarelessZero(t *testing.T) {
+	for ev := range (Batch{}).All() {
+		t.Errorf("a zero Batch has %v", ev)
+	}
+	l := dialLoop(t, "")
+	c := l.Batches()
+	l.Close()
+	for range c {
+	}
+	for ev := range (<-c).All() {
+		t.Errorf("a closed channel has given %v", ev)
+	}
+}
+
+// TestCarelessRateLimit: SetRateLimit says that the stream is over, whatever the
+// limit.
+func TestCarelessRateLimit(t *testing.T) {
+	l := dialLoop(t, "")
+	s, _ := l.Pipe()
+	if err := s.SetRateLimit(nil); err != nil {
+		t.Error(err)
+	}
+	s.Abort()
+	if err := s.SetRateLimit(nil); err != ErrClosed {
+		t.Errorf("after the end SetRateLimit(nil) gives %v", err)
+	}
+	if err := s.SetRateLimit(&RateLimit{ReadRate: 1000, ReadBurst: 1000, Tick: time.Second}); err != ErrClosed {
+		t.Errorf("after the end SetRateLimit gives %v", err)
+	}
+}
+
+// TestCarelessBody ends the range over All in ways in which no range should end, and
+// checks that the loop is as usable as before, and can be closed.
+func TestCarelessBody(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Goexit": func(t *testing.T, l *Loop) {
+			l.Trigger().Fire()
+			tr := l.Trigger()
+			tr.Fire()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for range l.All() {
+					runtime.Goexit()
+				}
+			}()
+			<-done
+			if ev, ok := l.Poll(0); !ok || ev != (Fired{tr}) {
+				t.Errorf("the loop goes on with %v", ev)
+			}
+		},
+		"Close": func(t *testing.T, l *Loop) {
+			l.Trigger().Fire()
+			l.Trigger().Fire()
+			n := 0
+			for range l.All() {
+				n++
+				for range 2 {
+					if err := l.Close(); err != nil {
+						t.Errorf("Close gives %v", err)
+					}
+				}
+			}
+			if n != 1 || l.Err() != nil {
+				t.Errorf("%d messages, then %v", n, l.Err())
+			}
+			for ev := range l.All() {
+				t.Errorf("a closed loop sends %v", ev)
+			}
+		},
+	})
+}
+
+// TestCarelessBatchBody panics over a batch: what is left comes with the next one.
+func TestCarelessBatchBody(t *testing.T) {
+	l := dialLoop(t, "")
+	trs := []*Trigger{l.Trigger(), l.Trigger()}
+	for _, tr := range trs {
+		tr.Fire()
+	}
+	n := 0
+	for b := range l.Batches() {
+		func() {
+			defer func() { recover() }()
+			for range b.All() {
+				if n++; n == len(trs) {
+					l.Close()
+				}
+				panic("mine")
+			}
+		}()
+	}
+	if n != len(trs) {
+		t.Errorf("%d messages were received; want %d", n, len(trs))
+	}
+}
+
+// TestCarelessWriters writes from many goroutines while the stream is closed: each
+// Write takes all, or says that it is over.
+func TestCarelessWriters(t *testing.T) {
+	l := dialLoop(t, "")
+	s, far := l.Pipe()
+	p := make([]byte, 100)
+	var wg sync.WaitGroup
+	first := make(chan struct{}, 8)
+	for range cap(first) {
+		wg.Go(func() {
+			for begun := false; ; begun = true {
+				n, err := s.Write(p)
+				if !begun {
+					first <- struct{}{}
+				}
+				switch {
+				case err == nil && n == len(p), err == ErrFull && n == 0:
+				case err == ErrClosed && n == 0:
+					return
+				default:
+					t.Errorf("Write gives %d, %v", n, err)
+					return
+				}
+			}
+		})
+	}
+	for range cap(first) {
+		<-first
+	}
+	s.Close()
+	s.Close()
+	wg.Wait()
+	far.Abort()
+}
+
+// A panicFilter panics in Decode or Encode when it sees what it shall panic at.
+type panicFilter struct{ decode, encode bool }
+
+func (f panicFilter) Decode(in, plain, _ *Buffer, _ bool) error {
+	if f.decode {
+		panic("in Decode")
+	}
+	return plain.AppendBuffer(in)
+}
+
+func (f panicFilter) Encode(plain, out *Buffer, _ bool) error {
+	if f.encode && plain.Len() > 0 {
+		panic("in Encode")
+	}
+	return out.AppendBuffer(plain)
+}
+
+// TestCarelessFilter: a panic of a filter ends its stream, and nothing else.
+func TestCarelessFilter(t *testing.T) {
+	for _, c := range []struct {
+		f    panicFilter
+		says string
+	}{
+		{panicFilter{decode: true}, "in Decode"},
+		{panicFilter{encode: true}, "in Encode"},
+	} {
+		l := dialLoop(t, "")
+		s, far := l.Pipe()
+		up, err := s.Filter(c.f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		far.Write([]byte("x"))
+		up.Write([]byte("y"))
+		for ev := range l.All() {
+			if ev == (Closed{up}) {
+				break
+			}
+		}
+		if err := up.Err(); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("the stream has ended with %v; want %q", err, c.says)
+		}
+		tr := l.Trigger()
+		tr.Fire()
+		for ev := range l.All() {
+			if ev == (Fired{tr}) {
+				break
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestCarelessReceiver stops receiving: nobody waits for it.
+func TestCarelessReceiver(t *testing.T) {
+	l := dialLoop(t, "")
+	tr := l.Trigger()
+	tr.Fire()
+	for range l.Events() {
+		break
+	}
+	for range 3 {
+		tr.Fire()
+	}
+	s, _ := l.Pipe()
+	s.Notify(make(chan Event)) // from which nobody receives
+	s.Write([]byte("x"))
+	s.Close()
+	if err := tr.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCarelessDescriptor gives WrapFD a descriptor that is being watched.
+func TestCarelessDescriptor(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"twice": func(t *testing.T, l *Loop) {
+		a, _ := socketPair(t)
+		armed(t, l, a, Read|Persist, 0)
+		armed(t, l, a, Read|Persist, 0) // two watches may be
+		if _, err := l.WrapFD(uintptr(a)); err == nil || !strings.Contains(err.Error(), "watched") {
+			t.Errorf("WrapFD of a watched descriptor gives %v", err)
+		}
+	}})
+}
+
+// TestCarelessWrapListener: if WrapListener fails, the listener is as it was.
+func TestCarelessWrapListener(t *testing.T) {
+	nl, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nl.Close()
+	l := dialLoop(t, "")
+	l.poller = refusingPoller{l.poller}
+	if _, err := l.WrapListener(nl); !errors.Is(err, errRefused) {
+		t.Fatalf("WrapListener gives %v", err)
+	}
+	go func() {
+		if c, err := net.Dial("tcp", nl.Addr().String()); err == nil {
+			c.Close()
+		}
+	}()
+	c, err := nl.Accept()
+	if err != nil {
+		t.Fatalf("the listener is of no use any more: %v", err)
+	}
+	c.Close()
+}
+
+var errRefused = errors.New("refused")
+
+// A refusingPoller takes no descriptors.
+type refusingPoller struct{ poller }
+
+func (refusingPoller) add(sysFD, token, What) error { return errRefused }
+
+// TestEveryEvent asks messages of all types for their source and their text.
+func TestEveryEvent(t *testing.T) {
+	l := dialLoop(t, "")
+	s, _ := l.Pipe()
+	ln, err := l.Listen("tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig, err := l.Signal(userSignal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		ev   Event
+		src  Source
+		says string
+	}{
+		{Accepted{s}, s, "Accepted stream pipe"},
+		{TimedOut{s}, s, "TimedOut stream pipe"},
+		{Closed{s}, s, "Closed stream pipe"},
+		{AcceptFailed{ln}, ln, "AcceptFailed " + ln.label()},
+		{Signaled{sig}, sig, "Signaled " + sig.label()},
+	} {
+		if c.ev.Source() != c.src || c.ev.String() != c.says {
+			t.Errorf("%v is of %v", c.ev, c.ev.Source())
+		}
+	}
+}
