@@ -530,7 +530,10 @@ func (s *Stream) rearm() {
 	if l.edge || s.sock.fd == noFD {
 		return
 	}
-	interest := What(Read | EarlyClose | Edge)
+	interest := What(Edge)
+	if s.state&stateEOF == 0 { // else the end would be reported each time
+		interest |= Read | EarlyClose
+	}
 	if s.has(flagLagging) {
 		interest |= Write
 	}
