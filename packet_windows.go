@@ -4,6 +4,7 @@
 package evchan
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"syscall"
@@ -23,12 +24,19 @@ func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err err
 	if err != nil {
 		return noFD, nil, &net.OpError{Op: "listen", Net: network, Err: err}
 	}
-	if network == "udp" && a.IP == nil {
-		// Both families, where there is IPv6.
-		if fd, local, err = bindPacket("udp6", a, false); err == nil {
+	if network == "udp" && (a.IP == nil || a.IP.IsUnspecified()) {
+		// Both families, where there is IPv6, as package net has it.
+		any := &net.UDPAddr{Port: a.Port}
+		fd, local, err = bindPacket("udp6", any, false)
+		switch {
+		case err == nil:
 			return fd, local, nil
+		case errors.Is(err, windows.WSAEADDRINUSE), errors.Is(err, windows.WSAEACCES):
+			// Half of it may still be free, which nobody has asked for.
+			return noFD, nil, &net.OpError{Op: "listen", Net: network, Source: a, Err: portable(err)}
+		case a.IP.To4() != nil || a.IP == nil:
+			network, a = "udp4", any
 		}
-		network = "udp4"
 	}
 	if fd, local, err = bindPacket(network, a, true); err != nil {
 		return noFD, nil, &net.OpError{Op: "listen", Net: network, Source: a, Err: portable(err)}
@@ -78,9 +86,14 @@ func bindPacket(network string, a *net.UDPAddr, only bool) (fd sysFD, local net.
 	windows.SetsockoptInt(s, windows.SOL_SOCKET, windows.SO_BROADCAST, 1)
 	// That an earlier datagram could not be delivered is not an error of a later
 	// call. Systems without the call do not report it either, or see sysRecvFrom.
-	const sioUDPConnReset = 0x9800000c
-	var off, n uint32
-	windows.WSAIoctl(s, sioUDPConnReset, (*byte)(unsafe.Pointer(&off)), uint32(unsafe.Sizeof(off)), nil, 0, &n, nil, 0)
+	const (
+		sioUDPConnReset = 0x9800000c // nobody listens there
+		sioUDPNetReset  = 0x9800000f // it has not got there
+	)
+	for _, code := range [...]uint32{sioUDPConnReset, sioUDPNetReset} {
+		var off, n uint32
+		windows.WSAIoctl(s, code, (*byte)(unsafe.Pointer(&off)), uint32(unsafe.Sizeof(off)), nil, 0, &n, nil, 0)
+	}
 	if err := windows.Bind(s, sa); err != nil {
 		return noFD, nil, sysError("bind", err)
 	}

@@ -27,6 +27,9 @@ func TestPacketConnWindows(t *testing.T) {
 				t.Errorf("the error is %v", err)
 			}
 		},
+		// A wildcard of either family stands for both, as in package net.
+		"udpAny4": func(t *testing.T, l *Loop) { testBothFamilies(t, l, "0.0.0.0:0") },
+		"udpAny6": func(t *testing.T, l *Loop) { testBothFamilies(t, l, "[::]:0") },
 		"InUse": func(t *testing.T, l *Loop) {
 			a, err := l.ListenPacket("udp4", "127.0.0.1:0")
 			if err != nil {
@@ -39,6 +42,30 @@ func TestPacketConnWindows(t *testing.T) {
 			}
 		},
 	})
+}
+
+// testBothFamilies listens on the address, with network udp, and expects the socket to be
+// for both families, and nobody else to get half of it.
+func testBothFamilies(t *testing.T, l *Loop, address string) {
+	six, err := l.ListenPacket("udp6", "[::1]:0")
+	if err != nil {
+		t.Skip("no IPv6 here: ", err)
+	}
+	six.Close()
+	c, err := l.ListenPacket("udp", address)
+	must(t, err)
+	if !c.six || c.onlySix {
+		t.Errorf("on %v: six=%v, onlySix=%v", c.LocalAddr(), c.six, c.onlySix)
+	}
+	port := c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	c.Close()
+
+	c, err = l.ListenPacket("udp6", net.JoinHostPort("::", itoa(int(port))))
+	must(t, err)
+	if _, err := l.ListenPacket("udp", net.JoinHostPort("", itoa(int(port)))); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("where half of it is in use the error is %v", err)
+	}
+	c.Close()
 }
 
 func testPackets(t *testing.T, l *Loop, network, address string) {

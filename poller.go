@@ -21,7 +21,8 @@ import (
 //
 // urgent may be asked for along with them. Then it is reported when there are urgent
 // bytes or, by a method that cannot tell, with every Read: with Edge, that a read has
-// given less than was asked for does not mean that there is no more.
+// given less than was asked for does not mean that there is no more. A method without
+// FeatureEdge takes no notice of it: after such a read arm tells.
 type poller interface {
 	// name returns the method's name, as in Config.Method.
 	name() string

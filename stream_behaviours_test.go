@@ -28,6 +28,7 @@ func TestStreamBehaviours(t *testing.T) {
 		"L3OpenBothWays":    testL3,
 		"L4FinishedFlush":   testL4,
 		"L9NoSpinning":      testL9,
+		"L9Closing":         testL9Closing,
 		"L15TwoClients":     testL15,
 		"L21FrozenInput":    testL21,
 		"L23HostNames":      testL23,
@@ -155,6 +156,30 @@ func testL9(t *testing.T, l *Loop) {
 	}
 	s.Abort()
 	<-got
+}
+
+// testL9Closing: nor does it of one that is being closed, whose peer has finished, and
+// takes nothing.
+func testL9Closing(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	must(t, far.CloseWrite())
+	if ev := nextOf(t, l, s); ev != Event(EOF{s}) {
+		t.Fatalf("unexpected %v", ev)
+	}
+	s.Write(make([]byte, 16<<20))
+	noMessage(t, l)
+	s.Close()
+	noMessage(t, l)
+	turns := l.Stats().Turns
+	if ev, ok := l.Poll(20 * time.Millisecond); ok {
+		t.Errorf("unexpected %v", ev)
+	}
+	if n := l.Stats().Turns - turns; n > 5 {
+		t.Errorf("%d turns of an idle loop", n)
+	}
+	if s.Queued() == 0 {
+		t.Error("nothing is unsent")
+	}
 }
 
 // testL15 has two streams connect to a listener of their own loop.

@@ -208,6 +208,36 @@ func TestTwoThousand(t *testing.T) {
 	}
 }
 
+// TestSendsPieces: no call gives the system more than it should hold, and all arrives
+// nevertheless.
+func TestSendsPieces(t *testing.T) {
+	a, _ := socketPair(t)
+	whole := pattern(8 * maxSend)
+	must(t, windows.SetsockoptInt(windows.Handle(a), windows.SOL_SOCKET, windows.SO_SNDBUF, len(whole)))
+	if n, err := sysSend(a, whole); n > maxSend || err != nil {
+		t.Errorf("sent %d bytes, %v", n, err)
+	}
+	b := NewBuffer(whole)
+	b.Append(whole, nil)
+	a, _ = socketPair(t)
+	must(t, windows.SetsockoptInt(windows.Handle(a), windows.SOL_SOCKET, windows.SO_SNDBUF, len(whole)))
+	if n, err := sysWriteChain(a, b.head); n > maxSend || err != nil {
+		t.Errorf("sent %d bytes of a chain, %v", n, err)
+	}
+
+	l := dialLoop(t, "")
+	s, far := connectedPair(t, l)
+	got := drain(far)
+	if n, err := s.Write(whole); n != len(whole) || err != nil {
+		t.Errorf("wrote %d bytes, %v", n, err)
+	}
+	s.Close()
+	waitReleased(t, l)
+	if n := <-got; n != len(whole) {
+		t.Errorf("%d bytes have arrived", n)
+	}
+}
+
 func TestAcceptedOptions(t *testing.T) {
 	l := dialLoop(t, "")
 	for _, c := range []struct {

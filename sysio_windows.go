@@ -51,6 +51,11 @@ func recvVector(fd sysFD, v *windows.WSABuf, count uintptr, flags uint32) (int, 
 	return int(n), nil
 }
 
+// maxSend is how much one call sends at most. The system takes all of what it is given,
+// however much that is, into memory of which there is little, and fails
+// (WSAENOBUFS), or forgets about the send buffer's size. Arbitrary.
+const maxSend = 1 << 20
+
 func sendVector(fd sysFD, v *windows.WSABuf, count uintptr) (int, error) {
 	var n uint32
 	r, _, errno := syscall.SyscallN(procWSASend.Addr(), uintptr(fd),
@@ -70,13 +75,11 @@ func sysWrite(fd sysFD, p []byte) (int, error) { return sysSend(fd, p) }
 func sysWriteChain(fd sysFD, c *chunk) (int, error) {
 	var v [maxVector]windows.WSABuf
 	count := 0
-	for ; c != nil && count < maxVector && !c.isFile(); c = c.next {
-		p := c.buf[c.r:c.w]
-		v[count] = windows.WSABuf{Len: wsaLen(p), Buf: &p[0]}
+	for room := maxSend; c != nil && count < maxVector && room > 0 && !c.isFile(); c = c.next {
+		p := c.buf[c.r:min(c.w, c.r+room)]
+		v[count] = windows.WSABuf{Len: uint32(len(p)), Buf: &p[0]}
 		count++
-		if len(p) > int(v[count-1].Len) {
-			break
-		}
+		room -= len(p)
 	}
 	return sendVector(fd, &v[0], uintptr(count))
 }
@@ -91,9 +94,9 @@ func sysRecv(fd sysFD, p []byte) (int, error) {
 	return recvVector(fd, &v, 1, 0)
 }
 
-// sysSend writes p, which is not empty, to the socket fd once.
+// sysSend writes p, which is not empty, or the beginning of it, to the socket fd once.
 func sysSend(fd sysFD, p []byte) (int, error) {
-	v := windows.WSABuf{Len: wsaLen(p), Buf: &p[0]}
+	v := windows.WSABuf{Len: uint32(min(len(p), maxSend)), Buf: &p[0]}
 	return sendVector(fd, &v, 1)
 }
 
