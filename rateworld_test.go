@@ -6,6 +6,7 @@ package evchan
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -262,4 +263,182 @@ func TestRateSetOften(t *testing.T) {
 			}
 		},
 	})
+}
+
+// A bucketModel is one direction of a rate limit as the documentation has it, for
+// someone who always has something to move. Tokens are counted in billionths of a
+// byte, and times are on the loop's clock.
+type bucketModel struct {
+	rate, burst int64
+	tick, last  time.Duration // last: when the last tick began
+	level       int64         // less than 0: debt
+	used        int64
+}
+
+const byteTokens = int64(time.Second)
+
+// fill adds what comes in that time, up to the burst.
+func (m *bucketModel) fill(d time.Duration) {
+	if m.level += m.rate * int64(d); m.level/byteTokens > m.burst {
+		m.level = m.burst * byteTokens
+	}
+}
+
+func (m *bucketModel) use() {
+	if m.level > 0 {
+		m.used += m.level / byteTokens
+		m.level %= byteTokens
+	}
+}
+
+// advance has all ticks up to now come.
+func (m *bucketModel) advance(now time.Duration) {
+	for m.last+m.tick <= now {
+		m.last += m.tick
+		m.fill(m.tick)
+		m.use()
+	}
+}
+
+// set changes the limit at now.
+func (m *bucketModel) set(now time.Duration, rate, burst int, tick time.Duration) {
+	m.advance(now)
+	m.fill(now - m.last)
+	m.rate, m.burst, m.tick, m.last = int64(rate), int64(burst), tick, now
+	m.cut()
+	m.use()
+}
+
+// cut lets go of what whole bytes there are more than the burst.
+func (m *bucketModel) cut() {
+	if m.level/byteTokens > m.burst {
+		m.level = m.burst*byteTokens + m.level%byteTokens
+	}
+}
+
+// charge takes n bytes, or gives them back.
+func (m *bucketModel) charge(n int) {
+	m.level -= int64(n) * byteTokens
+	m.cut()
+	m.use()
+}
+
+// TestWorldOfRates changes the limits of streams that carry something in both
+// directions at random, for an hour, and counts every byte.
+func TestWorldOfRates(t *testing.T) {
+	tests := make(map[string]func(*testing.T, *Loop))
+	for seed := range uint64(3) {
+		for _, members := range []int{0, 1, 2, 9} { // 0: a limit of the stream's own
+			tests[fmt.Sprintf("Members%dSeed%d", members, seed)] = func(t *testing.T, l *Loop) {
+				testRateWorld(t, l, members, rand.New(rand.NewPCG(seed, 2)))
+			}
+		}
+	}
+	inBubble(t, Config{MaxInput: 1 << 20}, tests)
+}
+
+func testRateWorld(t *testing.T, l *Loop, members int, r *rand.Rand) {
+	n := max(members, 1)
+	k := newTaker(t, l, 2*n)
+	// The second half of the pipes is laid the other way round, on the same streams.
+	for i := range n {
+		k.from[n+i].Abort()
+		k.to[n+i].Abort()
+		k.from[n+i], k.to[n+i] = k.to[i], k.from[i]
+		k.from[n+i].SetWriteMarks(32<<10, 0)
+		k.to[n+i].Data = n + i
+	}
+	limited := k.from[:n]
+	var models [2]bucketModel // of what these read and write
+	limit := func() RateLimit {
+		tick := []time.Duration{time.Second / 7, time.Second / 3, time.Second, 7 * time.Second}[r.IntN(4)]
+		var rates, bursts [2]int
+		for dir := range rates {
+			rates[dir] = 1 + r.IntN([]int{5, 300, 20000}[r.IntN(3)])
+			least, _ := inflow(rates[dir], int64(tick), 0)
+			bursts[dir] = max(least, 1) + r.IntN([]int{1, 10, 50000}[r.IntN(3)])
+		}
+		return RateLimit{ReadRate: rates[dirRead], ReadBurst: bursts[dirRead], WriteRate: rates[dirWrite], WriteBurst: bursts[dirWrite], Tick: tick}
+	}
+	lim := limit()
+	var g *RateGroup
+	set := func() (err error) {
+		switch {
+		case members == 0:
+			return limited[0].SetRateLimit(&lim)
+		case g != nil:
+			return g.SetLimit(lim)
+		}
+		g, err = l.RateGroup(lim)
+		for _, s := range limited {
+			s.SetRateGroup(g)
+		}
+		return err
+	}
+	if err := set(); err != nil {
+		t.Fatal(err)
+	}
+	for dir, d := range [][2]int{{lim.ReadRate, lim.ReadBurst}, {lim.WriteRate, lim.WriteBurst}} {
+		m := &models[dir]
+		m.rate, m.burst, m.tick = int64(d[0]), int64(d[1]), lim.Tick
+		m.level = m.rate * int64(m.tick) / byteTokens * byteTokens
+		m.use()
+	}
+	k.begin()
+	lost := int64(0)
+	check := func(now time.Duration) {
+		k.until(now)
+		for dir := range models {
+			m := &models[dir]
+			m.advance(now)
+			sum := 0
+			for i := range n {
+				sum += k.got[(1-dir)*n+i]
+			}
+			slack := int64(0) // what a group keeps until it is worth giving out, and what it has lost of that
+			if members > 1 {
+				slack = min(leastShare, m.burst) - 1 + lost
+			}
+			if s := int64(sum); s > m.used || s < m.used-slack {
+				t.Fatalf("%v: %d bytes in direction %d; want %d (%+v)", now, s, dir, m.used, lim)
+			}
+		}
+	}
+	for now := time.Duration(0); now < time.Hour; {
+		if r.IntN(2) == 0 {
+			now += time.Duration(r.Int64N(int64(2 * lim.Tick)))
+		} else {
+			now += time.Duration(r.Int64N(int64(10 * time.Second)))
+		}
+		if r.IntN(3) == 0 {
+			now = models[0].last + ((now-models[0].last)/lim.Tick+1)*lim.Tick + time.Duration(r.IntN(3)-1) // just before a tick, at it, and after
+		}
+		check(now)
+		switch r.IntN(20) {
+		case 0:
+			lim = limit()
+			lost += leastShare - 1
+			if err := set(); err != nil {
+				t.Fatal(err)
+			}
+			models[dirRead].set(now, lim.ReadRate, lim.ReadBurst, lim.Tick)
+			models[dirWrite].set(now, lim.WriteRate, lim.WriteBurst, lim.Tick)
+		case 1:
+			if g != nil {
+				read, written := r.IntN(2*lim.ReadBurst), r.IntN(2*lim.WriteBurst)
+				if r.IntN(3) == 0 {
+					read, written = -r.IntN(20), -r.IntN(20)
+					lost += leastShare - 1
+				}
+				g.Charge(read, written)
+				models[dirRead].charge(read)
+				models[dirWrite].charge(written)
+			}
+		}
+		check(now)
+	}
+	t.Logf("%d bytes read, %d written, %d turns", models[dirRead].used, models[dirWrite].used, l.Stats().Turns)
+	k.end()
+	l.Poll(time.Minute)
+	empty(t, l)
 }
