@@ -1,0 +1,268 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// TestWorldOfLinger closes streams whose output the peer does not take, or takes just
+// before they give up, then, or just after.
+func TestWorldOfLinger(t *testing.T) {
+	tests := make(map[string]func(*testing.T, *Loop))
+	const linger = 10 * time.Minute
+	for _, off := range []time.Duration{-linger, -linger + 1, -time.Second, -1, 0, 1, time.Second} {
+		for _, closes := range []bool{true, false} { // the peer, once it has got all
+			tests[fmt.Sprintf("At%vCloses%v", linger+off, closes)] = func(t *testing.T, l *Loop) {
+				a, b := l.Pipe()
+				b.Pause(Read)
+				released := 0
+				for range 20 {
+					a.Output().Append(make([]byte, 10_000), func() { released++ })
+				}
+				a.Flush()
+				began := time.Now()
+				a.Close()
+				released0 := released
+				live := func(want bool) {
+					t.Helper()
+					a.mu.Lock()
+					gone := a.gone()
+					a.mu.Unlock()
+					if gone == want {
+						t.Errorf("after %v: it is there: %v; want %v", time.Since(began), !gone, want)
+					}
+				}
+				at(t, l, began, min(linger+off, linger-1))
+				live(true)
+				if off >= 0 {
+					wait(t, l, Closed{b}, 1)
+					live(false)
+					at(t, l, began, linger+off)
+				}
+				b.Resume(Read)
+				got := 0
+				for {
+					ev, ok := l.Poll(time.Hour)
+					if !ok {
+						break
+					}
+					got += b.Input().Discard(1 << 30)
+					if ev == Event(EOF{b}) {
+						if off >= 0 {
+							t.Error("the peer takes what it got for all")
+						}
+						if got != 200_000 {
+							t.Errorf("%d bytes before EOF", got)
+						}
+						live(true)
+						if closes {
+							b.Close()
+							for range 3 {
+								l.Poll(0)
+							}
+							live(false)
+							break
+						}
+						at(t, l, began, linger-1)
+						live(true)
+						at(t, l, began, linger)
+						for range 3 {
+							l.Poll(0)
+						}
+						live(false)
+					}
+				}
+				if off >= 0 && !errors.Is(b.Err(), eCONNRESET) {
+					t.Errorf("the peer was told %v", b.Err())
+				}
+				if off < 0 && b.Err() != nil {
+					t.Errorf("the peer was told %v", b.Err())
+				}
+				b.Close()
+				l.Poll(time.Hour)
+				b.Input().Reset()
+				if released != 20 {
+					t.Errorf("%d of 20 pieces were released, %d before the end", released, released0)
+				}
+				empty(t, l)
+			}
+		}
+	}
+	tests["ClosedWhenDrained"] = func(t *testing.T, l *Loop) {
+		// It takes an hour to send all, which is longer than Linger.
+		a, b := l.Pipe()
+		a.SetRateLimit(&RateLimit{WriteRate: 10, WriteBurst: 10, Tick: time.Second})
+		began := time.Now()
+		a.Write(make([]byte, 36_000))
+		a.CloseWrite()
+		got := 0
+		for ev := range l.All() {
+			switch ev {
+			case Readable{b}:
+				got += b.Input().Discard(1 << 30)
+			case Drained{a}:
+				if d := time.Since(began); d != time.Hour-time.Second || a.Queued() != 0 {
+					t.Errorf("Drained after %v, with %d bytes queued", d, a.Queued())
+				}
+				a.Close()
+			case EOF{b}:
+				b.Close()
+				l.Exit(0)
+			default:
+				t.Fatalf("unexpected %v", ev)
+			}
+		}
+		if got != 36_000 || time.Since(began) != time.Hour-time.Second {
+			t.Errorf("%d bytes after %v", got, time.Since(began))
+		}
+		empty(t, l)
+	}
+	inBubble(t, Config{Linger: linger}, tests)
+}
+
+// silentResolver returns a resolver that never gets an answer, and ends with the test.
+func silentResolver(t *testing.T) *net.Resolver {
+	done := make(chan struct{})
+	t.Cleanup(func() { close(done) })
+	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		<-done
+		return nil, errors.New("there is no server")
+	}}
+}
+
+// initResolver has package net make its global channel outside of bubbles.
+func initResolver() {
+	r := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("there is no server")
+	}}
+	r.LookupHost(context.Background(), "evchan.test.")
+}
+
+// TestWorldOfDials bounds the time of connecting, and of nothing else.
+func TestWorldOfDials(t *testing.T) {
+	initResolver()
+	tests := make(map[string]func(*testing.T, *Loop))
+	for _, limit := range []time.Duration{0, 1, time.Second, time.Hour, -1} {
+		tests[fmt.Sprint("Timeout", limit)] = func(t *testing.T, l *Loop) {
+			s, err := l.Dial("tcp", "evchan.test.:80", &DialConfig{Timeout: limit, Resolver: silentResolver(t)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			released := 0
+			s.Output().Append([]byte("hello"), func() { released++ })
+			s.Flush()
+			s.SetIdleTimeouts(time.Millisecond, time.Millisecond) // do not apply yet
+			began := time.Now()
+			switch {
+			case limit < 0:
+				at(t, l, began, 24*time.Hour)
+				s.Close()
+			case limit == 0:
+				limit = defaultDialTimeout
+				fallthrough
+			default:
+				at(t, l, began, limit-1)
+				wait(t, l, Closed{s}, 1)
+				var ne net.Error
+				if !errors.As(s.Err(), &ne) || !ne.Timeout() {
+					t.Errorf("Err is %v", s.Err())
+				}
+			}
+			l.Poll(time.Hour)
+			if released != 1 {
+				t.Errorf("what was written was released %d times", released)
+			}
+			empty(t, l)
+		}
+	}
+	inBubble(t, Config{}, tests)
+}
+
+// TestWorldOfSlowPeer: a proxy between two pipes holds no more than it may, however
+// slow one end is, for an hour, and no byte is lost.
+func TestWorldOfSlowPeer(t *testing.T) {
+	inBubble(t, Config{MaxInput: 2000, MaxOutput: 3000}, map[string]func(*testing.T, *Loop){"": func(t *testing.T, l *Loop) {
+		const (
+			piece = 1000 // taken each second
+			total = 3600 * piece
+		)
+		a, b := l.Pipe() // a has much to say
+		c, d := l.Pipe() // d listens slowly
+		d.SetReadMarks(1, piece)
+		c.SetIdleTimeouts(0, 2*time.Second)
+		written, released, got := 0, 0, 0
+		write := func() {
+			for written < total && a.Queued() < 3000 {
+				p := make([]byte, piece)
+				for i := range p {
+					p[i] = byte((written + i) * 31 >> 3)
+				}
+				a.Output().Append(p, func() { released++ })
+				if err := a.Flush(); err != nil {
+					t.Fatal(err)
+				}
+				written += piece
+			}
+			if written == total {
+				a.CloseWrite()
+			}
+		}
+		write()
+		tm := l.Every(time.Second)
+		for ev := range l.All() {
+			switch ev {
+			case Drained{a}:
+				write()
+			case Readable{b}:
+				if _, err := io.Copy(c, b); err != nil && err != ErrFull {
+					t.Fatal(err)
+				}
+			case Tick{tm}:
+				for _, x := range d.Input().Next(piece) {
+					if x != byte(got*31>>3) {
+						t.Fatalf("another byte at %d", got)
+					}
+					got++
+				}
+				if want := int(time.Duration(l.clock())/time.Second) * piece; got != want {
+					t.Fatalf("%d bytes after %v; want %d", got, time.Duration(l.clock()), want)
+				}
+			case EOF{b}:
+				c.CloseWrite()
+			case Readable{d}, Drained{c}:
+			case EOF{d}:
+				if got != total {
+					t.Errorf("%d bytes before EOF", got)
+				}
+				tm.Stop()
+				for _, s := range []*Stream{a, b, c, d} {
+					s.Close()
+				}
+				l.Exit(0)
+			default:
+				t.Fatalf("unexpected %v after %v", ev, time.Duration(l.clock()))
+			}
+			if n := int(b.held.Load()); n > 2000 {
+				t.Fatalf("the proxy holds %d bytes of input", n)
+			}
+			if n := c.Queued(); n > 3000+2000 {
+				t.Fatalf("the proxy holds %d bytes of output", n)
+			}
+		}
+		if d := time.Duration(l.clock()); d != time.Hour {
+			t.Errorf("it took %v", d)
+		}
+		if released != total/piece {
+			t.Errorf("%d pieces of %d were released", released, total/piece)
+		}
+		empty(t, l)
+	}})
+}
