@@ -266,3 +266,32 @@ func TestWorldOfSlowPeer(t *testing.T) {
 		empty(t, l)
 	}})
 }
+
+// Shutdown waits for the streams without turning round and round because of messages
+// that nobody will receive, or because the range is about to end.
+func TestShutdownSleeps(t *testing.T) {
+	inBubble(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Unreceived": func(t *testing.T, l *Loop) { testShutdownSleeps(t, l, func() { l.Trigger().Fire() }) },
+		"Exit":       func(t *testing.T, l *Loop) { testShutdownSleeps(t, l, func() { l.Exit(0) }) },
+		"Break":      func(t *testing.T, l *Loop) { testShutdownSleeps(t, l, l.Break) },
+	})
+}
+
+func testShutdownSleeps(t *testing.T, l *Loop, before func()) {
+	a, b := l.Pipe()
+	if _, err := b.NetConn(); err != nil { // somebody who never reads
+		t.Fatal(err)
+	}
+	stuff(t, a)
+	before()
+	began := time.Now()
+	if err := l.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if d := time.Since(began); d != defaultLinger {
+		t.Errorf("it took %v", d)
+	}
+	if n := l.Stats().Turns; n > 10 {
+		t.Errorf("%d turns", n)
+	}
+}
