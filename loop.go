@@ -745,6 +745,7 @@ func (l *Loop) Close() error {
 		return nil
 	}
 	l.closed = true
+	l.timers.stop(&l.exit.timerNode)
 	close(l.done)
 	live := l.allLive()
 	l.live, l.ticking = table[*source]{}, 0

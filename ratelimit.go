@@ -393,7 +393,9 @@ func (g *RateGroup) leave(m *share) {
 			b.waiting = slices.DeleteFunc(b.waiting, func(w *share) bool { return w == m })
 		}
 	}
-	g.members--
+	if g.members--; g.members == 0 {
+		g.loop.timers.stop(&g.timer)
+	}
 }
 
 // ---- The stream's side ----

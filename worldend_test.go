@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -265,6 +266,213 @@ func TestWorldOfSlowPeer(t *testing.T) {
 		}
 		empty(t, l)
 	}})
+}
+
+// A world has some of everything, and counts what must be released.
+type world struct {
+	t        *testing.T
+	loop     *Loop
+	pieces   int
+	released int
+	streams  []*Stream
+}
+
+// newWorld builds a world.
+func newWorld(t *testing.T, l *Loop) *world {
+	w := &world{t: t, loop: l}
+	pipe := func() (*Stream, *Stream) {
+		a, b := l.Pipe()
+		w.streams = append(w.streams, a, b)
+		return a, b
+	}
+	limit := RateLimit{ReadRate: 100, ReadBurst: 200, WriteRate: 1000, WriteBurst: 1000, Tick: time.Second}
+	g, err := l.RateGroup(limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		a, b := pipe() // limited
+		a.SetRateGroup(g)
+		a.SetRateLimit(&limit)
+		b.SetRateGroup(g)
+		w.write(a)
+		w.write(b)
+		a.SetIdleTimeouts(time.Duration(i)*time.Second, time.Second)
+
+		a, b = pipe() // stuck, and closing some seconds later
+		b.Pause(Read)
+		for a.Queued() < 10_000 {
+			w.write(a)
+		}
+		a.SetIdleTimeouts(0, time.Duration(i)*time.Second)
+		if i%2 == 0 {
+			a.Close()
+		}
+		b.SetIdleTimeouts(time.Duration(i)*time.Second, 0)
+
+		a, b = pipe() // a proxy's
+		c, d := pipe()
+		b.Data, c.Data = c, b
+		d.SetReadMarks(1, 500)
+		a.SetRateLimit(&limit)
+		w.write(a)
+		w.write(d)
+		if i%2 == 1 {
+			a.CloseWrite()
+		}
+
+		a, b = pipe() // filtered
+		up, err := a.Filter(xorFilter(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.streams = append(w.streams, up)
+		up.SetIdleTimeouts(time.Second, time.Second)
+		w.write(up)
+		w.write(b)
+
+		s, err := l.Dial("tcp", "evchan.test.:80", &DialConfig{Timeout: time.Duration(i) * time.Second, Resolver: silentResolver(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.streams = append(w.streams, s)
+		w.write(s)
+
+		l.Every(time.Duration(1+i) * time.Second)
+		l.After(time.Duration(i) * time.Second)
+		l.After(time.Hour).Stop()
+		l.Trigger().Fire()
+	}
+	return w
+}
+
+// write has s send a piece that must be released.
+func (w *world) write(s *Stream) {
+	w.pieces++
+	s.Output().Append(make([]byte, 3000), func() { w.released++ })
+	s.Flush()
+}
+
+// received does what is to be done about ev.
+func (w *world) received(ev Event) {
+	switch ev := ev.(type) {
+	case Readable:
+		if dst, ok := ev.Stream.Data.(*Stream); ok {
+			io.Copy(dst, ev.Stream)
+		} else {
+			ev.Stream.Input().Discard(1000)
+		}
+	case TimedOut:
+		if ev.Stream.TimedOut()&Read != 0 {
+			ev.Stream.Resume(Read)
+		} else {
+			ev.Stream.Close()
+		}
+	case EOF:
+		ev.Stream.Close()
+	}
+}
+
+// end checks that nothing is left of a world whose loop was closed.
+func (w *world) end() {
+	synctest.Wait()
+	empty(w.t, w.loop)
+	for _, s := range w.streams {
+		if _, err := s.Write([]byte("x")); err == nil {
+			w.t.Errorf("%v can be written to", s.label())
+		}
+		s.Resume(Read | Write)
+		s.SetIdleTimeouts(1, 1)
+		s.SetRateLimit(&RateLimit{ReadRate: 1, ReadBurst: 1, Tick: 1})
+		s.Close()
+		s.Input().Reset() // what it has received stays readable
+		s.Output().Reset()
+	}
+	empty(w.t, w.loop)
+	if w.released != w.pieces {
+		w.t.Errorf("%d pieces of %d were released", w.released, w.pieces)
+	}
+}
+
+// TestWorldCloses closes a loop that is in the middle of everything: at the moments at
+// which its timers expire, and between them, from inside and outside.
+func TestWorldCloses(t *testing.T) {
+	initResolver()
+	ways := map[string]func(*world, time.Duration){
+		"Poll": func(w *world, d time.Duration) {
+			for until := time.Now().Add(d); ; {
+				ev, ok := w.loop.Poll(max(0, time.Until(until)))
+				if !ok {
+					break
+				}
+				w.received(ev)
+			}
+			w.loop.Close()
+		},
+		"Body": func(w *world, d time.Duration) {
+			tm := w.loop.After(d)
+			for ev := range w.loop.All() {
+				if ev == Event(Tick{tm}) {
+					w.loop.Close()
+				}
+				w.received(ev)
+			}
+		},
+		"All": func(w *world, d time.Duration) {
+			time.AfterFunc(d, func() { w.loop.Close() })
+			for ev := range w.loop.All() {
+				w.received(ev)
+			}
+		},
+		"Events": func(w *world, d time.Duration) {
+			time.AfterFunc(d, func() { w.loop.Close() })
+			for ev := range w.loop.Events() {
+				w.received(ev)
+			}
+		},
+		"Batches": func(w *world, d time.Duration) {
+			time.AfterFunc(d, func() { w.loop.Close() })
+			for b := range w.loop.Batches() {
+				for ev := range b.All() {
+					w.received(ev)
+				}
+			}
+		},
+		"Unreceived": func(w *world, d time.Duration) {
+			w.loop.Events()
+			time.Sleep(d)
+			w.loop.Close()
+		},
+		"Exit": func(w *world, d time.Duration) {
+			w.loop.Exit(d)
+			for ev := range w.loop.All() {
+				w.received(ev)
+			}
+			w.loop.Close()
+		},
+		"Shutdown": func(w *world, d time.Duration) {
+			ctx, cancel := context.WithTimeout(context.Background(), d)
+			defer cancel()
+			if err := w.loop.Shutdown(ctx); err != nil && err != context.DeadlineExceeded {
+				w.t.Error(err)
+			}
+		},
+	}
+	tests := make(map[string]func(*testing.T, *Loop))
+	for name, way := range ways {
+		tests[name] = func(t *testing.T, l *Loop) {
+			l.Close() // each moment has a loop of its own
+			for _, second := range []time.Duration{0, 1, 2, 3, 4, 5, 6, 10, 3600} {
+				for _, off := range []time.Duration{-1, 0, 1, time.Second / 2} {
+					l := newLoop(l.conf, newFakePoller())
+					w := newWorld(t, l)
+					way(w, second*time.Second+off)
+					w.end()
+				}
+			}
+		}
+	}
+	inBubble(t, Config{MaxInput: 2000, MaxOutput: 20_000}, tests)
 }
 
 // Shutdown waits for the streams without turning round and round because of messages
