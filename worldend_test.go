@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -157,8 +158,8 @@ func TestWorldOfDials(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			released := 0
-			s.Output().Append([]byte("hello"), func() { released++ })
+			var released atomic.Int64
+			s.Output().Append([]byte("hello"), func() { released.Add(1) })
 			s.Flush()
 			s.SetIdleTimeouts(time.Millisecond, time.Millisecond) // do not apply yet
 			began := time.Now()
@@ -178,8 +179,8 @@ func TestWorldOfDials(t *testing.T) {
 				}
 			}
 			l.Poll(time.Hour)
-			if released != 1 {
-				t.Errorf("what was written was released %d times", released)
+			if n := released.Load(); n != 1 {
+				t.Errorf("what was written was released %d times", n)
 			}
 			empty(t, l)
 		}
@@ -273,7 +274,7 @@ type world struct {
 	t        *testing.T
 	loop     *Loop
 	pieces   int
-	released int
+	released atomic.Int64 // on any goroutine
 	streams  []*Stream
 }
 
@@ -349,7 +350,7 @@ func newWorld(t *testing.T, l *Loop) *world {
 // write has s send a piece that must be released.
 func (w *world) write(s *Stream) {
 	w.pieces++
-	s.Output().Append(make([]byte, 3000), func() { w.released++ })
+	s.Output().Append(make([]byte, 3000), func() { w.released.Add(1) })
 	s.Flush()
 }
 
@@ -389,8 +390,8 @@ func (w *world) end() {
 		s.Output().Reset()
 	}
 	empty(w.t, w.loop)
-	if w.released != w.pieces {
-		w.t.Errorf("%d pieces of %d were released", w.released, w.pieces)
+	if n := int(w.released.Load()); n != w.pieces {
+		w.t.Errorf("%d pieces of %d were released", n, w.pieces)
 	}
 }
 
@@ -462,7 +463,7 @@ func TestWorldCloses(t *testing.T) {
 	for name, way := range ways {
 		tests[name] = func(t *testing.T, l *Loop) {
 			l.Close() // each moment has a loop of its own
-			for _, second := range []time.Duration{0, 1, 2, 3, 4, 5, 6, 10, 3600} {
+			for _, second := range []time.Duration{0, 1, 4, 6, 3600} {
 				for _, off := range []time.Duration{-1, 0, 1, time.Second / 2} {
 					l := newLoop(l.conf, newFakePoller())
 					w := newWorld(t, l)
