@@ -517,6 +517,10 @@ func (x *filtering) retire() {
 		return
 	}
 	x.retired = true
+	x.mu.Lock()
+	out := x.out.detach() // if the loop was closed before any task
+	x.mu.Unlock()
+	freeChain(out)
 	x.sending.Reset()
 	x.answer.Reset()
 	if c, ok := x.filter.(io.Closer); ok {

@@ -39,6 +39,9 @@ func (s *Stream) SetReadMarks(low, high int) {
 	lim.readLow = max(low, 1)
 	lim.raise()
 	s.limits.Store(&lim)
+	if s.stopIfFull() {
+		s.halt(dirRead)
+	}
 	s.reconsider()
 }
 
@@ -132,7 +135,7 @@ func (s *Stream) Resume(what What) {
 		}
 	}
 	l.unlock()
-	s.restartIdle(what)
+	s.restartIdle(on)
 	if on&Write != 0 {
 		s.announce(s.flushLocked())
 	}
@@ -161,6 +164,7 @@ type idle struct {
 	after  [2]time.Duration // reading, writing; 0: none
 	last   [2]int64         // when something was last read or written, on the loop's clock
 	timers [2]timerNode     // running: to look whether that was long ago
+	halted [2]bool          // there is no room for it, or it waits for its rate: no time passes
 	due    [2]bool          // the timer has expired; the loop's mu guards it
 }
 
@@ -181,14 +185,21 @@ func (i *idle) expired(now int64) {
 }
 
 // SetIdleTimeouts sets how long nothing may be read, and how long nothing may be
-// written while there is output, counted from this call or from the last byte, or
-// from when the stream was connected; 0 means for ever. A direction that has been
-// idle too long is paused, and [TimedOut] sent. One that is stopped, by Pause or by
-// a full input, does not time out, and its time begins again when it goes on.
-// Negative values count as 0. It is libevent's bufferevent_set_timeouts.
+// written while there is output; 0 means for ever, and so do negative values. A
+// direction that has been idle too long is paused, and [TimedOut] sent. It is
+// libevent's bufferevent_set_timeouts.
 //
-// Reading and writing start no timer: a time limit costs one look each time
-// that it has passed.
+// The time counts from this call or from the last byte, and only while the
+// direction can go on. One that is stopped by Pause, by a full input or by a rate
+// limit does not time out, and its time begins anew when it goes on. So does that of
+// writing when output begins to wait for the peer. What had arrived in time counts
+// even if the loop comes to read it later.
+//
+// There is no timeout before the stream is connected (see DialConfig.Timeout), none
+// for reading after the peer has finished, and none after Close (see Config.Linger).
+//
+// Bytes that are read and written touch no timer: a time limit costs one look each
+// time that it has passed.
 func (s *Stream) SetIdleTimeouts(read, write time.Duration) {
 	s.mu.Lock()
 	defer s.unlock()
@@ -208,6 +219,10 @@ func (s *Stream) setIdle(read, write time.Duration) {
 		}
 	}
 	x.idle.after = [2]time.Duration{max(read, 0), max(write, 0)}
+	full := s.stopIfFull()
+	l := s.lock()
+	x.idle.halted = [2]bool{full || x.throttled(dirRead), x.throttled(dirWrite)}
+	l.mu.Unlock()
 	s.restartIdle(Read | Write)
 }
 
@@ -243,17 +258,34 @@ func (s *Stream) restartIdle(what What) {
 	}
 }
 
-// waits notes that output waits for the kernel, from which the time of writing
-// counts. mu is held.
-func (s *Stream) waits() {
-	if s.extra == nil || s.extra.idle == nil || s.extra.idle.after[dirWrite] == 0 {
+// count has the time of a direction count from now on. mu is held.
+func (s *Stream) count(dir int) {
+	if s.extra == nil || s.extra.idle == nil {
 		return
 	}
+	i := s.extra.idle
 	l := s.lock()
-	running := s.extra.idle.timers[dirWrite].running()
+	running := i.timers[dir].running()
 	l.mu.Unlock()
-	if !running {
-		s.restartIdle(Write)
+	if running {
+		i.last[dir] = l.clock() // the timer will see
+	} else {
+		s.restartIdle([...]What{Read, Write}[dir])
+	}
+}
+
+// halt notes that a direction cannot go on until goOn. mu is held.
+func (s *Stream) halt(dir int) {
+	if s.extra != nil && s.extra.idle != nil {
+		s.extra.idle.halted[dir] = true
+	}
+}
+
+// goOn notes that a direction goes on. mu is held.
+func (s *Stream) goOn(dir int) {
+	if s.extra != nil && s.extra.idle != nil && s.extra.idle.halted[dir] {
+		s.extra.idle.halted[dir] = false
+		s.count(dir)
 	}
 }
 
@@ -272,16 +304,19 @@ func (s *Stream) checkIdle() {
 		if !i.due[dir] || i.after[dir] == 0 {
 			continue
 		}
+		if dir == dirRead && s.pend&input != 0 {
+			continue // fill comes first, and has this called again
+		}
+		if dir == dirRead && s.busy {
+			l.assign(s) // the same, but it may have been already
+			continue
+		}
 		i.due[dir] = false
 		switch rest := i.last[dir] + int64(i.after[dir]) - now; {
-		case s.paused&bit != 0:
-			// Resume starts the time again.
+		case s.paused&bit != 0, i.halted[dir]:
+			// Resume, or goOn, starts the time again.
 		case dir == dirRead && s.state&stateEOF != 0, dir == dirWrite && s.out.n == 0:
 			// There is nothing to wait for.
-		case dir == dirRead && s.has(flagStopped), s.extra.throttled(dir):
-			// The library stopped it. The timer goes on looking.
-			i.last[dir] = now
-			l.startTimer(&i.timers[dir], now, i.after[dir])
 		case rest > 0:
 			l.startTimer(&i.timers[dir], now, time.Duration(rest))
 		default:
@@ -290,6 +325,18 @@ func (s *Stream) checkIdle() {
 			l.enqueue(&s.source, timedOut)
 		}
 	}
+}
+
+// recheckIdle has checkIdle called if it has waited for fill. mu is held.
+func (s *Stream) recheckIdle() {
+	if s.extra == nil || s.extra.idle == nil {
+		return
+	}
+	l := s.lock()
+	if s.extra.idle.due[dirRead] {
+		l.assign(s)
+	}
+	l.unlock()
 }
 
 // stopIdle stops the timers. The loop's mu is held.

@@ -617,13 +617,14 @@ func (l *Loop) assign(p pollable) {
 func (l *Loop) turn(limit time.Duration) {
 	l.turnc <- struct{}{}
 	defer func() { <-l.turnc }()
-	l.turnLocked(limit)
+	l.turnLocked(limit, true)
 }
 
-// turnLocked is turn for the holder of the token.
-func (l *Loop) turnLocked(limit time.Duration) {
+// turnLocked is turn for the holder of the token. If nobody is to deliver what is in
+// the queue, that is no reason not to wait.
+func (l *Loop) turnLocked(limit time.Duration, delivers bool) {
 	l.mu.Lock()
-	wait := l.wait(limit)
+	wait := l.wait(limit, delivers)
 	l.nudge = false
 	l.parked = wait != 0
 	l.mu.Unlock()
@@ -699,8 +700,11 @@ func (l *Loop) courtesy(now time.Time, turns uint64) {
 }
 
 // wait returns how long the turn may wait for the kernel. mu is held.
-func (l *Loop) wait(limit time.Duration) time.Duration {
-	if len(l.work) > 0 || !l.own.fed && l.own.n > 0 || !l.stepping && l.over() || l.closed || l.draining && l.streams == 0 {
+func (l *Loop) wait(limit time.Duration, delivers bool) time.Duration {
+	if len(l.work) > 0 || l.closed || l.draining && l.streams == 0 {
+		return 0
+	}
+	if delivers && (!l.own.fed && l.own.n > 0 || !l.stepping && l.over()) {
 		return 0
 	}
 	l.due = math.MaxInt64
@@ -746,6 +750,7 @@ func (l *Loop) Close() error {
 		return nil
 	}
 	l.closed = true
+	l.timers.stop(&l.exit.timerNode)
 	close(l.done)
 	live := l.allLive()
 	l.live, l.ticking = table[*source]{}, 0
@@ -810,7 +815,7 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 		case <-ctx.Done():
 		case l.turnc <- struct{}{}: // nobody is making a turn
 			if ctx.Err() == nil {
-				l.turnLocked(-1)
+				l.turnLocked(-1, false)
 			}
 			<-l.turnc
 		}

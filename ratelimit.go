@@ -97,6 +97,7 @@ type RateGroup struct {
 type bucket struct {
 	rate, burst int      // 0: no limit
 	level       int      // tokens: bytes that may pass; less than 0 after Charge
+	granted     int      // tokens that members have and have not used; with level no more than burst
 	rest        uint64   // of the inflow: billionths of a byte
 	waiting     []*share // who wants tokens, first come first served
 }
@@ -105,7 +106,7 @@ type bucket struct {
 type share struct {
 	group   *RateGroup
 	stream  *Stream
-	granted [2]int    // tokens that were taken from the bucket for this stream and not used yet
+	granted [2]int    // tokens that were taken from the bucket's level for this stream and not used yet
 	waiting [2]bool   // stands in the bucket's queue
 	served  [2]uint64 // the round in which it last got something
 }
@@ -113,9 +114,9 @@ type share struct {
 // maxTokens bounds what a bucket holds, and owes, so that no sum overflows.
 const maxTokens = math.MaxInt / 4
 
-// leastShare is how many tokens are given out at a time, at the least, so that
-// members of a large group do not read byte by byte. Arbitrary; libevent has the same
-// default.
+// leastShare is how many tokens a member gets at a time, at the least, unless the
+// bucket would run over otherwise, so that members of a large group do not read byte
+// by byte. Arbitrary; libevent has the same default.
 const leastShare = 64
 
 // RateGroup returns a limit that streams of l can share, with SetRateGroup. It
@@ -141,6 +142,7 @@ func (l *Loop) newRateGroup(limit RateLimit) *RateGroup {
 // copyTo returns a group of another loop with the same limit, and the same left of
 // it. The loop's mu is held.
 func (g *RateGroup) copyTo(l *Loop) *RateGroup {
+	g.settle(g.loop.clock())
 	c := l.newRateGroup(g.limit)
 	c.members = 1
 	for dir, b := range g.dirs {
@@ -155,7 +157,7 @@ func (g *RateGroup) set(limit RateLimit) {
 	for dir, d := range [...]bucket{{rate: limit.ReadRate, burst: limit.ReadBurst}, {rate: limit.WriteRate, burst: limit.WriteBurst}} {
 		b := &g.dirs[dir]
 		b.rate, b.burst = d.rate, min(d.burst, maxTokens)
-		b.level = min(b.level, b.burst)
+		b.level = min(b.level, b.burst-b.granted)
 	}
 }
 
@@ -176,7 +178,7 @@ func (g *RateGroup) SetLimit(limit RateLimit) error {
 	now := l.clock()
 	l.mu.Lock()
 	defer l.unlock()
-	g.refill(now)
+	g.settle(now)
 	g.set(limit)
 	g.began, g.tick = now, 0
 	l.timers.stop(&g.timer)
@@ -199,7 +201,7 @@ func (g *RateGroup) Charge(read, written int) {
 	for dir, n := range [...]int{read, written} {
 		if b := &g.dirs[dir]; b.rate != 0 {
 			n = min(max(n, -2*maxTokens), 2*maxTokens)
-			b.level = max(min(b.level-n, b.burst), -maxTokens)
+			b.level = max(min(b.level-n, b.burst-b.granted), -maxTokens)
 			if n < 0 && b.waiting != nil {
 				l.assign(g)
 			}
@@ -219,33 +221,47 @@ func (g *RateGroup) refill(now int64) {
 	g.tick = tick
 	g.round++
 	for dir := range g.dirs {
-		b := &g.dirs[dir]
-		if b.rate == 0 {
-			continue
-		}
-		n, rest := inflow(b.rate, elapsed, b.rest)
-		if n > b.burst-b.level {
-			n, rest = b.burst-b.level, 0
-		}
-		b.level, b.rest = b.level+n, rest
+		g.dirs[dir].fill(elapsed)
 	}
+}
+
+// settle gives the buckets what has come until now, in the middle of a tick as
+// well. New ticks are to begin now. The loop's mu is held.
+func (g *RateGroup) settle(now int64) {
+	g.refill(now)
+	for dir := range g.dirs {
+		g.dirs[dir].fill(now - g.began - g.tick*int64(g.limit.Tick))
+	}
+}
+
+// fill gives b what the rate brings in that many nanoseconds.
+func (b *bucket) fill(elapsed int64) {
+	if b.rate == 0 {
+		return
+	}
+	n, rest := inflow(b.rate, elapsed, b.rest)
+	if room := b.burst - b.granted - b.level; n > room {
+		n, rest = room, 0
+	}
+	b.level, b.rest = b.level+n, rest
 }
 
 // ask returns how many bytes m's stream may move now; 0 means that it will be
 // told when it may. The loop's mu is held.
 func (g *RateGroup) ask(m *share, dir int, now int64) int {
 	b := &g.dirs[dir]
-	switch {
-	case b.rate == 0:
+	if b.rate == 0 {
 		return math.MaxInt
+	}
+	g.refill(now) // before anything that was granted is used, or it could be had twice
+	switch {
 	case m.granted[dir] > 0:
 		return m.granted[dir]
 	case m.waiting[dir]:
 		return 0
 	}
-	g.refill(now)
 	if g.members == 1 && b.level > 0 {
-		m.granted[dir], b.level = b.level, 0
+		b.grant(m, dir, b.level)
 		return m.granted[dir]
 	}
 	m.waiting[dir] = true
@@ -254,13 +270,29 @@ func (g *RateGroup) ask(m *share, dir int, now int64) int {
 	return 0
 }
 
-// least returns how many tokens must be there for something to be given out.
-// The loop's mu is held.
-func (g *RateGroup) least(b *bucket) int {
+// grant gives m some of b's tokens, all of which it has used before.
+func (b *bucket) grant(m *share, dir, n int) {
+	m.granted[dir] = n
+	b.granted += n
+	b.level -= n
+}
+
+// portions returns into how many portions of a fair size the tokens of b can be
+// divided. The loop's mu is held.
+func (g *RateGroup) portions(b *bucket) int {
+	if b.level <= 0 {
+		return 0
+	}
 	if g.members == 1 {
 		return 1
 	}
-	return min(leastShare, b.burst)
+	if n := b.level / min(leastShare, b.burst); n > 0 {
+		return n
+	}
+	if n, _ := inflow(b.rate, int64(g.limit.Tick), b.rest); n > b.burst-b.granted-b.level {
+		return 1 // what there is would be lost in the next tick
+	}
+	return 0
 }
 
 // await sees to it that those who wait in b are served: in the next turn, so that
@@ -268,7 +300,7 @@ func (g *RateGroup) least(b *bucket) int {
 // mu is held.
 func (g *RateGroup) await(b *bucket, now int64) {
 	l := g.loop
-	if b.level >= g.least(b) {
+	if g.portions(b) > 0 {
 		l.assign(g)
 	} else if !g.timer.running() {
 		next := g.began + (g.tick+1)*int64(g.limit.Tick)
@@ -317,13 +349,13 @@ func (g *RateGroup) deal(now int64) {
 		if late {
 			sharers = len(b.waiting)
 		}
-		each := max(b.level/sharers, g.least(b))
+		portions := min(g.portions(b), sharers)
 		b.waiting = slices.DeleteFunc(b.waiting, func(m *share) bool {
-			if b.level < g.least(b) || !late && m.served[dir] == g.round {
+			if portions == 0 || !late && m.served[dir] == g.round {
 				return false
 			}
-			m.granted[dir] = min(each, b.level)
-			b.level -= m.granted[dir]
+			b.grant(m, dir, b.level/portions)
+			portions--
 			m.served[dir] = g.round
 			m.waiting[dir] = false
 			m.stream.mayMove(dir)
@@ -348,8 +380,9 @@ func (g *RateGroup) giveBack(m *share, dir int) {
 	if n := m.granted[dir]; n > 0 {
 		b := &g.dirs[dir]
 		m.granted[dir] = 0
-		b.level = min(b.level+n, b.burst)
-		if len(b.waiting) > 0 && b.level >= g.least(b) {
+		b.granted -= n
+		b.level += n
+		if len(b.waiting) > 0 && g.portions(b) > 0 {
 			g.loop.assign(g)
 		}
 	}
@@ -385,8 +418,9 @@ const (
 
 // SetRateLimit bounds how fast the stream reads and writes; nil means that
 // nothing does, apart from its RateGroup. A direction that waits for its rate
-// is not idle (see SetIdleTimeouts). It returns an error if the limit makes no
-// sense, and ErrClosed after the end.
+// is not idle (see SetIdleTimeouts). If there was a limit, what was saved up stays,
+// up to the new burst. It returns an error if the limit makes no sense, and
+// ErrClosed after the end.
 func (s *Stream) SetRateLimit(limit *RateLimit) error {
 	if limit == nil {
 		return s.setShare(ownShare, func(*Loop) (*RateGroup, error) { return nil, nil })
@@ -394,6 +428,12 @@ func (s *Stream) SetRateLimit(limit *RateLimit) error {
 	if err := limit.check(); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	if s.extra != nil && s.extra.shares[ownShare] != nil {
+		defer s.mu.Unlock()
+		return s.extra.shares[ownShare].group.SetLimit(*limit)
+	}
+	s.mu.Unlock()
 	return s.setShare(ownShare, func(l *Loop) (*RateGroup, error) { return l.newRateGroup(*limit), nil })
 }
 
@@ -494,8 +534,10 @@ func (x *streamExtra) moved(dir, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, m := range x.shares {
-		if m != nil && m.granted[dir] > 0 {
-			m.granted[dir] -= n
+		if m != nil {
+			used := min(n, m.granted[dir]) // less than n if there is no limit any more
+			m.granted[dir] -= used
+			m.group.dirs[dir].granted -= used
 		}
 	}
 }

@@ -392,6 +392,7 @@ func (s *Stream) prepareSlow(c *chunk, n int, full bool) (bits pending) {
 		}
 	}
 	bits |= s.fill()
+	s.recheckIdle()
 	s.unlock()
 	return bits
 }
@@ -436,15 +437,17 @@ func (s *Stream) fillSome() (bits pending, got int) {
 	for {
 		room := limit - int(s.held.Load())
 		if room <= 0 {
-			s.set(flagStopped)
-			if int(s.held.Load()) < limit && s.clear(flagStopped) {
+			if !s.stopIfFull() {
 				continue // the consumer was faster
 			}
+			s.halt(dirRead)
 			return bits | s.checkFailure(), got
 		}
 		if room = s.quota(dirRead, room); room == 0 {
+			s.halt(dirRead)
 			return bits | s.checkFailure(), got
 		}
+		s.goOn(dirRead)
 		n, full, err := s.fillOnce(&s.inbox, room)
 		switch {
 		case n > 0:
@@ -469,12 +472,25 @@ func (s *Stream) fillSome() (bits pending, got int) {
 			// will report it when it has (epoll(7)). Not so if the end, or
 			// urgent bytes, were reported already.
 			s.rearm()
+			if s.stopIfFull() {
+				s.halt(dirRead)
+			}
 			return bits, got
 		}
 		if got >= fillBudget {
 			return bits | input, got
 		}
 	}
+}
+
+// stopIfFull stops reading if there is no room, and reports whether there is none.
+// Whoever makes room has it go on.
+func (s *Stream) stopIfFull() bool {
+	if int(s.held.Load()) < s.limits.Load().readHigh {
+		return false
+	}
+	s.set(flagStopped)
+	return int(s.held.Load()) >= s.limits.Load().readHigh || !s.clear(flagStopped)
 }
 
 // checkFailure ends a stream that does not read, if the peer has reset it. mu is
@@ -558,8 +574,10 @@ func (s *Stream) flushLocked() (bits pending) {
 		room := s.quota(dirWrite, s.out.n)
 		if room == 0 {
 			s.clear(flagLagging) // it waits for its rate, not for the kernel
+			s.halt(dirWrite)
 			break
 		}
+		s.goOn(dirWrite)
 		n, spent, err := s.flushSome(room)
 		if spent != nil {
 			s.spend(spent)
@@ -580,7 +598,7 @@ func (s *Stream) flushLocked() (bits pending) {
 		// Once the flag is up, a report of room is heard. Room that came
 		// before that is found by trying again.
 		s.set(flagLagging)
-		s.waits()
+		s.count(dirWrite)
 	}
 	s.waive(dirWrite)
 	lim := s.limits.Load()
