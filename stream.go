@@ -661,6 +661,9 @@ func (s *Stream) retreat() {
 		l.assign(s.extra.tap)
 	}
 	l.unlock()
+	if s.listener != nil && (s.extra == nil || s.extra.under == nil) { // that of a filter has not been accepted
+		s.listener.parted()
+	}
 	if s.sock.fd != noFD {
 		l.poller.remove(s.sock.fd)
 	}
