@@ -66,6 +66,9 @@ type ListenConfig struct {
 	// [Stream.SetIdleTimeouts].
 	ReadIdle, WriteIdle time.Duration
 
+	// Lifetime is how long each stream may live, see [Stream.SetLifetime].
+	Lifetime time.Duration
+
 	// RateLimit is the limit of each stream by itself; nil means none.
 	RateLimit *RateLimit
 
@@ -278,6 +281,9 @@ func (lim *limits) above(readLow, writeLow int) *limits {
 func (ln *Listener) equip(s *Stream) {
 	s.listener = ln
 	s.limits.Store(ln.limits)
+	if ln.conf.Lifetime > 0 {
+		s.SetLifetime(ln.conf.Lifetime)
+	}
 	if c := &ln.conf; c.ReadIdle > 0 || c.WriteIdle > 0 || c.RateLimit != nil || c.RateGroup != nil {
 		s.SetIdleTimeouts(c.ReadIdle, c.WriteIdle)
 		s.SetRateLimit(c.RateLimit)

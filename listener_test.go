@@ -156,7 +156,7 @@ func TestListener(t *testing.T) {
 			g, _ := l.RateGroup(RateLimit{ReadRate: 1 << 20, ReadBurst: 1 << 20, Tick: time.Second})
 			limit := &RateLimit{ReadRate: 1 << 20, ReadBurst: 1 << 20, Tick: time.Second}
 			ln := listen(t, l, "tcp", &ListenConfig{ReadLow: 3, WriteLow: 100, MaxInput: 2, MaxOutput: 50,
-				ReadIdle: time.Millisecond, WriteIdle: time.Hour, RateLimit: limit, RateGroup: g})
+				ReadIdle: time.Millisecond, WriteIdle: time.Hour, Lifetime: time.Hour, RateLimit: limit, RateGroup: g})
 			limit.Tick = 0 // a copy was made
 			c := dial(t, ln)
 			s := acceptOne(t, l)
@@ -168,6 +168,9 @@ func TestListener(t *testing.T) {
 			}
 			if ev := nextOf(t, l, s); ev != Event(TimedOut{s}) {
 				t.Errorf("unexpected %v", ev)
+			}
+			if left := time.Duration(s.extra.ends - l.clock()); left <= 0 || left > time.Hour {
+				t.Errorf("%v of its lifetime are left", left)
 			}
 			s.Abort()
 			if g.members != 0 {
