@@ -111,6 +111,7 @@ func callEverything(t *testing.T, l *Loop, full chan Event) {
 		s.Pause(Read | Write)
 		s.Resume(Read | Write)
 		s.SetIdleTimeouts(time.Millisecond, time.Millisecond)
+		s.SetLifetime(time.Millisecond)
 		ln.Pause()
 		ln.Resume()
 		pc.WriteTo([]byte("x"), pc.LocalAddr())

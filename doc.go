@@ -134,6 +134,51 @@ A descriptor must stay open while it is watched, and must not be another stream'
 the loop: numbers are used again at once, and the loop cannot tell that one means
 something else by now. [Loop.WrapFD] refuses one that is being watched.
 
+# Strangers as peers
+
+Some things are bounded by default, whatever a peer does: how much of a stream's
+input lies unread (64 KiB) and of its output unsent (16 MiB), how many connections
+wait to be received (128, then the kernel's backlog holds them), and how long a
+closing stream takes (5 seconds, during which it keeps its descriptor). Dead
+machines are found by the kernel's keep-alives, which begin after 15 seconds.
+
+How many streams there are, how long they are idle and how long they live is not
+bounded by default. A server on the Internet should set these, in [ListenConfig]:
+
+  - MaxStreams, below the process's limit of descriptors. When so many are open, no
+    more are accepted. The kernel holds Backlog connections, and makes clients beyond
+    that wait or refuses them. Each waiting one is accepted when a stream has ended.
+  - ReadIdle, for the peer that sends nothing, and WriteIdle, for the one that takes
+    nothing. Then TimedOut comes, and the direction is paused. Abort the stream: Close
+    would still wait for the peer, as long as Linger says. A direction that the
+    library has stopped does not time out. So set both: a peer that reads no replies
+    and sends all the more is found by WriteIdle.
+  - Lifetime, for the peer that sends or takes a byte now and then, which no idle
+    timeout finds, and for the one that never finishes. The stream ends with Closed.
+    What a single request may take is for a [Timer] of your own.
+  - MaxInput, the longest line, or whatever your protocol has. Then reading stops, and
+    Readable comes with InputFull: if the input makes no sense yet, Abort the stream.
+    It would sit there for ever, for a full input does not time out.
+  - MaxOutput, from which on Write returns ErrFull, and io.Copy leaves the rest in the
+    input, so that reading stops. All streams together hold up to MaxStreams times
+    MaxInput and MaxOutput: with the defaults, 1000 peers that ask for much and read
+    nothing cost 16 GB. 256 KiB is enough for most.
+  - RateLimit and RateGroup, for the one who asks for more than its share.
+
+And in the range:
+
+  - EOF: the stream stays open, for the reply. One that is never closed costs its
+    descriptor for as long as the process lives, or its Lifetime.
+  - AcceptFailed: most likely there are no descriptors left. The listener tries again
+    by itself; MaxStreams was too high.
+  - Closed: Err tells why. All is released, and needs no call.
+
+What has become a net.Conn by [Stream.NetConn], and what was never accepted, has none
+of these limits: use its deadlines. A stream that [Stream.Filter] has made has the
+idle timeouts and ends with the lifetime of the one below, but the MaxInput and
+MaxOutput of Config. Urgent data (MSG_OOB) is not read. The example
+of ListenConfig has a server with all of these limits.
+
 # Portability
 
 The method of asking the kernel is epoll on Linux, kqueue on macOS and the BSDs,

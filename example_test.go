@@ -56,6 +56,75 @@ func Example_echo() {
 	// client got "hello\n"
 }
 
+// A server that strangers may talk to. It sends lines back; this client never ends
+// its line.
+func ExampleListenConfig() {
+	loop := newLoop()
+	defer loop.Close()
+	const maxLine = 4 << 10
+	ln, err := loop.Listen("tcp", "127.0.0.1:0", &evchan.ListenConfig{
+		MaxStreams: 1000,
+		MaxInput:   maxLine,
+		MaxOutput:  64 << 10,
+		ReadIdle:   time.Minute,
+		WriteIdle:  10 * time.Second,
+		Lifetime:   time.Hour,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	go func() { // the client
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			log.Fatal(err)
+		}
+		io.Copy(conn, neverEnding('x')) // until that fails
+		conn.Close()
+		loop.Exit(0)
+	}()
+
+	for ev := range loop.All() {
+		switch ev := ev.(type) {
+		case evchan.Readable:
+			in, out := ev.Stream.Input(), ev.Stream.Output()
+			for line := range in.Lines(evchan.LF) {
+				out.Write(line)
+				out.WriteByte('\n')
+			}
+			switch {
+			case in.Len() >= maxLine:
+				fmt.Println("the line is too long")
+				ev.Stream.Abort()
+			case ev.Stream.Flush() == evchan.ErrFull:
+				fmt.Println("the client does not read")
+				ev.Stream.Abort()
+			}
+		case evchan.TimedOut:
+			fmt.Println("the client does nothing:", ev.Stream.TimedOut())
+			ev.Stream.Abort()
+		case evchan.EOF:
+			ev.Stream.Close()
+		case evchan.Closed:
+			fmt.Println(ev.Stream.Err()) // reset by the client, or its lifetime is over
+		case evchan.AcceptFailed:
+			fmt.Println(ev.Listener.Err())
+		}
+	}
+	// Output:
+	// the line is too long
+}
+
+// A neverEnding is a reader of one byte again and again.
+type neverEnding byte
+
+func (b neverEnding) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(b)
+	}
+	return len(p), nil
+}
+
 // All runs the loop on the calling goroutine.
 func ExampleLoop_All() {
 	loop := newLoop()

@@ -3,10 +3,13 @@
 
 package evchan
 
-import "time"
+import (
+	"os"
+	"time"
+)
 
-// This file is about when a stream reads and writes: its marks, pauses and idle
-// timeouts.
+// This file is about when a stream reads and writes: its marks, pauses, idle
+// timeouts and lifetime.
 
 // limits are the marks of a stream.
 type limits struct {
@@ -346,4 +349,53 @@ func (x *streamExtra) stopIdle(l *Loop) {
 			l.timers.stop(&x.idle.timers[dir])
 		}
 	}
+}
+
+// SetLifetime sets how long the stream may live, counted from this call, whatever
+// its peer does; 0 means for ever, and so do negative values. When that is over the
+// stream ends, with [Closed], and Err is a net.Error whose Timeout() is true:
+// errors.Is(Err(), os.ErrDeadlineExceeded). What the loop has read by then stays
+// readable, output that is unsent is dropped, and the peer told so by a reset. A
+// stream that is closing has no more time than that either.
+//
+// The time goes on when the stream moves to another loop, and ends with NetConn. If
+// the stream is under a filter, the one on top ends with it, for the same reason.
+func (s *Stream) SetLifetime(d time.Duration) {
+	s.mu.Lock()
+	defer s.unlock()
+	if s.gone() || s.state&stateClosed != 0 || d <= 0 && s.extra == nil {
+		return
+	}
+	x := s.more()
+	l := s.Loop()
+	now := l.clock()
+	l.mu.Lock()
+	defer l.unlock()
+	if l.closed || x.overdue || x.lingers {
+		return
+	}
+	if d <= 0 {
+		x.ends = 0
+		l.timers.stop(&x.linger)
+		return
+	}
+	l.startTimer(&x.linger, now, d)
+	x.ends = x.linger.when
+}
+
+// outlived ends the stream if its lifetime is over, and reports whether it has. The
+// peer may be sending without end, so nothing more is read. mu is held.
+func (s *Stream) outlived() bool {
+	x := s.extra
+	if x == nil || s.state&stateClosed != 0 {
+		return false
+	}
+	l := s.lock()
+	over := x.overdue && !x.lingers
+	l.mu.Unlock()
+	if over {
+		x.err = s.opError("lifetime", os.ErrDeadlineExceeded)
+		s.release(false)
+	}
+	return over
 }

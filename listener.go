@@ -48,6 +48,12 @@ type ListenConfig struct {
 	// accepting stops; 0 means 128; if negative, there is no limit.
 	MaxPending int
 
+	// MaxStreams is how many of the listener's streams may be open at once: while
+	// there are so many it accepts no more. One that is closing counts until all of
+	// it is released, one that NetConn was called on counts no more. If it is 0 or
+	// negative, only the process's descriptors are a limit, see [AcceptFailed].
+	MaxStreams int
+
 	// MaxInput and MaxOutput replace those of Config for the listener's streams;
 	// 0 means those of Config; if negative, there is no limit.
 	MaxInput, MaxOutput int
@@ -59,6 +65,9 @@ type ListenConfig struct {
 	// ReadIdle and WriteIdle are the streams' idle timeouts, see
 	// [Stream.SetIdleTimeouts].
 	ReadIdle, WriteIdle time.Duration
+
+	// Lifetime is how long each stream may live, see [Stream.SetLifetime].
+	Lifetime time.Duration
 
 	// RateLimit is the limit of each stream by itself; nil means none.
 	RateLimit *RateLimit
@@ -80,8 +89,9 @@ const (
 
 // A Listener accepts connections: each is a new [Stream], told by [Accepted].
 //
-// Accepting stops as long as too many Accepted are waiting to be received, and
-// while the listener is paused; the kernel holds the connections meanwhile. If it
+// Accepting stops as long as too many Accepted are waiting to be received or too
+// many streams are open (see ListenConfig), and while the listener is paused; the
+// kernel holds the connections meanwhile, as far as the backlog goes. If it
 // fails, because the process has no descriptors left, say, it sends one
 // [AcceptFailed], and tries again after a while, by itself, until it works.
 type Listener struct {
@@ -104,12 +114,13 @@ type Listener struct {
 	// The loop's mu guards the following.
 
 	paused  bool
-	full    bool          // stopped because of maxPending
+	full    bool          // stopped because of maxPending or MaxStreams
 	failing bool          // the last accept failed
 	err     error         // what it failed with
 	delay   time.Duration // until the next try
 	retry   timerNode     // running: waits for the next try
 	waiting int           // Accepted that were not received
+	streams int           // accepted and not yet released; 0 without MaxStreams
 }
 
 // Listen returns a listener on the address, which is live unless it is paused.
@@ -289,6 +300,9 @@ func (lim *limits) above(readLow, writeLow int) *limits {
 func (ln *Listener) equip(s *Stream) {
 	s.listener = ln
 	s.limits.Store(ln.limits)
+	if ln.conf.Lifetime > 0 {
+		s.SetLifetime(ln.conf.Lifetime)
+	}
 	if c := &ln.conf; c.ReadIdle > 0 || c.WriteIdle > 0 || c.RateLimit != nil || c.RateGroup != nil {
 		s.SetIdleTimeouts(c.ReadIdle, c.WriteIdle)
 		s.SetRateLimit(c.RateLimit)
@@ -397,9 +411,33 @@ func (ln *Listener) expired(int64) { ln.Loop().assign(ln) }
 // held.
 func (ln *Listener) admitted(l *Loop) {
 	ln.waiting--
-	if ln.full && ln.waiting < ln.maxPending {
+	ln.goOn(l)
+}
+
+// parted is told that a stream that ln has accepted was released, maybe by another
+// loop. The mu of no loop is held.
+func (ln *Listener) parted() {
+	if ln.conf.MaxStreams <= 0 {
+		return
+	}
+	l := ln.lock()
+	ln.streams--
+	ln.goOn(l)
+	l.unlock()
+}
+
+// crowded reports whether no more may be accepted. The loop's mu is held.
+func (ln *Listener) crowded() bool {
+	return ln.maxPending > 0 && ln.waiting >= ln.maxPending ||
+		ln.conf.MaxStreams > 0 && ln.streams >= ln.conf.MaxStreams
+}
+
+// goOn accepts again if there was no room before, and is now. The loop's mu is
+// held.
+func (ln *Listener) goOn(l *Loop) {
+	if ln.full && !ln.crowded() {
 		ln.full = false
-		ln.Loop().assign(ln)
+		l.assign(ln)
 	}
 }
 
@@ -413,7 +451,7 @@ func (ln *Listener) task() {
 	for range acceptBatch {
 		l := ln.lock()
 		wait := ln.paused || ln.ended || ln.retry.running() || l.closed
-		if ln.maxPending > 0 && ln.waiting >= ln.maxPending {
+		if ln.crowded() {
 			ln.full = true
 			wait = true
 		}
@@ -430,11 +468,15 @@ func (ln *Listener) task() {
 			s.route, s.prio = route, prio
 			s.awaited = true
 			ln.waiting++
+			if ln.conf.MaxStreams > 0 {
+				ln.streams++
+			}
 			l.mu.Unlock()
 			if err := s.open(accepted, true); err != nil {
 				l.mu.Lock()
 				ln.waiting--
 				l.mu.Unlock()
+				ln.parted()
 				ln.failed(l, err)
 				return
 			}
@@ -512,6 +554,10 @@ func (ln *Listener) dump() string {
 	case ln.full:
 		state = "full"
 	}
-	return "listener " + ln.words() + " state=" + state + " fd=" + itoa(int(fd)) +
+	d := "listener " + ln.words() + " state=" + state + " fd=" + itoa(int(fd)) +
 		" addr=" + quote(ln.addr.String()) + " waiting=" + itoa(ln.waiting)
+	if ln.conf.MaxStreams > 0 {
+		d += " streams=" + itoa(ln.streams)
+	}
+	return d
 }

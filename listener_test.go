@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -147,11 +148,15 @@ func TestListener(t *testing.T) {
 			}
 			noMessage(t, l)
 		},
+		"MaxStreams":         testMaxStreams,
+		"MaxStreamsMoved":    testMaxStreamsMoved,
+		"MaxStreamsFilter":   testMaxStreamsFilter,
+		"MaxStreamsNegative": testMaxStreamsNegative,
 		"StreamSettings": func(t *testing.T, l *Loop) {
 			g, _ := l.RateGroup(RateLimit{ReadRate: 1 << 20, ReadBurst: 1 << 20, Tick: time.Second})
 			limit := &RateLimit{ReadRate: 1 << 20, ReadBurst: 1 << 20, Tick: time.Second}
 			ln := listen(t, l, "tcp", &ListenConfig{ReadLow: 3, WriteLow: 100, MaxInput: 2, MaxOutput: 50,
-				ReadIdle: time.Millisecond, WriteIdle: time.Hour, RateLimit: limit, RateGroup: g})
+				ReadIdle: time.Millisecond, WriteIdle: time.Hour, Lifetime: time.Hour, RateLimit: limit, RateGroup: g})
 			limit.Tick = 0 // a copy was made
 			c := dial(t, ln)
 			s := acceptOne(t, l)
@@ -163,6 +168,9 @@ func TestListener(t *testing.T) {
 			}
 			if ev := nextOf(t, l, s); ev != Event(TimedOut{s}) {
 				t.Errorf("unexpected %v", ev)
+			}
+			if left := time.Duration(s.extra.ends - l.clock()); left <= 0 || left > time.Hour {
+				t.Errorf("%v of its lifetime are left", left)
 			}
 			s.Abort()
 			if g.members != 0 {
@@ -228,6 +236,133 @@ func TestListener(t *testing.T) {
 			}
 		},
 	})
+}
+
+// streamsOf returns how many streams ln says are open.
+func streamsOf(t *testing.T, l *Loop, ln *Listener) int {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return ln.streams
+}
+
+// While there are as many streams as may be, no more are accepted; each that ends,
+// in whatever way, lets one in.
+func testMaxStreams(t *testing.T, l *Loop) {
+	const most = 3
+	ln := listen(t, l, "tcp", &ListenConfig{MaxStreams: most})
+	ways := map[string]func(s *Stream, c net.Conn){
+		"Abort": func(s *Stream, c net.Conn) { s.Abort() },
+		"Close": func(s *Stream, c net.Conn) {
+			s.Close() // still open: the peer has not finished
+			noMessage(t, l)
+			c.Close()
+		},
+		"EOF": func(s *Stream, c net.Conn) {
+			c.Close()
+			if ev := nextOf(t, l, s); ev != Event(EOF{s}) {
+				t.Errorf("unexpected %v", ev)
+			}
+			s.Close()
+		},
+		"reset": func(s *Stream, c net.Conn) {
+			c.(*net.TCPConn).SetLinger(0)
+			c.Close()
+			if ev := nextOf(t, l, s); ev != Event(Closed{s}) {
+				t.Errorf("unexpected %v", ev)
+			}
+		},
+	}
+	var conns []net.Conn
+	for range most + len(ways) {
+		conns = append(conns, dial(t, ln))
+	}
+	of := func(s *Stream) net.Conn {
+		i := slices.IndexFunc(conns, func(c net.Conn) bool { return c.LocalAddr().String() == s.RemoteAddr().String() })
+		return conns[i]
+	}
+	var open []*Stream
+	for range most {
+		open = append(open, acceptOne(t, l))
+	}
+	noMessage(t, l)
+	if n := streamsOf(t, l, ln); n != most {
+		t.Errorf("%d streams are open; want %d", n, most)
+	}
+	if d := ln.dump(); !strings.Contains(d, "state=full") || !strings.Contains(d, "streams=3") {
+		t.Errorf("Dump says %s", d)
+	}
+	turns := l.Stats().Turns
+	l.Poll(10 * time.Millisecond)
+	if n := l.Stats().Turns - turns; n > 5 {
+		t.Errorf("%d turns with connections that may not be accepted", n)
+	}
+	for name, end := range ways {
+		end(open[0], of(open[0]))
+		open = append(open[1:], acceptOne(t, l))
+		if n := streamsOf(t, l, ln); n != most {
+			t.Errorf("%s: %d streams are open; want %d", name, n, most)
+		}
+		noMessage(t, l)
+	}
+	ln.Close()
+	for _, s := range open {
+		s.Abort()
+	}
+	waitReleased(t, l)
+}
+
+// A stream counts in whichever loop it is, and there without delay.
+func testMaxStreamsMoved(t *testing.T, l *Loop) {
+	other := dialLoop(t, l.Method())
+	ln := listen(t, l, "tcp", &ListenConfig{MaxStreams: 1})
+	dial(t, ln)
+	dial(t, ln)
+	for range 2 {
+		s := acceptOne(t, l)
+		if err := s.MoveTo(other); err != nil {
+			t.Fatal(err)
+		}
+		noMessage(t, l)
+		s.Abort()
+	}
+	dial(t, ln)
+	s := acceptOne(t, l)
+	if err := s.MoveTo(other); err != nil {
+		t.Fatal(err)
+	}
+	other.Close()
+	dial(t, ln)
+	acceptOne(t, l)
+	l.Close() // with one open
+}
+
+// A stream and the filter on it are one.
+func testMaxStreamsFilter(t *testing.T, l *Loop) {
+	ln := listen(t, l, "tcp", &ListenConfig{MaxStreams: 2})
+	for range 3 {
+		dial(t, ln)
+	}
+	s := acceptOne(t, l)
+	up := filterOn(t, s, xorFilter(1))
+	acceptOne(t, l).Pause(Read)
+	noMessage(t, l)
+	up.Abort()
+	acceptOne(t, l)
+	if n := streamsOf(t, l, ln); n != 2 {
+		t.Errorf("%d streams are open; want 2", n)
+	}
+}
+
+func testMaxStreamsNegative(t *testing.T, l *Loop) {
+	ln := listen(t, l, "tcp", &ListenConfig{MaxStreams: -1, MaxPending: -1})
+	for range 3 {
+		dial(t, ln)
+		acceptOne(t, l)
+	}
+	if n := streamsOf(t, l, ln); n != 0 {
+		t.Errorf("%d streams were counted", n)
+	}
 }
 
 // TestA46Rounds opens and closes many connections in every way, and leaves no

@@ -61,6 +61,7 @@ var modelOps = []modelOp{
 	{"SetReadMarks", 3, true, func(c *modelCall) { c.readMarks(c.size(4<<10), c.size(64<<10)) }},
 	{"SetWriteMarks", 3, true, func(c *modelCall) { c.writeMarks(c.size(16<<10), c.size(256<<10)) }},
 	{"SetIdleTimeouts", 2, true, func(c *modelCall) { c.s.SetIdleTimeouts(c.timeout(), c.timeout()) }},
+	{"SetLifetime", 1, true, func(c *modelCall) { c.s.SetLifetime(time.Duration(c.r.IntN(2)) * time.Hour) }},
 	{"SetPriority", 3, true, func(c *modelCall) { c.s.SetPriority(c.r.IntN(modelPriorities)) }},
 	{"Notify", 3, true, func(c *modelCall) { c.notify(c.r.IntN(len(c.m.routes) + 1)) }},
 	{"SetRateLimit", 2, true, (*modelCall).rateLimit},

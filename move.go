@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"time"
 )
 
 // MoveTo moves the stream to another loop, which does all for it from then on.
@@ -14,7 +15,7 @@ import (
 // there, as far as there are so many, and sends its messages the loop's own way:
 // what was set by Notify and SetRateGroup is gone. Messages that have not been
 // received are sent there, Readable if there is any input, and marks that were
-// not set are that loop's. Idle timeouts begin anew.
+// not set are that loop's. Idle timeouts begin anew, a lifetime goes on.
 //
 // Like Read, MoveTo belongs to the goroutine that has received the stream's last
 // message; once it has returned, to the one that receives the next, from the other
@@ -111,6 +112,10 @@ func (s *Stream) depart(l, to *Loop) {
 	}
 	if s.extra != nil {
 		s.extra.stopIdle(l)
+		if x := s.extra; x.ends != 0 {
+			l.timers.stop(&x.linger)
+			x.ends = max(x.ends+int64(l.epoch.Sub(to.epoch)), 1)
+		}
 		if m := s.extra.shares[groupShare]; m != nil {
 			m.group.leave(m)
 			s.extra.shares[groupShare] = nil
@@ -156,7 +161,11 @@ func (s *Stream) arrive() error {
 	s.pend = 0
 	l.enqueue(&s.source, s.confirm(pend|input))
 	l.refresh(&s.source)
-	l.assign(s) // for the output
+	l.assign(s) // for the output, and if its lifetime is over
+	if x := s.extra; x != nil && x.ends != 0 && !l.closed && !x.overdue {
+		now := l.clock()
+		l.startTimer(&x.linger, now, time.Duration(x.ends-now))
+	}
 	if x, ok := s.transport().(*filtering); ok {
 		l.assign(x)
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A Stream is a connection, or the like, whose reading and writing the loop
@@ -117,7 +118,9 @@ type streamExtra struct {
 	shares        [2]*share  // in rate limits: its own and its group's; nil: none
 	under         *Stream    // that Filter was called on; nil: none; never changes
 	tap           *filtering // on top of it, with source.tapped; the loop's mu guards it as well
-	linger        timerNode  // running: while closing; the loop's mu guards it
+	ends          int64      // when its lifetime does, on the loop's clock; 0: it has none; the loop's mu guards it
+	linger        timerNode  // running: while closing, or towards ends; the loop's mu guards it
+	lingers       bool       // Close was called, of this stream or one on top; the loop's mu guards it
 	overdue       bool       // linger has expired; the loop's mu guards it
 }
 
@@ -324,6 +327,10 @@ func (s *Stream) task() {
 	s.mu.Lock()
 	defer s.unlock()
 	if s.gone() {
+		return
+	}
+	if s.outlived() {
+		s.announce(closed)
 		return
 	}
 	bits := s.flushLocked()
@@ -682,6 +689,9 @@ func (s *Stream) retreat() {
 		l.assign(s.extra.tap)
 	}
 	l.unlock()
+	if s.listener != nil && (s.extra == nil || s.extra.under == nil) { // that of a filter has not been accepted
+		s.listener.parted()
+	}
 	if s.sock.fd != noFD {
 		l.poller.remove(s.sock.fd)
 	}
@@ -1252,8 +1262,9 @@ func (s *Stream) startLinger() {
 	l.mu.Lock()
 	defer l.unlock()
 	for !l.closed {
-		if !x.stream.released && !x.overdue && !x.linger.running() {
-			l.startTimer(&x.linger, now, l.conf.Linger)
+		if !x.stream.released && !x.overdue && !x.lingers {
+			x.lingers = true
+			l.startTimer(&x.linger, now, x.rest(now, l.conf.Linger))
 		}
 		if x.under == nil {
 			return
@@ -1328,7 +1339,17 @@ func (s *Stream) driveClose() {
 	}
 }
 
-// expired is called when a close has taken too long. The loop's mu is held.
+// rest returns the shorter of d and what is left of the lifetime. The loop's mu is
+// held.
+func (x *streamExtra) rest(now int64, d time.Duration) time.Duration {
+	if x.ends != 0 {
+		d = min(d, time.Duration(x.ends-now))
+	}
+	return d
+}
+
+// expired is called when a close has taken too long, or the lifetime is over. The
+// loop's mu is held.
 func (x *streamExtra) expired(int64) {
 	x.overdue = true
 	l := x.stream.Loop()
@@ -1338,7 +1359,8 @@ func (x *streamExtra) expired(int64) {
 	}
 }
 
-// overdue reports whether a close has taken too long. mu is held.
+// overdue reports whether a close has taken too long, or the lifetime is over. mu is
+// held.
 func (s *Stream) overdue() bool {
 	if s.extra == nil {
 		return false

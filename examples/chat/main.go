@@ -38,7 +38,13 @@ func main() {
 		log.Fatal(err)
 	}
 	defer loop.Close()
-	ln, err := loop.Listen("tcp", *listen, &evchan.ListenConfig{MaxInput: maxLine, MaxOutput: maxWaiting})
+	ln, err := loop.Listen("tcp", *listen, &evchan.ListenConfig{
+		MaxStreams: 1000,
+		MaxInput:   maxLine,
+		MaxOutput:  maxWaiting,
+		ReadIdle:   *idle,
+		Lifetime:   24 * time.Hour,
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -52,7 +58,6 @@ func main() {
 		switch ev := ev.(type) {
 		case evchan.Accepted:
 			guests++
-			ev.Stream.SetIdleTimeouts(*idle, 0)
 			clients.join(ev.Stream, fmt.Sprint("guest", guests))
 		case evchan.Readable:
 			clients.hear(ev.Stream)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log"
 	"os"
+	"time"
 
 	"github.com/evchan/evchan"
 )
@@ -24,7 +25,12 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ln, err := loop.Listen("tcp", *listen, nil)
+	ln, err := loop.Listen("tcp", *listen, &evchan.ListenConfig{
+		MaxStreams: 10_000,
+		MaxOutput:  256 << 10, // a client that does not read is not read from any more
+		ReadIdle:   10 * time.Minute,
+		WriteIdle:  time.Minute,
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -55,5 +61,7 @@ func handle(ev evchan.Event) {
 		io.Copy(ev.Stream, ev.Stream)
 	case evchan.EOF:
 		ev.Stream.Close()
+	case evchan.TimedOut:
+		ev.Stream.Abort()
 	}
 }

@@ -112,7 +112,10 @@ func listen(address string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	ln, err := loop.Listen("tcp", address, nil)
+	ln, err := loop.Listen("tcp", address, &evchan.ListenConfig{
+		MaxStreams: 1000, // that have said nothing yet
+		ReadIdle:   10 * time.Second,
+	})
 	if err != nil {
 		loop.Close()
 		return nil, err
@@ -135,6 +138,8 @@ func (l listener) Accept() (net.Conn, error) {
 			ev.Stream.Close()
 		case evchan.EOF:
 			ev.Stream.Close()
+		case evchan.TimedOut:
+			ev.Stream.Abort()
 		}
 	}
 }

@@ -71,12 +71,18 @@ func main() {
 		*listen = "127.0.0.1:0"
 	}
 
-	loop, err := evchan.New(nil)
+	// The streams on top of the accepted ones have the limits of Config.
+	loop, err := evchan.New(&evchan.Config{MaxOutput: 256 << 10})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer loop.Close()
-	ln, err := loop.Listen("tcp", *listen, nil)
+	ln, err := loop.Listen("tcp", *listen, &evchan.ListenConfig{
+		MaxStreams: 1000,
+		ReadIdle:   10 * time.Minute,
+		WriteIdle:  time.Minute,
+		Lifetime:   24 * time.Hour,
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -104,6 +110,8 @@ func main() {
 			io.Copy(ev.Stream, ev.Stream)
 		case evchan.EOF:
 			ev.Stream.Close() // sends the rest and the checksum first
+		case evchan.TimedOut:
+			ev.Stream.Abort()
 		case evchan.Closed:
 			log.Print(ev.Stream.Err())
 		case evchan.Signaled:

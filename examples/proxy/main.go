@@ -14,8 +14,15 @@ import (
 	"io"
 	"log"
 	"os"
+	"time"
 
 	"github.com/evchan/evchan"
+)
+
+const (
+	maxWaiting = 256 << 10       // what a direction may hold, beside the input
+	maxIdle    = 2 * time.Minute // how long a side may take nothing of that
+	maxLife    = 24 * time.Hour  // ends those who say nothing for ever
 )
 
 func main() {
@@ -28,8 +35,12 @@ func main() {
 		log.Fatal(err)
 	}
 	defer loop.Close()
-	// The limit on output is what a direction may hold, beside the input.
-	ln, err := loop.Listen("tcp", *listen, &evchan.ListenConfig{MaxOutput: 256 << 10})
+	ln, err := loop.Listen("tcp", *listen, &evchan.ListenConfig{
+		MaxStreams: 1000, // each has another one at the other side
+		MaxOutput:  maxWaiting,
+		WriteIdle:  maxIdle,
+		Lifetime:   maxLife,
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -41,10 +52,11 @@ func main() {
 	for ev := range loop.All() {
 		switch ev := ev.(type) {
 		case evchan.Accepted:
-			out, err := loop.Dial("tcp", *to, &evchan.DialConfig{MaxOutput: 256 << 10})
+			out, err := loop.Dial("tcp", *to, &evchan.DialConfig{MaxOutput: maxWaiting})
 			if err != nil {
 				log.Fatal(err) // the address is no address
 			}
+			out.SetIdleTimeouts(0, maxIdle)
 			ev.Stream.Data, out.Data = out, ev.Stream
 		case evchan.Readable:
 			io.Copy(other(ev.Stream), ev.Stream)
@@ -56,8 +68,12 @@ func main() {
 				other(ev.Stream).Close()
 				ev.Stream.Close()
 			}
+		case evchan.TimedOut:
+			log.Print(ev.Stream.RemoteAddr(), " takes nothing any more")
+			ev.Stream.Abort()
+			other(ev.Stream).Abort()
 		case evchan.Closed:
-			log.Print(ev.Stream.Err())
+			log.Print(ev.Stream.Err()) // its lifetime may be over
 			other(ev.Stream).Abort()
 		case evchan.Signaled:
 			return

@@ -48,7 +48,14 @@ func serve(listen string, quiet, demo bool) error {
 		return err
 	}
 	defer loop.Close()
-	ln, err := loop.Listen("tcp", listen, &evchan.ListenConfig{MaxInput: maxLine})
+	ln, err := loop.Listen("tcp", listen, &evchan.ListenConfig{
+		MaxStreams: 1000,
+		MaxInput:   maxLine,
+		MaxOutput:  4 * maxLine,
+		ReadIdle:   10 * time.Minute,
+		WriteIdle:  time.Minute,
+		Lifetime:   24 * time.Hour,
+	})
 	if err != nil {
 		return err
 	}
@@ -77,6 +84,8 @@ func serve(listen string, quiet, demo bool) error {
 		case evchan.EOF:
 			ev.Stream.Data = lastLine
 			reply(ev.Stream)
+		case evchan.TimedOut:
+			ev.Stream.Abort() // it says nothing, or takes no answers
 		case evchan.Signaled:
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 			defer cancel()

@@ -47,7 +47,10 @@ func main() {
 		log.Fatal(err)
 	}
 	defer loop.Close()
-	ln, err := loop.Listen("tcp", *listen, &evchan.ListenConfig{ReadIdle: 10 * time.Second})
+	ln, err := loop.Listen("tcp", *listen, &evchan.ListenConfig{
+		MaxStreams: 1000, // that have said nothing yet
+		ReadIdle:   10 * time.Second,
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -92,6 +95,7 @@ func main() {
 // serve sends back what comes.
 func serve(conn *tls.Conn) {
 	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Hour)) // the loop's limits ended with NetConn
 	if _, err := io.Copy(conn, conn); err != nil {
 		log.Print(conn.RemoteAddr(), ": ", err)
 	}
