@@ -139,15 +139,16 @@ type filtering struct {
 	lower  *Stream // never changes
 
 	// working is held while the task runs. It guards the following.
-	working sync.Mutex
-	sending Buffer // written, and not yet consumed by Encode
-	answer  Buffer // to be written to lower
-	held    int    // bytes of lower's input that Decode has left
-	begun   bool   // Encode was called
-	decoded bool   // there will be no more to decode
-	encoded bool   // there will be no more to encode
-	finSent bool   // lower was told
-	retired bool   // all was let go
+	working  sync.Mutex
+	sending  Buffer // written, and not yet consumed by Encode
+	answer   Buffer // to be written to lower
+	answered int    // bytes that Decode has added to answer since that was last empty
+	held     int    // bytes of lower's input that Decode has left
+	begun    bool   // Encode was called
+	decoded  bool   // there will be no more to decode
+	encoded  bool   // there will be no more to encode
+	finSent  bool   // lower was told
+	retired  bool   // all was let go
 
 	// mu guards the following. It is taken after upper's mu and before lower's.
 	mu      sync.Mutex
@@ -307,8 +308,15 @@ func (x *filtering) work() {
 	var plain Buffer
 	err := x.deliver()
 	clear := x.answer.n == 0 // lower takes more
-	if err == nil && clear && room && !x.decoded {
+	if clear {
+		x.answered = 0
+	}
+	// Two peers whose lower streams are full, and who both wait with decoding until
+	// they are not, would wait for each other.
+	if err == nil && x.answered < filterRoom && room && !x.decoded {
+		had := x.answer.n
 		err = x.decode(&plain)
+		x.answered += x.answer.n - had
 	}
 	x.mu.Lock()
 	fresh := x.out.n > 0 || x.fin

@@ -726,3 +726,51 @@ func TestFilterOverSockets(t *testing.T) {
 		},
 	})
 }
+
+// Two peers that send much under filters, before either reads, get all of it.
+func TestFilterBothWays(t *testing.T) {
+	const total = 400_000
+	inBubble(t, Config{MaxInput: 5000, MaxOutput: 4000}, map[string]func(*testing.T, *Loop){
+		"Pipe": func(t *testing.T, l *Loop) {
+			var ends [2]*Stream
+			ends[0], ends[1] = l.Pipe()
+			var sent, got [2]int
+			data := pattern(total)
+			for i, s := range ends {
+				f, err := s.Filter(xorFilter(7))
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.Data, ends[i] = i, f
+			}
+			fill := func(i int) {
+				for sent[i] < total {
+					n, err := ends[i].Write(data[sent[i]:min(sent[i]+3000, total)])
+					sent[i] += n
+					if err == ErrFull {
+						return
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for got[0] < total || got[1] < total {
+				fill(0)
+				fill(1)
+				ev, ok := l.Poll(time.Hour)
+				if !ok {
+					t.Fatalf("it does not go on: %d and %d bytes were sent, %d and %d received", sent[0], sent[1], got[1], got[0])
+				}
+				if r, ok := ev.(Readable); ok {
+					i := r.Stream.Data.(int)
+					n := r.Stream.Input().Len()
+					if !bytes.Equal(r.Stream.Input().Next(n), data[got[i]:got[i]+n]) {
+						t.Fatalf("other bytes have arrived after %d", got[i])
+					}
+					got[i] += n
+				}
+			}
+		},
+	})
+}
