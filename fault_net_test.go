@@ -771,7 +771,7 @@ func (c *faultConn) act() (busy bool) {
 	if f.r.IntN(c.lazy) > 0 {
 		if busy = c.able(); busy && !f.over && f.r.IntN(8) == 0 {
 			c.until = time.Now().Add(time.Duration(1+f.r.IntN(1000)) << f.r.IntN(20))
-			f.note("%d: peer pauses until %v", c.id, c.until.Sub(time.Now()))
+			f.note("%d: peer pauses until %v", c.id, time.Until(c.until))
 		}
 		return busy
 	}

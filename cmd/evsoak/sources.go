@@ -183,11 +183,10 @@ func (j *signalJob) tick(*node) {
 // A watchJob watches a pipe that is written to.
 type watchJob struct {
 	*evchan.Watch
-	r, w     *os.File
-	raw      syscall.RawConn
-	check    checker
-	sent     int
-	readable bool
+	r, w  *os.File
+	raw   syscall.RawConn
+	check checker
+	sent  int
 }
 
 func (n *node) watch() error {
