@@ -194,6 +194,7 @@ func testLifetimeNone(t *testing.T, l *Loop) {
 		t.Error("the timer runs")
 	}
 	s.SetLifetime(time.Hour)
+	needNetConn(t)
 	c := netConn(t, l, s)
 	defer c.Close()
 	if n := l.timers.len(); n > 0 {
