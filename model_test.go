@@ -1492,6 +1492,23 @@ func (m *modelTest) work(r *rand.Rand) {
 	}
 }
 
+// onlyUnaccepted reports whether all groups that are left wait for a stream whose
+// other end was reset: Windows need not have such a one accepted, Linux does.
+func (m *modelTest) onlyUnaccepted() bool {
+	m.mu.RLock()
+	groups := append([]*modelGroup(nil), m.groups...)
+	m.mu.RUnlock()
+	for _, g := range groups {
+		g.mu.Lock()
+		waits := g.what == "two streams" && g.cut.Load() && g.open == 1 && len(g.streams) == 1
+		g.mu.Unlock()
+		if !waits {
+			return false
+		}
+	}
+	return len(groups) > 0
+}
+
 // settle has all groups come to an end.
 func (m *modelTest) settle(r *rand.Rand) {
 	close(m.ending)
@@ -1523,6 +1540,10 @@ func (m *modelTest) settle(r *rand.Rand) {
 		if time.Now().After(until) {
 			break
 		}
+	}
+	if runtime.GOOS == "windows" && m.onlyUnaccepted() {
+		m.Log("a stream that was reset before it was accepted has not appeared at the listener")
+		return
 	}
 	var b strings.Builder
 	for i, l := range m.loops {
