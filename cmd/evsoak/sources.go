@@ -108,8 +108,8 @@ func (n *node) stopTimers() {
 }
 
 func (j *timerJob) handle(n *node, ev evchan.Event) {
-	late := time.Since(j.began)
 	k := j.t.Take()
+	late := time.Since(j.began) // after Take, which has ticks that come meanwhile
 	n.w.ticks.Add(int64(k))
 	j.ticks += k
 	if j.stopped || k < 1 || late < time.Duration(j.ticks)*j.d && j.every || late < j.d {
