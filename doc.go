@@ -176,7 +176,7 @@ And in the range:
 What has become a net.Conn by [Stream.NetConn], and what was never accepted, has none
 of these limits: use its deadlines. A stream that [Stream.Filter] has made has the
 idle timeouts and ends with the lifetime of the one below, but the MaxInput and
-MaxOutput of Config. The example of ListenConfig has a server that sets them.
+MaxOutput of Config. The example of ListenConfig has a server that sets most of them.
 
 # Portability
 
