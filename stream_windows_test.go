@@ -338,3 +338,24 @@ func TestWakesFromEverywhere(t *testing.T) {
 		t.Errorf("%d bytes of %d", n, each)
 	}
 }
+
+// TestListenerReset: a connection that was reset before it was accepted may appear or
+// not (see onlyUnaccepted); the listener has the next one all the same.
+func TestListenerReset(t *testing.T) {
+	l := dialLoop(t, "")
+	ln, err := l.Listen("tcp", "127.0.0.1:0", &ListenConfig{Paused: true})
+	must(t, err)
+	for range 3 {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		must(t, err)
+		must(t, c.(*net.TCPConn).SetLinger(0))
+		must(t, c.Close())
+	}
+	good := dial(t, ln)
+	ln.Resume()
+	resets := 0
+	for acceptOne(t, l).RemoteAddr().String() != good.LocalAddr().String() {
+		resets++
+	}
+	t.Logf("of 3 connections that were reset, %d were accepted", resets)
+}
