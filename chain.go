@@ -178,6 +178,15 @@ func (q *chain) inMemory() int {
 	return n
 }
 
+// beforeFile returns how many bytes of q come before the first that are in a file.
+func (q *chain) beforeFile() int {
+	n := 0
+	for c := q.head; c != nil && !c.isFile(); c = c.next {
+		n += c.size()
+	}
+	return n
+}
+
 // first returns the first chunk, which it reads from its file if need be.
 func (q *chain) first() (*chunk, error) {
 	c := q.head

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"syscall"
 	"time"
 )
@@ -17,7 +18,8 @@ import (
 type DialConfig struct {
 	// Timeout bounds the whole, looking up the name included; 0 means 30
 	// seconds; if negative, only the system's own limits apply. Once it has passed,
-	// Err is a net.Error whose Timeout() is true.
+	// Err is a net.Error whose Timeout() is true:
+	// errors.Is(Err(), os.ErrDeadlineExceeded).
 	Timeout time.Duration
 
 	// LocalAddr is the near end's address, a *net.TCPAddr or *net.UnixAddr; nil
@@ -115,6 +117,9 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) {
 	defer d.cancel()
 	conn, err := d.dialer.DialContext(ctx, network, address)
+	if op, ok := err.(*net.OpError); ok && errors.Is(op, context.DeadlineExceeded) {
+		op.Err = deadlineError{op.Err}
+	}
 	var fd sysFD
 	if err == nil {
 		defer conn.Close()
@@ -142,6 +147,13 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 		s.announce(connected | s.attached(d.fin))
 	}
 }
+
+// A deadlineError is what package net calls a timeout, and os.ErrDeadlineExceeded. Which
+// of the two net returns depends on where it noticed first that the time was up.
+type deadlineError struct{ error }
+
+func (deadlineError) Timeout() bool     { return true }
+func (e deadlineError) Unwrap() []error { return []error{e.error, os.ErrDeadlineExceeded} }
 
 // attached has the poller report on the socket that s has got, and sends what
 // was written before. It returns what came of it. mu is held.

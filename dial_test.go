@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -169,6 +170,8 @@ func testDialCloseGivesUp(t *testing.T, method string) {
 			var ne net.Error
 			if err := s.Err(); !errors.As(err, &ne) || !ne.Timeout() {
 				t.Errorf("Err is %v; want a timeout", err)
+			} else if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%v is not os.ErrDeadlineExceeded", err)
 			}
 		}
 		<-gaveUp

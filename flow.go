@@ -17,6 +17,8 @@ type limits struct {
 	readHigh  int // reading stops here; at least readLow
 	writeLow  int // Drained is sent from here on downwards
 	writeHigh int // Write returns ErrFull from here on; greater than writeLow
+
+	maxInput, maxOutput int // the high marks that the stream began with
 }
 
 // raise lifts limits that lie below their low marks.
@@ -29,15 +31,15 @@ func (lim *limits) raise() {
 
 // SetReadMarks sets the input at which Readable is sent, at the least (low, by
 // default 1), and the input at which reading stops until some of it is consumed
-// (high; 0 means Config.MaxInput). A low above high raises it; negative values
-// count as 0. Input that has arrived already brings no message by itself.
+// (high; 0 means the MaxInput that the stream began with: the listener's, the
+// DialConfig's or the loop's). A low above high raises it; negative values count as 0. Input that has arrived already brings no message by itself.
 // It is libevent's bufferevent_setwatermark(EV_READ).
 func (s *Stream) SetReadMarks(low, high int) {
 	s.mu.Lock()
 	defer s.unlock()
 	lim := *s.limits.Load()
 	if lim.readHigh = high; high <= 0 {
-		lim.readHigh = s.Loop().conf.MaxInput
+		lim.readHigh = lim.maxInput
 	}
 	lim.readLow = max(low, 1)
 	lim.raise()
@@ -49,15 +51,16 @@ func (s *Stream) SetReadMarks(low, high int) {
 }
 
 // SetWriteMarks sets the output at or below which Drained is sent (low, by
-// default 0) and the output at which Write returns ErrFull (high; 0 means
-// Config.MaxOutput). A low that is not below high raises it; negative values count
-// as 0. It is libevent's bufferevent_setwatermark(EV_WRITE).
+// default 0) and the output at which Write returns ErrFull (high; 0 means the
+// MaxOutput that the stream began with, as for SetReadMarks). A low that is not below
+// high raises it; negative values count as 0. After CloseWrite, Drained waits for the
+// last byte, whatever low is. It is libevent's bufferevent_setwatermark(EV_WRITE).
 func (s *Stream) SetWriteMarks(low, high int) {
 	s.mu.Lock()
 	defer s.unlock()
 	lim := *s.limits.Load()
 	if lim.writeHigh = high; high <= 0 {
-		lim.writeHigh = s.Loop().conf.MaxOutput
+		lim.writeHigh = lim.maxOutput
 	}
 	lim.writeLow = max(low, 0)
 	lim.raise()

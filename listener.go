@@ -280,8 +280,9 @@ func (lim *limits) with(maxInput, maxOutput int) *limits {
 			*p = math.MaxInt
 		}
 	}
-	replace(&c.readHigh, maxInput)
-	replace(&c.writeHigh, maxOutput)
+	replace(&c.maxInput, maxInput)
+	replace(&c.maxOutput, maxOutput)
+	c.readHigh, c.writeHigh = c.maxInput, c.maxOutput
 	return &c
 }
 

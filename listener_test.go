@@ -160,7 +160,7 @@ func TestListener(t *testing.T) {
 			limit.Tick = 0 // a copy was made
 			c := dial(t, ln)
 			s := acceptOne(t, l)
-			if lim := *s.limits.Load(); lim != (limits{readLow: 3, readHigh: 3, writeLow: 100, writeHigh: 101}) {
+			if lim := *s.limits.Load(); lim != (limits{3, 3, 100, 101, 2, 50}) {
 				t.Errorf("the marks are %+v", lim)
 			}
 			if x := s.extra.shares; x[ownShare].group.limit.Tick != time.Second || x[groupShare].group != g || g.members != 1 {

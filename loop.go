@@ -248,7 +248,7 @@ func newLoop(c Config, p poller) *Loop {
 		conf:    c,
 		poller:  p,
 		edge:    p.features()&FeatureEdge != 0,
-		limits:  limits{readLow: 1, readHigh: c.MaxInput, writeHigh: c.MaxOutput},
+		limits:  *(&limits{readLow: 1}).with(c.MaxInput, c.MaxOutput),
 		epoch:   time.Now(),
 		done:    make(chan struct{}),
 		fedc:    make(chan struct{}),

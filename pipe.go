@@ -94,11 +94,28 @@ func (e *pipeEnd) write(p []byte) (n int, err error) {
 }
 
 func (e *pipeEnd) flush(out *chain) (n int, spent *chunk, err error) {
-	n, err = e.send(out.n, func(n int) { e.peer.in.moveN(out, n) })
+	for out.n > 0 && err == nil {
+		// A file is read on this side, which ends if that fails.
+		c := out.head
+		if c.isFile() {
+			var d *chunk
+			if d, err = out.loadSome(nil, c); err != nil {
+				break
+			}
+			if c.size() == 0 {
+				out.unlinkAfter(d)
+				c.next = spent
+				spent = c
+			}
+		}
+		var k int
+		k, err = e.send(out.beforeFile(), func(n int) { e.peer.in.moveN(out, n) })
+		n += k
+	}
 	if err == eAGAIN {
 		err = nil
 	}
-	return n, nil, err
+	return n, spent, err
 }
 
 // send has move put as many of n bytes as there is room for into the peer's

@@ -7,6 +7,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +29,70 @@ func TestPipe(t *testing.T) {
 			noMessage(t, l)
 			if a.LocalAddr().String() != "pipe" || b.RemoteAddr().Network() != "pipe" {
 				t.Error("wrong addresses")
+			}
+		},
+		"LowMarkAfterCloseWrite": func(t *testing.T, l *Loop) {
+			a, b := l.Pipe()
+			b.Pause(Read)
+			a.SetWriteMarks(100<<10, 1<<20)
+			a.Write(pattern(pipeRoom + 150<<10)) // 150 KiB are queued
+			b.Resume(Read)
+			for got, last := 0, Event(nil); last != Event(EOF{b}); {
+				ev, ok := l.Poll(time.Minute)
+				if !ok {
+					t.Fatal("Drained did not come")
+				}
+				switch last = ev; ev {
+				case Readable{b}:
+					got += b.Input().Discard(1 << 20)
+				case Drained{a}:
+					switch n := a.Queued(); {
+					case n > 100<<10 || n == 0 && got < 100<<10:
+						t.Fatalf("Drained with %d bytes queued", n)
+					case n > 0:
+						a.CloseWrite() // from now on it is about the last byte
+					}
+				case EOF{b}:
+					if a.Queued() != 0 || got != pipeRoom+150<<10 {
+						t.Errorf("the end came after %d bytes", got)
+					}
+					if ev, _ := l.Poll(0); ev != nil {
+						t.Errorf("unexpected %v", ev)
+					}
+				default:
+					t.Fatalf("unexpected %v", ev)
+				}
+			}
+		},
+		"TruncatedFile": func(t *testing.T, l *Loop) {
+			content := pattern(100 << 10)
+			name := filepath.Join(t.TempDir(), "f")
+			must(t, os.WriteFile(name, content, 0o600))
+			f, err := os.Open(name)
+			must(t, err)
+			a, b := l.Pipe()
+			released, got, ended := false, 0, false
+			must(t, a.SendFile(f, 0, int64(len(content))+1, func() { f.Close(); released = true }))
+			for !ended || b.Err() == nil {
+				switch ev, _ := l.Poll(time.Minute); ev {
+				case Readable{b}:
+					p := b.Input().Next(len(content))
+					if !bytes.Equal(p, content[got:][:len(p)]) {
+						t.Error("other bytes have arrived")
+					}
+					got += len(p)
+				case Closed{a}:
+					ended = true
+					if !errors.Is(a.Err(), io.ErrUnexpectedEOF) || !released {
+						t.Errorf("%v; released: %v", a.Err(), released)
+					}
+				case Closed{b}:
+					if !errors.Is(b.Err(), syscall.ECONNRESET) || got == 0 {
+						t.Errorf("the other end got %d bytes, then %v", got, b.Err())
+					}
+				default:
+					t.Fatalf("unexpected %v", ev)
+				}
 			}
 		},
 		"BackPressure": func(t *testing.T, l *Loop) {

@@ -42,6 +42,10 @@ type Source interface {
 	Close() error
 }
 
+// String returns what kind of source it is and what tells it from others, an address,
+// say, for people to read. It is part of what the events' String methods return.
+func (s *source) String() string { return s.owner.label() }
+
 // An owner is what a source is part of.
 type owner interface {
 	Source

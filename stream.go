@@ -608,14 +608,13 @@ func (s *Stream) flushLocked() (bits pending) {
 		s.count(dirWrite)
 	}
 	s.waive(dirWrite)
-	lim := s.limits.Load()
 	if s.out.n > 0 {
 		s.rearm()
 		s.noteOwed()
 	} else {
 		s.clear(flagLagging)
 	}
-	if s.out.n <= lim.writeLow && s.state&stateOwed != 0 && !s.connecting() { // Connected comes first
+	if s.out.n <= s.lowMark() && s.state&stateOwed != 0 && !s.connecting() { // Connected comes first
 		s.state &^= stateOwed
 		bits |= drained
 		s.unblock()
@@ -1035,8 +1034,8 @@ func (s *Stream) writeSlow(p []byte, n int) (int, error) {
 	return len(p), nil
 }
 
-// sendOn sees to it that output which was added is sent: now, or, if the kernel
-// takes no more for the moment, by the loop as soon as it does. mu is held.
+// sendOn sees to it that output which was added, or its end, is sent: now, or, if the
+// kernel takes no more for the moment, by the loop as soon as it does. mu is held.
 func (s *Stream) sendOn() error {
 	if s.has(flagLagging) {
 		s.noteOwed()
@@ -1159,9 +1158,18 @@ func (s *Stream) Queued() int {
 	return s.out.n
 }
 
+// lowMark returns the output from which on downwards Drained is sent: when nothing
+// will be added any more, the last byte is what one waits for. mu is held.
+func (s *Stream) lowMark() int {
+	if s.state&stateFin != 0 {
+		return 0
+	}
+	return s.limits.Load().writeLow
+}
+
 // noteOwed takes note that output was added to what waits. mu is held.
 func (s *Stream) noteOwed() {
-	if s.out.n > s.limits.Load().writeLow && s.state&stateOwed == 0 {
+	if s.out.n > s.lowMark() && s.state&stateOwed == 0 {
 		s.state |= stateOwed
 		l := s.edit()
 		l.retract(&s.source, drained)
@@ -1191,10 +1199,7 @@ func (s *Stream) CloseWrite() error {
 		return ErrUnsupported
 	}
 	s.state |= stateFin
-	if s.has(flagLagging) {
-		return nil // the loop goes on when there is room
-	}
-	return s.flushNow()
+	return s.sendOn()
 }
 
 // Close ends the stream gracefully and returns at once: what was written is sent,
