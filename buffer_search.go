@@ -139,7 +139,7 @@ func startIn(s []byte, pos int) int { return min(max(pos, 0), len(s)) }
 type EOL uint8
 
 const (
-	AnyEOL   EOL = iota // a run of CR and LF, however long, is one end
+	AnyEOL   EOL = iota // a run of CR and LF, however long, is one end: there are no empty lines
 	LFOrCRLF            // LF, or CR LF; a CR elsewhere is part of the line
 	CRLF                // CR LF only
 	LF                  // LF only; a CR is part of the line
@@ -147,8 +147,8 @@ const (
 )
 
 // IndexEOL returns the position and the size of the first line end at from or
-// behind it, and -1, 0 if there is none. Of a line end that begins before from,
-// only what follows counts.
+// behind it, and -1, 0 if there is none. If from lies within a line
+// end, the rest of that is one.
 func (b *Buffer) IndexEOL(from int, style EOL) (at, size int) {
 	switch style {
 	case AnyEOL:

@@ -4,7 +4,7 @@
 /*
 Package evchan is an event loop that speaks through Go channels.
 
-It is libevent thought over for Go: readiness, timers, signals and accepted
+It is libevent thought through again for Go: readiness, timers, signals and accepted
 connections arrive as typed messages, and connections are Streams, whose Buffers
 are io.Readers and io.Writers. There are no callbacks. This is a whole echo
 server:
@@ -33,7 +33,7 @@ loop's queue, at most once, however much happens. When its turn comes it is aske
 for its next message, an [Event]. So nothing is dropped, and memory is bounded by
 the number of sources.
 
-Messages are received in one of four ways, which differ in cost only.
+Messages are received in one of four ways, which differ in cost.
 [Loop.All] runs the loop on the goroutine that ranges over it. [Loop.Poll] does
 that for one message. [Loop.Events] delivers over a channel, for a select, or for
 several receivers, and [Loop.Batches] hands over many messages at once.
@@ -91,8 +91,8 @@ time, or almost that if it is due within microseconds.
 
 All methods of the package are safe for concurrent use, with one exception: a
 stream's Read, WriteTo, Input, Output, Flush, MoveTo and NetConn, and its two
-Buffers, belong to one goroutine at a time, the one that has received the stream's
-last message. A Buffer of your own is like a bytes.Buffer: for one goroutine at a
+Buffers, belong to one goroutine at a time: the one that has received the stream's
+most recent message or, before there is one, has made the stream. A Buffer of your own is like a bytes.Buffer: for one goroutine at a
 time.
 
 No method waits for the receiver of messages, so a receiver may call all of them,
@@ -156,12 +156,14 @@ bounded by default. A server on the Internet should set these, in [ListenConfig]
   - Lifetime, for the peer that sends or takes a byte now and then, which no idle
     timeout finds, and for the one that never finishes. The stream ends with Closed.
     What a single request may take is for a [Timer] of your own.
-  - MaxInput, the longest line, or whatever your protocol has. Then reading stops, and
-    Readable comes with InputFull: if the input makes no sense yet, Abort the stream.
-    It would sit there for ever, for a full input does not time out.
-  - MaxOutput, from which on Write returns ErrFull, and io.Copy leaves the rest in the
-    input, so that reading stops. All streams together hold up to MaxStreams times
-    MaxInput and MaxOutput: with the defaults, 1000 peers that ask for much and read
+  - MaxInput, the longest line, or whatever your protocol has. Then reading
+    stops. Take what is complete from Input, and Abort the stream if as much as
+    MaxInput is left: it would sit there for ever, for a full input does not time
+    out. (InputFull is no such sign: it counts what has come since.)
+  - MaxOutput, from which on Write returns [ErrFull], and io.Copy leaves the rest
+    in the input, so that reading stops. The Write that exceeds it is still taken
+    whole. All streams together hold up to MaxStreams times MaxInput and MaxOutput,
+    and a Write more each: with the defaults, 1000 peers that ask for much and read
     nothing cost 16 GB. 256 KiB is enough for most.
   - RateLimit and RateGroup, for the one who asks for more than its share.
 
@@ -171,7 +173,8 @@ And in the range:
     descriptor for as long as the process lives, or its Lifetime.
   - AcceptFailed: most likely there are no descriptors left. The listener tries again
     by itself; MaxStreams was too high.
-  - Closed: Err tells why. All is released, and needs no call.
+  - Closed: Err tells why. All is released, and needs no call. It does not come
+    after a Close or Abort of your own: do there what is to be done at the end.
 
 What has become a net.Conn by [Stream.NetConn], and what was never accepted, has none
 of these limits: use its deadlines. A stream that [Stream.Filter] has made has the

@@ -28,7 +28,8 @@ type Accepted struct{ Stream *Stream }
 type Connected struct{ Stream *Stream }
 
 // Readable says that a stream's input has grown, and is now at its low mark or
-// more. It is sent for new bytes, never for bytes that were left unread.
+// more. It is sent for new bytes; for bytes that were left unread only after Resume and
+// MoveTo, and when the output has drained that WriteTo found full.
 type Readable struct{ Stream *Stream }
 
 // Drained says that a stream's output, of which some had been left queued, has

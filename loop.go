@@ -38,7 +38,8 @@ type Config struct {
 	IgnoreEnv bool
 
 	// Priorities is the number of lanes, 1 to 256; 0 means 1. Lane 0 is the most
-	// urgent. As long as it has messages, lane 1 waits, and so on. A source
+	// urgent. As long as it has messages, lane 1 waits, and so on. That is about
+	// messages: output is sent as the kernel takes it, whatever its lane. A source
 	// starts in the middle, lane Priorities/2.
 	Priorities int
 

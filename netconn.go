@@ -17,14 +17,13 @@ import (
 // is closed by that, without the peer noticing, and sends no more messages. Input
 // that was not consumed comes first from the net.Conn.
 //
-// That of a TCP or Unix socket, if there is no such input, is a *net.TCPConn or
-// *net.UnixConn itself, otherwise it has one inside. That of a Pipe's end, whose
-// other end stays what it is, lives in memory. That of a stream which Filter
-// has made uses the filter on the net.Conn of the stream under it; its Close has
+// For a TCP or Unix socket it is a *net.TCPConn or *net.UnixConn if all input was
+// consumed, otherwise it has one inside. For a Pipe's end, whose other end stays what
+// it is, it lives in memory. For a stream that Filter has made it uses the filter on the net.Conn of the stream under it; its Close has
 // 5 seconds to send what Encode says at the end. All of them have CloseWrite.
 //
-// Like Read, NetConn belongs to the goroutine that has received the stream's last
-// message. It must not be called by a Filter. It returns ErrWouldBlock before
+// Like Read, NetConn belongs to the goroutine that has received the stream's most
+// recent message. It must not be called by a Filter. It returns ErrWouldBlock before
 // Connected, and while output is unsent (Drained tells when it is not any more),
 // ErrUnsupported for a stream of a descriptor that is not a TCP or Unix socket's, and
 // ErrClosed, or Err, after the end; then the stream is as it was.
@@ -191,8 +190,10 @@ func (e *early) writeTo(c net.Conn, w io.Writer) (int64, error) {
 
 // NetListener turns the listener into a net.Listener of package net, which needs
 // no loop; a net/http server can take it. The Listener is closed by that, while
-// the socket lives on with the connections that wait in its backlog; streams
-// that were accepted stay. The net.Listener removes the file of a unix socket
+// the socket lives on with the connections that wait in its backlog. Streams that were
+// accepted before stay the loop's: to have none, Listen with Paused. What ListenConfig
+// says of streams, MaxStreams and the time limits, does not hold for what the
+// net.Listener accepts. The net.Listener removes the file of a unix socket
 // when it is closed. It returns ErrClosed after Close.
 func (ln *Listener) NetListener() (net.Listener, error) {
 	f, err := ln.File()

@@ -415,7 +415,7 @@ func (c *PacketConn) Resume() {
 // unixgram socket may be full at the other end. Whoever cannot do without the
 // datagram tries again after a while; others drop it, as the network might have.
 //
-// What p holds too much gives EMSGSIZE; an address of a kind that the socket cannot
+// A p that is too long gives EMSGSIZE; an address of a kind that the socket cannot
 // send to, a *net.AddrError; Close, of the loop as well, ErrClosed. All but the
 // last are in a *net.OpError with the address in Addr. An error says nothing about
 // other destinations.

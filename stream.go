@@ -19,7 +19,8 @@ import (
 // waits for the peer or the kernel.
 //
 // Read, WriteTo, Input, Output, Flush, MoveTo, NetConn and the two Buffers belong
-// to one goroutine at a time: the one that has received the stream's last message.
+// to one goroutine at a time: the one that has received the stream's most recent message
+// or, before there is one, has made the stream.
 // All other methods, Write and Close among them, are safe for concurrent use.
 //
 // A stream's messages come in this order: Accepted if a listener made it, or Connected if Dial did, then
@@ -951,10 +952,9 @@ func (s *Stream) AtEOF() bool {
 }
 
 // InputFull reports whether so much input is unread that reading has stopped
-// (see Config.MaxInput). Read some, raise the mark, or Close the stream: a peer
-// that never ends its line would sit there for ever. It counts what has come since
-// the last call of Input as well. So, to find a line that is too long, take the full
-// lines from Input, and look at the Len of what is left.
+// (see Config.MaxInput), until some is consumed or the mark raised. It counts what has
+// come since the last call of Input as well: to find a line that is too long, take the
+// full lines from Input, and look at the Len of what is left.
 func (s *Stream) InputFull() bool {
 	return int(s.held.Load()) >= s.limits.Load().readHigh
 }
@@ -1151,7 +1151,8 @@ func (s *Stream) Flush() error {
 	return err
 }
 
-// Queued returns how many bytes of output the kernel has not taken yet.
+// Queued returns how many bytes of output the kernel has not taken yet: 0 also after
+// the end, which Err tells.
 func (s *Stream) Queued() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
