@@ -92,3 +92,37 @@ func TestOthersWhileBusy(t *testing.T) {
 		})
 	}
 }
+
+// Where other goroutines keep all processors busy, a loop that yields to whoever
+// receives stands behind all of them, for some 10 ms each. It must not do that for
+// each message. With a yield a message this takes minutes.
+func TestBusyProcessors(t *testing.T) {
+	stop := make(chan struct{})
+	defer close(stop)
+	for range 3 * runtime.GOMAXPROCS(0) {
+		go func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		}()
+	}
+	l, err := New(nil)
+	must(t, err)
+	defer l.Close()
+	for range 3000 {
+		l.Trigger().Fire()
+	}
+	got, watchdog := 0, time.After(60*time.Second)
+	for got < 3000 {
+		select {
+		case <-l.Events():
+			got++
+		case <-watchdog:
+			t.Fatalf("%d messages of 3000 were received", got)
+		}
+	}
+}

@@ -171,6 +171,7 @@ type Loop struct {
 	turnc   chan struct{}
 	events  []ready
 	tasks   []pollable
+	yieldAt uint64    // the turn after which others get the processor, see courtesy
 	courted time.Time // when the runtime's monitor was woken, see courtesy
 
 	bytesIn, bytesOut atomic.Uint64
@@ -695,8 +696,13 @@ func (l *Loop) courtesy(now time.Time, turns uint64) {
 		l.courted = now
 		wakeMonitor()
 	}
-	if turns%8 == 0 {
+	if turns >= l.yieldAt {
+		began := l.clock()
 		runtime.Gosched()
+		l.yieldAt = turns + 8
+		if l.clock()-began > dear {
+			l.yieldAt = turns + patience
+		}
 	}
 }
 

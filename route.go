@@ -3,7 +3,10 @@
 
 package evchan
 
-import "runtime"
+import (
+	"runtime"
+	"time"
+)
 
 // A route is a queue of sources that have something to say and the way on which
 // it leaves: the loop's own (delivered to the goroutine in All or Poll, or over
@@ -260,6 +263,7 @@ func (r *route) await(ev Event, done <-chan struct{}) (o outcome) {
 func (l *Loop) feed(r *route) {
 	l.mu.Lock()
 	yielded := false
+	var manners manners
 	for !l.closed && (r.live > 0 || r == &l.own) {
 		l.giveWay()
 		if l.brk && r == &l.own {
@@ -274,6 +278,7 @@ func (l *Loop) feed(r *route) {
 		if s == nil {
 			l.rest(r)
 			yielded = false
+			manners.begin()
 			continue
 		}
 		if !l.vouch(s, bit) {
@@ -281,7 +286,7 @@ func (l *Loop) feed(r *route) {
 		}
 		ev := s.owner.event(bit)
 		o := r.try(ev)
-		if o == refused && yielded {
+		if o == refused && (yielded || !manners.pay()) {
 			r.offer, r.offerBit, s.offered = s, bit, true
 			l.leave() // not unlock: two feeders could wait for each other's offer
 			o = r.await(ev, l.done)
@@ -303,6 +308,7 @@ func (l *Loop) feed(r *route) {
 			l.unlock()
 			runtime.Gosched()
 			l.mu.Lock()
+			manners.yielded(l)
 			continue
 		}
 		if o == gone {
@@ -314,6 +320,47 @@ func (l *Loop) feed(r *route) {
 	l.unlock()
 	if r == &l.own {
 		close(l.fedc)
+	}
+}
+
+// manners tell a feeder whether to yield to its receiver. That is the cheapest way to
+// hand messages over, but where other goroutines keep all processors busy, who yields
+// stands behind them all, for 10 ms each, and once a message.
+type manners struct {
+	yields int   // in this group of 4
+	began  int64 // when the group did, by the loop's clock
+	skip   int   // messages before the next yield
+}
+
+// A message that takes longer than dear, of a few, has been waiting for others than its
+// receiver, or for one that is slow. Then the next patience messages, or so, are waited
+// with in a select. Both are arbitrary.
+const (
+	dear     = int64(time.Millisecond)
+	patience = 1000
+)
+
+// begin is told that there was nothing to do for a while.
+func (m *manners) begin() { m.yields = 0 }
+
+// pay reports whether to yield for the next message.
+func (m *manners) pay() bool {
+	if m.skip > 0 {
+		m.skip--
+		return false
+	}
+	return true
+}
+
+// yielded is told of each yield.
+func (m *manners) yielded(l *Loop) {
+	if m.yields++; m.yields == 1 {
+		m.began = l.clock()
+	} else if m.yields > 4 {
+		m.yields = 0
+		if l.clock()-m.began > 4*dear {
+			m.skip = patience
+		}
 	}
 }
 
