@@ -174,8 +174,15 @@ func TestIdleChild(t *testing.T) {
 	if n := l.Stats().Turns - turns; n != 0 {
 		t.Errorf("%d turns", n)
 	}
-	// The test itself sleeps and stops the world.
-	if n := switches(t) - before; n > 50 {
+	// The test itself sleeps and stops the world, and on a busy machine the runtime
+	// may take a while to come to rest.
+	n := switches(t) - before
+	for tries := 0; n > 50 && tries < 20; tries++ {
+		before = switches(t)
+		time.Sleep(wait)
+		n = switches(t) - before
+	}
+	if n > 50 {
 		t.Errorf("%d context switches in %v", n, wait)
 	} else {
 		t.Logf("%d context switches in %v", n, wait)

@@ -95,6 +95,32 @@ func TestPipe(t *testing.T) {
 				}
 			}
 		},
+		"ReadsOnButLetsOthersIn": func(t *testing.T, l *Loop) {
+			left := make(map[Source]int)
+			for range 3 {
+				a, b := l.Pipe()
+				left[b] = pipeRoom
+				a.Write(pattern(pipeRoom))
+				b.SetReadMarks(0, 100)
+			}
+			var last Source
+			run, longest := 0, 0
+			for len(left) > 1 {
+				ev, _ := l.Poll(-1)
+				s := ev.(Readable).Stream
+				if left[s] -= s.Input().Discard(100); left[s] == 0 {
+					delete(left, s)
+				}
+				if ev.Source() != last {
+					last, run = s, 0
+				}
+				run++
+				longest = max(longest, run)
+			}
+			if longest != favours {
+				t.Errorf("one stream had %d messages in a row; want %d", longest, favours)
+			}
+		},
 		"BackPressure": func(t *testing.T, l *Loop) {
 			// A sends a lot to b, which echoes it.
 			const total = 1 << 20

@@ -30,6 +30,9 @@ type route struct {
 	wakec   chan struct{} // one token: the feeder has something to look at
 	kickc   chan struct{} // one token: the feeder shall withdraw its offer
 
+	favourite *source // was last put at the head of its lane by favour; may be over
+	favours   int     // how many times in a row
+
 	waiting   int     // goroutines that wait until the offer is withdrawn
 	offer     *source // what the feeder offers, taken out of its lane; nil: nothing
 	offerBit  pending // the message of it that is offered, taken out of its pend

@@ -813,6 +813,7 @@ func (s *Stream) consumedSlow() {
 	held := int(s.held.Load())
 	if held < s.limits.Load().readHigh && s.clear(flagStopped) {
 		l.enqueue(&s.source, input)
+		l.favour(&s.source)
 	}
 	if held == 0 {
 		s.clear(flagRefused | flagBlocked)

@@ -106,11 +106,10 @@ func source(ev evchan.Event) {
 }
 
 // fill writes until the kernel has had enough and some output is left, so that
-// Drained follows. Append does not copy.
+// Drained follows.
 func fill(s *evchan.Stream) {
 	for s.Queued() < writeHigh {
-		s.Output().Append(peer.Pattern, nil)
-		if s.Flush() != nil {
+		if _, err := s.Write(peer.Pattern); err != nil {
 			return
 		}
 	}
