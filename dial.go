@@ -132,8 +132,7 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 		}
 	case err != nil:
 		s.more().err = portable(err)
-		s.release(false)
-		s.announce(closed)
+		s.announce(s.fall())
 	default:
 		x := s.more()
 		x.local, x.remote = conn.LocalAddr(), conn.RemoteAddr()

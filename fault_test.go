@@ -25,7 +25,7 @@ var (
 	faultSeed  = flag.Uint64("fault.seed", 0, "the one seed that TestFaults runs, and tells of with -v; 0: as the other flags say")
 	faultFirst = flag.Uint64("fault.first", 0, "the first seed of TestFaults; 0: by the clock")
 	faultSeeds = flag.Int("fault.seeds", 2000, "how many seeds TestFaults runs")
-	faultForms = flag.String("fault.forms", "All,Poll", "the ways of receiving that TestFaults chooses from")
+	faultForms = flag.String("fault.forms", "All,Poll,Events,Batches", "the ways of receiving that TestFaults chooses from")
 )
 
 // TestFaults runs servers, proxies and chats on a network in memory that does at

@@ -383,8 +383,9 @@ func (s *Stream) SetLifetime(d time.Duration) {
 	x.ends = x.linger.when
 }
 
-// outlived ends the stream if its lifetime is over, and reports whether it has. The
-// peer may be sending without end, so nothing more is read. mu is held.
+// outlived reports whether the lifetime of the stream is over, and notes that as the
+// reason for its end. The peer may be sending without end, so nothing more is read. mu
+// is held.
 func (s *Stream) outlived() bool {
 	x := s.extra
 	if x == nil || s.state&stateClosed != 0 {
@@ -395,7 +396,6 @@ func (s *Stream) outlived() bool {
 	l.mu.Unlock()
 	if over {
 		x.err = s.opError("lifetime", os.ErrDeadlineExceeded)
-		s.release(false)
 	}
 	return over
 }

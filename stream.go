@@ -75,6 +75,7 @@ const (
 	flagRefused                   // there is input that WriteTo has left, and that Readable is to tell of again
 	flagBlocked                   // WriteTo has found its destination full, and what it has left was not consumed; set with the loop's mu held
 	flagSending                   // a feeder is sending Readable, or offering it; changes with the loop's mu held
+	flagFallen                    // it was released, and has yet to say Closed; cleared with the loop's mu held
 )
 
 // has reports whether one of flags is set.
@@ -330,7 +331,7 @@ func (s *Stream) task() {
 		return
 	}
 	if s.outlived() {
-		s.announce(closed)
+		s.announce(s.fall())
 		return
 	}
 	bits := s.flushLocked()
@@ -348,6 +349,7 @@ func (s *Stream) announce(bits pending) {
 	}
 	l := s.lock()
 	l.enqueue(&s.source, s.confirm(bits))
+	l.refresh(&s.source)
 	l.unlock()
 }
 
@@ -528,6 +530,9 @@ func (s *Stream) confirm(bits pending) pending {
 	if bits&messages == 0 {
 		return bits
 	}
+	if bits&closed != 0 {
+		s.clear(flagFallen)
+	}
 	if s.closing || s.released && bits&closed == 0 {
 		return 0
 	}
@@ -659,8 +664,16 @@ func (s *Stream) failed(op string, err error) (bits pending) {
 			bits |= readable
 		}
 	}
+	return bits | s.fall()
+}
+
+// fall is release of a stream that is to say Closed, which it returns. It stays live
+// until that is enqueued, or the loop might find itself empty, and end, before. mu is
+// held.
+func (s *Stream) fall() pending {
+	s.set(flagFallen)
 	s.release(false)
-	return bits | closed
+	return closed
 }
 
 // release lets go of all that the stream has but its input. mu is held.
@@ -1446,8 +1459,11 @@ func (s *Stream) received(bit pending) {
 	}
 }
 
-func (s *Stream) alive() bool                 { return !s.released }
 func (s *Stream) registration() *registration { return &s.reg }
+
+func (s *Stream) alive() bool {
+	return !s.released || s.has(flagFallen) && !s.closing && !s.tapped
+}
 
 func (s *Stream) label() string {
 	if a := s.RemoteAddr(); a != nil && a.String() != "" {
