@@ -265,6 +265,60 @@ func TestCarelessDescriptor(t *testing.T) {
 	}})
 }
 
+// TestCarelessOwn gives WrapFD and Watch a descriptor that one of the loop's own sources
+// has: they say so, and the source goes on. Once that has ended the number is free.
+func TestCarelessOwn(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"own": func(t *testing.T, l *Loop) {
+		a, b := socketPair(t)
+		fd, err := dupFD(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		early, err := l.Watch(uintptr(fd), Read) // which is armed when it is too late
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := l.WrapFD(uintptr(fd))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ln, err := l.Listen("tcp", "127.0.0.1:0", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := l.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(what string, err error) {
+			t.Helper()
+			if err == nil || !strings.Contains(err.Error(), "of this loop") {
+				t.Errorf("%s gives %v", what, err)
+			}
+		}
+		own := map[string]sysFD{"stream": fd, "listener": ln.fd, "packet connection": c.fd}
+		for kind, fd := range own {
+			_, err := l.WrapFD(uintptr(fd))
+			check("WrapFD of that of a "+kind, err)
+			_, err = l.Watch(uintptr(fd), Read)
+			check("Watch of that of a "+kind, err)
+		}
+		check("Arm", early.Arm(0))
+		write(t, b, "x")
+		if ev, _ := l.Poll(10 * time.Second); ev != (Readable{s}) {
+			t.Fatalf("received %v", ev)
+		}
+		s.Abort()
+		ln.Close()
+		c.Close()
+		for kind, fd := range own {
+			if l.taken.has(fd) {
+				t.Errorf("the descriptor of the %s is still taken", kind)
+			}
+		}
+	}})
+}
+
 // TestCarelessWrapListener: if WrapListener fails, the listener is as it was.
 func TestCarelessWrapListener(t *testing.T) {
 	nl, err := net.Listen("tcp", "127.0.0.1:0")

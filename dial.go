@@ -150,7 +150,7 @@ func (s *Stream) attached(fin bool) pending {
 		l.mu.Unlock()
 		return 0 // it is being abandoned
 	}
-	tok := l.register(s)
+	tok := l.register(s, s.sock.fd)
 	l.mu.Unlock()
 	if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
 		return s.failed(l.Method(), err)

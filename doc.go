@@ -130,9 +130,10 @@ body of a range, or runtime.Goexit, is as a break: the loop can be ranged over
 again, and must be closed. A panic in a [Filter] ends its stream. A receiver that
 stops receiving stops nobody else, but what is meant for it waits until Close.
 
-A descriptor must stay open while it is watched, and must not be another stream's of
-the loop: numbers are used again at once, and the loop cannot tell that one means
-something else by now. [Loop.WrapFD] refuses one that is being watched.
+A descriptor must stay open while it is watched: numbers are used again at once, and
+the loop cannot tell that one means something else by now. [Loop.WrapFD] refuses one
+that is being watched, and, as [Loop.Watch] does, one that a stream, a listener or a
+packet connection of the loop has. What another loop has they do not know.
 
 # Strangers as peers
 

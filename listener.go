@@ -261,7 +261,7 @@ func (ln *Listener) open() error {
 		l.mu.Unlock()
 		return ErrClosed
 	}
-	tok := l.register(ln)
+	tok := l.register(ln, ln.fd)
 	l.refresh(&ln.source)
 	l.mu.Unlock()
 	return os.NewSyscallError(l.Method(), l.poller.add(ln.fd, tok, Read|Edge))
@@ -379,7 +379,7 @@ func (ln *Listener) release() {
 	}
 	l := ln.lock()
 	if !l.closed {
-		l.unregister(ln)
+		l.unregister(ln, ln.fd)
 	}
 	l.refresh(&ln.source)
 	l.mu.Unlock()

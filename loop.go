@@ -188,6 +188,7 @@ type Loop struct {
 	watched  map[sysFD]*descriptor   // those with a Watch
 	regs     table[registered]       // by slot
 	freed    uint32                  // the first slot to be used again, plus one; 0: none
+	taken    fdSet                   // of streams, listeners and packet connections
 	timers   timerQueue
 	due      int64         // when the turn that waits for the kernel, if there is one, will end by itself
 	work     []pollable    // wants its turn's task called
@@ -569,8 +570,9 @@ type registered struct {
 	next uint32   // of a free slot: the next one, as in Loop.freed
 }
 
-// register gives p a slot and returns the token for the poller. mu is held.
-func (l *Loop) register(p pollable) token {
+// register gives p a slot and returns the token for the poller. fd is the descriptor
+// that p owns; noFD: it is the user's. mu is held.
+func (l *Loop) register(p pollable, fd sysFD) token {
 	if l.freed == 0 {
 		l.regs.push(registered{})
 		l.freed = uint32(l.regs.n)
@@ -579,13 +581,14 @@ func (l *Loop) register(p pollable) token {
 	r := l.regs.at(int(slot))
 	l.freed = r.next
 	r.who = p
+	l.taken.add(fd)
 	p.registration().slot = slot
 	return token{slot, r.gen}
 }
 
 // unregister undoes register: what the poller still reports is not for p. mu is
 // held.
-func (l *Loop) unregister(p pollable) {
+func (l *Loop) unregister(p pollable, fd sysFD) {
 	slot := p.registration().slot
 	if int(slot) >= l.regs.n || l.regs.at(int(slot)).who != p {
 		return // was never registered
@@ -594,6 +597,7 @@ func (l *Loop) unregister(p pollable) {
 	r.who = nil
 	r.gen++
 	r.next, l.freed = l.freed, slot+1
+	l.taken.remove(fd)
 }
 
 // token returns the token of p, which is registered. mu is held.

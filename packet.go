@@ -198,7 +198,7 @@ func (c *PacketConn) open() error {
 		l.mu.Unlock()
 		return ErrClosed
 	}
-	tok := l.register(c)
+	tok := l.register(c, c.fd)
 	l.refresh(&c.source)
 	l.mu.Unlock()
 	return os.NewSyscallError(l.Method(), l.poller.add(c.fd, tok, Read|Edge))
@@ -694,7 +694,7 @@ func (c *PacketConn) release() {
 	}
 	l := c.lock()
 	if !l.closed {
-		l.unregister(c)
+		l.unregister(c, c.fd)
 	}
 	l.refresh(&c.source)
 	l.unlock()

@@ -232,13 +232,13 @@ func (s *Stream) open(first pending, close bool) error {
 		s.forget(close)
 		return ErrClosed
 	}
-	tok := l.register(s)
+	tok := l.register(s, s.sock.fd)
 	l.streams++
 	l.refresh(&s.source)
 	l.mu.Unlock()
 	if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
 		l.mu.Lock()
-		l.unregister(s)
+		l.unregister(s, s.sock.fd)
 		if !s.released {
 			s.released = true
 			l.streamReleased()
@@ -690,7 +690,7 @@ func (s *Stream) retreat() {
 	s.unblock()
 	l := s.lock()
 	if !l.closed {
-		l.unregister(s)
+		l.unregister(s, s.sock.fd)
 	}
 	if s.extra != nil {
 		s.extra.retire(l)
