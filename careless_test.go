@@ -7,8 +7,11 @@ package evchan
 
 import (
 	"errors"
+	"io"
+	"iter"
 	"net"
 	"os"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -54,6 +57,85 @@ func TestCarelessZero(t *testing.T) {
 	}
 	for ev := range (<-c).All() {
 		t.Errorf("a closed channel has given %v", ev)
+	}
+}
+
+// TestCarelessZeroValues calls each method of zero values of what must be made by a
+// constructor, with zero arguments, and then Close, as a deferred call would. They may
+// panic, but not wait for ever.
+func TestCarelessZeroValues(t *testing.T) {
+	for _, zero := range []func() any{
+		func() any { return new(Loop) },
+		func() any { return new(Stream) },
+		func() any { return new(Listener) },
+		func() any { return new(PacketConn) },
+		func() any { return new(Watch) },
+		func() any { return new(Timer) },
+		func() any { return new(SignalWatch) },
+		func() any { return new(Trigger) },
+		func() any { return new(RateGroup) },
+	} {
+		typ := reflect.TypeOf(zero())
+		for i := range typ.NumMethod() {
+			v := reflect.ValueOf(zero())
+			m := typ.Method(i)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				callZero(t, v, m.Name)
+				callZero(t, v, "Close")
+			}()
+			select {
+			case <-ended:
+			case <-time.After(10 * time.Second):
+				t.Errorf("%v.%s of the zero value, or Close after it, waits for ever", typ, m.Name)
+			}
+		}
+	}
+}
+
+// callZero calls a method of v with zero arguments, if it has it, and ranges over what
+// that returns.
+func callZero(t *testing.T, v reflect.Value, name string) {
+	f := v.MethodByName(name)
+	if !f.IsValid() {
+		return
+	}
+	defer func() { recover() }()
+	var args []reflect.Value
+	for i := range f.Type().NumIn() {
+		args = append(args, reflect.Zero(f.Type().In(i)))
+	}
+	for _, r := range f.Call(args) {
+		switch r := r.Interface().(type) {
+		case iter.Seq[Event]:
+			for range r {
+			}
+		case <-chan Event:
+			<-r
+		case <-chan Batch:
+			<-r
+		case *os.File:
+			if r != nil {
+				r.Close()
+				t.Errorf("%v.%s of the zero value gives a file", v.Type(), name)
+			}
+		}
+	}
+}
+
+// TestZeroBuffer: a zero Buffer works.
+func TestZeroBuffer(t *testing.T) {
+	var a, b Buffer
+	if n := a.Len() + len(a.Next(1)) + a.Discard(1); n != 0 {
+		t.Errorf("a zero Buffer has %d bytes", n)
+	}
+	if _, err := a.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("Read of a zero Buffer gives %v", err)
+	}
+	a.WriteString("ab")
+	if err := b.AppendBuffer(&a); err != nil || a.Len() != 0 || string(b.Next(2)) != "ab" {
+		t.Errorf("AppendBuffer to a zero Buffer gives %v", err)
 	}
 }
 

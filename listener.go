@@ -87,7 +87,8 @@ const (
 	maxAcceptDelay = time.Second
 )
 
-// A Listener accepts connections: each is a new [Stream], told by [Accepted].
+// A Listener accepts connections: each is a new [Stream], told by [Accepted]. It is made
+// by [Loop.Listen] or [Loop.WrapListener]; a zero one is of no use.
 //
 // Accepting stops as long as too many Accepted are waiting to be received or too
 // many streams are open (see ListenConfig), and while the listener is paused; the
@@ -345,6 +346,7 @@ func (ln *Listener) Resume() {
 // File returns a duplicate of the listener's descriptor, as net.TCPListener.File
 // does, for handing it to another process, say. The caller closes it.
 func (ln *Listener) File() (*os.File, error) {
+	ln.mustBeMade() // or that would be of standard input
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	if ln.fd == noFD {

@@ -148,7 +148,7 @@ func Methods() []string {
 }
 
 // A Loop waits for what happens to its sources and delivers it as messages. It
-// must be made by New.
+// must be made by New: a zero Loop panics when it is run or closed.
 //
 // Its messages are received in one of four ways: by ranging over All, by calling
 // Poll, or from the channel that Events or Batches returns. There can be one of
@@ -413,7 +413,15 @@ func (l *Loop) startLocked(last func()) bool {
 	return true
 }
 
+// mustBeMade panics if l is a zero Loop, which would wait for ever.
+func (l *Loop) mustBeMade() {
+	if l.done == nil {
+		panic("evchan: a Loop must be made by New")
+	}
+}
+
 func (l *Loop) mustNotRun() {
+	l.mustBeMade()
 	if l.running {
 		panic("evchan: loop is already running")
 	}
@@ -748,6 +756,7 @@ func (l *Loop) Err() error {
 // Later calls of other methods return ErrClosed, or do nothing. Close returns
 // the same the second time: nil.
 func (l *Loop) Close() error {
+	l.mustBeMade()
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()

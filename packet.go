@@ -17,7 +17,8 @@ import (
 
 // A PacketConn is a socket for datagrams: of UDP, or a Unix socket of type
 // "unixgram". [Packets] tells that datagrams wait to be read. No method waits for
-// the kernel, and all are safe for concurrent use.
+// the kernel, and all are safe for concurrent use. It is made by [Loop.ListenPacket] or
+// [Loop.WrapPacketConn]; a zero one is of no use.
 //
 // Where the system can do that (Linux, for UDP), up to 16 datagrams are taken from the
 // kernel by one call, and later reads have them from memory. Until they
@@ -660,6 +661,7 @@ func (c *PacketConn) opError(op, call string, addr net.Addr, err error) error {
 // does. The caller closes it. It is the same socket: options that are set on it, by
 // way of net.FilePacketConn, say, are set here.
 func (c *PacketConn) File() (*os.File, error) {
+	c.mustBeMade() // or that would be of standard input
 	c.sendMu.RLock()
 	defer c.sendMu.RUnlock()
 	if c.fd == noFD {

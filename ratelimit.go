@@ -77,7 +77,7 @@ func inflow(rate int, elapsed int64, rest uint64) (n int, left uint64) {
 
 // A RateGroup is a rate limit that streams of one loop share, evenly if they
 // have all enough to do. Streams that want less leave the rest to the others.
-// It needs no closing.
+// It is made by [Loop.RateGroup], and needs no closing; a zero one is of no use.
 type RateGroup struct {
 	loop *Loop // never changes
 	reg  registration

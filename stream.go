@@ -16,7 +16,8 @@ import (
 // A Stream is a connection, or the like, whose reading and writing the loop
 // does: what arrives is collected as input and told by [Readable], and what is
 // written is queued as output and sent as fast as the peer takes it. No method
-// waits for the peer or the kernel.
+// waits for the peer or the kernel. It is made by Loop.Dial, Wrap, WrapFD, WrapFile or
+// Pipe, by a [Listener] or by Filter; a zero one is of no use.
 //
 // Read, WriteTo, Input, Output, Flush, MoveTo, NetConn and the two Buffers belong
 // to one goroutine at a time: the one that has received the stream's last message.
@@ -1165,7 +1166,10 @@ func (s *Stream) Flush() error {
 	return err
 }
 
-// Queued returns how many bytes of output the kernel has not taken yet.
+// Queued returns how many bytes of output the kernel has not taken yet. Of a stream that
+// Filter has made, it is what the filter has not been given yet: neither what lies in
+// the filter, up to 64 KiB and what Encode has left, nor what has come of it, of which
+// Under().Queued() is what was given to the stream below.
 func (s *Stream) Queued() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -1235,6 +1239,7 @@ func (s *Stream) Abort() error {
 
 // end closes the stream: gracefully, or at once, with a reset or without.
 func (s *Stream) end(now, reset bool) error {
+	s.mustBeMade()
 	s.mu.Lock()
 	defer s.unlock()
 	s.endLocked(now, reset)

@@ -13,7 +13,8 @@ import (
 
 // A Watch sends a [Ready] when something happens to a descriptor that is not
 // the package's own: a pipe, a terminal, a device, a socket of another library.
-// It is to descriptors what libevent's struct event is.
+// It is to descriptors what libevent's struct event is. It is made by [Loop.Watch] or
+// [Loop.WatchConn]; a zero one is of no use.
 //
 // A watch does nothing until it is armed. Armed, it sends one message, or with
 // Persist one after each turn of the loop in which one of its conditions holds.
