@@ -11,6 +11,7 @@ import (
 	"iter"
 	"net"
 	"os"
+	"path/filepath"
 	"reflect"
 	"runtime"
 	"strings"
@@ -257,8 +258,16 @@ func TestCarelessWriters(t *testing.T) {
 	far.Abort()
 }
 
-// A panicFilter panics in Decode or Encode when it sees what it shall panic at.
-type panicFilter struct{ decode, encode bool }
+// A panicFilter panics in Decode or Encode when it sees what it shall panic at, and in
+// Close.
+type panicFilter struct{ decode, encode, close bool }
+
+func (f panicFilter) Close() error {
+	if f.close {
+		panic("in Close")
+	}
+	return nil
+}
 
 func (f panicFilter) Decode(in, plain, _ *Buffer, _ bool) error {
 	if f.decode {
@@ -309,6 +318,133 @@ func TestCarelessFilter(t *testing.T) {
 		if err := l.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestCarelessFilterClose: a panic of a filter's Close is told by Err, and disturbs
+// nobody.
+func TestCarelessFilterClose(t *testing.T) {
+	l := dialLoop(t, "")
+	s, far := l.Pipe()
+	up, err := s.Filter(panicFilter{close: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	up.Close()
+	for ev := range l.All() {
+		if ev != (EOF{far}) {
+			t.Errorf("received %v", ev)
+		}
+		break
+	}
+	far.Close()
+	for range 100 {
+		l.Poll(0)
+	}
+	if err := up.Err(); err == nil || !strings.Contains(err.Error(), "in Close") {
+		t.Errorf("the stream has ended with %v", err)
+	}
+	if n := l.Stats().Sources; n != 0 {
+		t.Errorf("%d sources are left", n)
+	}
+}
+
+// TestCarelessFilterConn: a panic of a filter on a net.Conn goes on in the method that
+// was called. The net.Conn can be closed all the same, and its peer hears of it.
+func TestCarelessFilterConn(t *testing.T) {
+	l := dialLoop(t, "")
+	for _, f := range []panicFilter{{decode: true}, {encode: true}, {close: true}, {encode: true, close: true}} {
+		s, far := l.Pipe()
+		up, err := s.Filter(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Poll(0)
+		c, err := up.NetConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		panics := func(f func()) (v any) {
+			defer func() { v = recover() }()
+			f()
+			return nil
+		}
+		far.Write([]byte("x"))
+		l.Poll(0)
+		if v := panics(func() { c.Read(make([]byte, 1)) }); (v != nil) != f.decode {
+			t.Errorf("%+v: Read has panicked with %v", f, v)
+		}
+		if v := panics(func() { c.Write([]byte("x")) }); (v != nil) != f.encode {
+			t.Errorf("%+v: Write has panicked with %v", f, v)
+		}
+		if v := panics(func() { c.Close() }); (v != nil) != (f.encode || f.close) {
+			t.Errorf("%+v: Close has panicked with %v", f, v)
+		}
+		if _, err := c.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%+v: after Close, Write gives %v", f, err)
+		}
+		for {
+			ev, ok := l.Poll(10 * time.Second)
+			if !ok {
+				t.Fatalf("%+v: the peer does not hear of the end", f)
+			}
+			if ev == (EOF{far}) || ev == (Closed{far}) {
+				break
+			}
+		}
+		far.Close()
+	}
+}
+
+// TestCarelessRelease: a release function may panic. That goes on in whoever lets the
+// last byte go, and all else is in order.
+func TestCarelessRelease(t *testing.T) {
+	calls := 0
+	release := func() { calls++; panic("mine") }
+	panics := func(what string, f func()) {
+		t.Helper()
+		defer func() {
+			if v := recover(); v != "mine" {
+				t.Errorf("%s: the panic was %v", what, v)
+			}
+		}()
+		f()
+	}
+	f, err := os.Create(filepath.Join(tempDir(t), "empty"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var b Buffer
+	b.AppendFile(f, 0, 10, release)
+	b.WriteString("after")
+	panics("a read that fails, and Reset", func() {
+		if _, err := b.Read(make([]byte, 1)); err != io.ErrUnexpectedEOF {
+			t.Errorf("Read gives %v", err)
+		}
+		b.Reset()
+	})
+	b.WriteString("x")
+	if string(b.Next(10)) != "x" || calls != 1 {
+		t.Errorf("the Buffer is out of order, after %d calls", calls)
+	}
+
+	l := dialLoop(t, "")
+	s, far := l.Pipe()
+	s.Output().Append([]byte("x"), release)
+	s.Output().Append([]byte("y"), release)
+	s.Flush()
+	if ev, _ := l.Poll(10 * time.Second); ev != (Readable{far}) {
+		t.Fatalf("received %v", ev)
+	}
+	in := far.Input()
+	panics("Discard", func() { in.Discard(2) })
+	s.Write([]byte("z"))
+	if ev, _ := l.Poll(10 * time.Second); ev != (Readable{far}) {
+		t.Fatalf("received %v", ev)
+	}
+	if p := far.Input().Next(10); string(p) != "z" || calls != 3 {
+		t.Errorf("received %q after %d calls", p, calls)
 	}
 }
 
