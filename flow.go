@@ -308,6 +308,7 @@ func (s *Stream) checkIdle() {
 			continue
 		}
 		if dir == dirRead && s.pend&input != 0 {
+			s.set(flagOverdue)
 			continue // fill comes first, and has this called again
 		}
 		if dir == dirRead && s.busy {
@@ -332,14 +333,11 @@ func (s *Stream) checkIdle() {
 
 // recheckIdle has checkIdle called if it has waited for fill. mu is held.
 func (s *Stream) recheckIdle() {
-	if s.extra == nil || s.extra.idle == nil {
-		return
-	}
-	l := s.lock()
-	if s.extra.idle.due[dirRead] {
+	if s.clear(flagOverdue) {
+		l := s.lock()
 		l.assign(s)
+		l.unlock()
 	}
-	l.unlock()
 }
 
 // stopIdle stops the timers. The loop's mu is held.

@@ -76,6 +76,7 @@ const (
 	flagRefused                   // there is input that WriteTo has left, and that Readable is to tell of again
 	flagBlocked                   // WriteTo has found its destination full, and what it has left was not consumed; set with the loop's mu held
 	flagSending                   // a feeder is sending Readable, or offering it; changes with the loop's mu held
+	flagOverdue                   // it may have been idle too long, which checkIdle is to see once fill has read
 	flagFallen                    // it was released, and has yet to say Closed; cleared with the loop's mu held
 )
 
