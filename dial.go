@@ -137,8 +137,7 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 		}
 	case err != nil:
 		s.more().err = portable(err)
-		s.release(false)
-		s.announce(closed)
+		s.announce(s.fall())
 	default:
 		x := s.more()
 		x.local, x.remote = conn.LocalAddr(), conn.RemoteAddr()
@@ -163,7 +162,7 @@ func (s *Stream) attached(fin bool) pending {
 		l.mu.Unlock()
 		return 0 // it is being abandoned
 	}
-	tok := l.register(s)
+	tok := l.register(s, s.sock.fd)
 	l.mu.Unlock()
 	if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
 		return s.failed(l.Method(), err)

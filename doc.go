@@ -122,17 +122,20 @@ goroutines do so as soon as Close has returned, and a Write takes all or nothing
 until then. All of it may be called within the range.
 
 A nil argument gives an error, except where a comment says what nil means. A loop
-and its sources must be made by their constructors: the methods of zero values
-panic. A zero [Batch] is empty.
+and its sources must be made by their constructors: most methods of zero values panic,
+and the others do nothing; none waits for ever. A zero [Batch] is empty, and so is a zero
+[Buffer], which works.
 
 Two ranges at once panic: a loop has one way to be received from. A panic in the
 body of a range, or runtime.Goexit, is as a break: the loop can be ranged over
-again, and must be closed. A panic in a [Filter] ends its stream. A receiver that
+again, and must be closed. A panic in a [Filter] ends its stream, and the loop goes on;
+one in a release function goes on where the last byte was let go. A receiver that
 stops receiving stops nobody else, but what is meant for it waits until Close.
 
-A descriptor must stay open while it is watched, and must not be another stream's of
-the loop: numbers are used again at once, and the loop cannot tell that one means
-something else by now. [Loop.WrapFD] refuses one that is being watched.
+A descriptor must stay open while it is watched: numbers are used again at once, and
+the loop cannot tell that one means something else by now. [Loop.WrapFD] refuses one
+that is being watched, and, as [Loop.Watch] does, one that a stream, a listener or a
+packet connection of the loop has. What another loop has they do not know.
 
 # Strangers as peers
 

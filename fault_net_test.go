@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix
+//go:build unix || windows
 
 package evchan
 
@@ -498,8 +498,8 @@ func (c *faultConn) sync(w What) {
 	if c.inEnd || c.dead {
 		now |= EarlyClose
 	}
-	if c.dead || c.inEnd && c.outEnd {
-		now |= hangup
+	if c.dead || c.inEnd && c.outEnd && !hangupIsReset {
+		now |= hangup // on Windows that is a reset and nothing else
 	}
 	all := triggers | hangup
 	c.n.p.lower(c.fd, all&^now)

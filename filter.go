@@ -19,7 +19,9 @@ import (
 // If it is an io.Closer, Close is called once, after everything else.
 //
 // If Decode or Encode panics in the loop, the stream ends with an error that has the
-// panic's text, and the loop goes on.
+// panic's text, and the loop goes on. If Close does, nobody is told, but the stream's
+// Err has the text unless there was an error before. On a net.Conn that NetConn has made,
+// a panic goes on in the method that was called; Close lets all go nevertheless.
 type Filter interface {
 	// Decode consumes what it can of in, which is what has arrived, and appends
 	// what it means to plain. It may leave the rest in in, and is called again
@@ -280,10 +282,10 @@ func (x *filtering) tell(what What) {
 
 // task moves what can be moved.
 func (x *filtering) task() {
+	defer x.retire()
 	x.working.Lock()
+	defer x.working.Unlock() // also if a release function panics
 	x.work()
-	x.working.Unlock()
-	x.retire()
 }
 
 // work is task with working held.
@@ -408,8 +410,8 @@ func (x *filtering) decode(plain *Buffer) error {
 	return nil
 }
 
-// callDecode and callEncode call the filter. If that panics, they return an error:
-// the loop's turn, which they are a part of, is not the filter's alone.
+// callDecode, callEncode and callClose call the filter. If that panics, they return an
+// error: the loop's turn, which they are a part of, is not the filter's alone.
 func (x *filtering) callDecode(in, plain *Buffer, eof bool) (err error) {
 	defer panicked(&err)
 	return x.filter.Decode(in, plain, &x.answer, eof)
@@ -418,6 +420,15 @@ func (x *filtering) callDecode(in, plain *Buffer, eof bool) (err error) {
 func (x *filtering) callEncode(fin bool) (err error) {
 	defer panicked(&err)
 	return x.filter.Encode(&x.sending, &x.answer, fin)
+}
+
+// callClose ignores what Close returns.
+func (x *filtering) callClose() (err error) {
+	defer panicked(&err)
+	if c, ok := x.filter.(io.Closer); ok {
+		c.Close()
+	}
+	return nil
 }
 
 // panicked, which is to be deferred, makes an error of a panic.
@@ -531,8 +542,13 @@ func (x *filtering) retire() {
 	freeChain(out)
 	x.sending.Reset()
 	x.answer.Reset()
-	if c, ok := x.filter.(io.Closer); ok {
-		c.Close()
+	if err := x.callClose(); err != nil {
+		s := x.upper
+		s.mu.Lock()
+		if s.why() == nil {
+			s.more().err = s.opError("close", err)
+		}
+		s.mu.Unlock()
 	}
 }
 

@@ -122,18 +122,22 @@ func (c *filterConn) Write(p []byte) (n int, err error) {
 			return n, c.failed("write", os.ErrDeadlineExceeded)
 		}
 		bite := p[n:min(n+filterBite, len(p))]
-		c.filtering.Lock()
-		if c.over == nil {
-			c.pending.add(bite)
-		}
-		err := c.encode(false)
-		c.filtering.Unlock()
-		if err != nil {
+		if err := c.add(bite); err != nil {
 			return n, err
 		}
 		n += len(bite)
 	}
 	return n, c.send(true)
+}
+
+// add has p encoded.
+func (c *filterConn) add(p []byte) error {
+	c.filtering.Lock()
+	defer c.filtering.Unlock()
+	if c.over == nil {
+		c.pending.add(p)
+	}
+	return c.encode(false)
 }
 
 // send sends what was encoded. If somebody else is at it, it waits for them, or,
@@ -192,7 +196,16 @@ func (c *filterConn) CloseWrite() error {
 
 // finish sends the last that Encode has to say. writing is held.
 func (c *filterConn) finish() error {
+	if err := c.encodeRest(); err != nil {
+		return err
+	}
+	return c.send(true)
+}
+
+// encodeRest has encoded what is left, and the end.
+func (c *filterConn) encodeRest() error {
 	c.filtering.Lock()
+	defer c.filtering.Unlock()
 	err := c.over
 	for again := err == nil; again; {
 		left, owed := c.pending.n, c.answer.n
@@ -202,11 +215,7 @@ func (c *filterConn) finish() error {
 	if err == nil {
 		c.over = c.failed("write", errEnded)
 	}
-	c.filtering.Unlock()
-	if err != nil {
-		return err
-	}
-	return c.send(true)
+	return err
 }
 
 // closeTime is how long Close may take to say goodbye, as in crypto/tls.
@@ -214,28 +223,34 @@ const closeTime = 5 * time.Second
 
 func (c *filterConn) Close() error {
 	err := c.failed("close", net.ErrClosed)
-	c.once.Do(func() {
+	c.once.Do(func() { // all of it, even if the filter panics
+		defer c.retire()
+		defer func() { err = c.Conn.Close() }()
 		if c.writing.TryLock() { // else a Write that is at work is interrupted
+			defer c.writing.Unlock()
 			c.Conn.SetWriteDeadline(time.Now().Add(closeTime))
 			c.finish()
-			c.writing.Unlock()
 		}
 		if c.reading.TryLock() {
+			defer c.reading.Unlock()
 			// Closing a socket with unread input, a part of a handshake
 			// say, would reset the connection and destroy what is on its way.
 			c.Conn.SetReadDeadline(time.Now().Add(time.Millisecond))
 			io.CopyN(io.Discard, c.Conn, filterRoom)
-			c.reading.Unlock()
 		}
-		err = c.Conn.Close()
-		c.filtering.Lock()
-		defer c.filtering.Unlock()
-		if f, ok := c.filter.(io.Closer); ok {
-			f.Close()
-		}
-		c.filter, c.over = nil, c.failed("write", net.ErrClosed)
 	})
 	return err
+}
+
+// retire lets the filter go.
+func (c *filterConn) retire() {
+	c.filtering.Lock()
+	defer c.filtering.Unlock()
+	f := c.filter
+	c.filter, c.over = nil, c.failed("write", net.ErrClosed)
+	if f, ok := f.(io.Closer); ok {
+		f.Close()
+	}
 }
 
 // failed returns err as package net does.

@@ -311,6 +311,7 @@ func (s *Stream) checkIdle() {
 			continue
 		}
 		if dir == dirRead && s.pend&input != 0 {
+			s.set(flagOverdue)
 			continue // fill comes first, and has this called again
 		}
 		if dir == dirRead && s.busy {
@@ -335,14 +336,11 @@ func (s *Stream) checkIdle() {
 
 // recheckIdle has checkIdle called if it has waited for fill. mu is held.
 func (s *Stream) recheckIdle() {
-	if s.extra == nil || s.extra.idle == nil {
-		return
-	}
-	l := s.lock()
-	if s.extra.idle.due[dirRead] {
+	if s.clear(flagOverdue) {
+		l := s.lock()
 		l.assign(s)
+		l.unlock()
 	}
-	l.unlock()
 }
 
 // stopIdle stops the timers. The loop's mu is held.
@@ -386,8 +384,9 @@ func (s *Stream) SetLifetime(d time.Duration) {
 	x.ends = x.linger.when
 }
 
-// outlived ends the stream if its lifetime is over, and reports whether it has. The
-// peer may be sending without end, so nothing more is read. mu is held.
+// outlived reports whether the lifetime of the stream is over, and notes that as the
+// reason for its end. The peer may be sending without end, so nothing more is read. mu
+// is held.
 func (s *Stream) outlived() bool {
 	x := s.extra
 	if x == nil || s.state&stateClosed != 0 {
@@ -398,7 +397,6 @@ func (s *Stream) outlived() bool {
 	l.mu.Unlock()
 	if over {
 		x.err = s.opError("lifetime", os.ErrDeadlineExceeded)
-		s.release(false)
 	}
 	return over
 }

@@ -87,7 +87,8 @@ const (
 	maxAcceptDelay = time.Second
 )
 
-// A Listener accepts connections: each is a new [Stream], told by [Accepted].
+// A Listener accepts connections: each is a new [Stream], told by [Accepted]. It is made
+// by [Loop.Listen] or [Loop.WrapListener]; a zero one is of no use.
 //
 // Accepting stops as long as too many Accepted are waiting to be received or too
 // many streams are open (see ListenConfig), and while the listener is paused; the
@@ -261,7 +262,7 @@ func (ln *Listener) open() error {
 		l.mu.Unlock()
 		return ErrClosed
 	}
-	tok := l.register(ln)
+	tok := l.register(ln, ln.fd)
 	l.refresh(&ln.source)
 	l.mu.Unlock()
 	return os.NewSyscallError(l.Method(), l.poller.add(ln.fd, tok, Read|Edge))
@@ -346,6 +347,7 @@ func (ln *Listener) Resume() {
 // File returns a duplicate of the listener's descriptor, as net.TCPListener.File
 // does, for handing it to another process, say. The caller closes it.
 func (ln *Listener) File() (*os.File, error) {
+	ln.mustBeMade() // or that would be of standard input
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	if ln.fd == noFD {
@@ -380,7 +382,7 @@ func (ln *Listener) release() {
 	}
 	l := ln.lock()
 	if !l.closed {
-		l.unregister(ln)
+		l.unregister(ln, ln.fd)
 	}
 	l.refresh(&ln.source)
 	l.mu.Unlock()

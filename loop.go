@@ -150,7 +150,7 @@ func Methods() []string {
 }
 
 // A Loop waits for what happens to its sources and delivers it as messages. It
-// must be made by New.
+// must be made by New: a zero Loop panics when it is run or closed.
 //
 // Its messages are received in one of four ways: by ranging over All, by calling
 // Poll, or from the channel that Events or Batches returns. There can be one of
@@ -191,6 +191,7 @@ type Loop struct {
 	watched  map[sysFD]*descriptor   // those with a Watch
 	regs     table[registered]       // by slot
 	freed    uint32                  // the first slot to be used again, plus one; 0: none
+	taken    fdSet                   // of streams, listeners and packet connections
 	timers   timerQueue
 	due      int64         // when the turn that waits for the kernel, if there is one, will end by itself
 	work     []pollable    // wants its turn's task called
@@ -415,7 +416,15 @@ func (l *Loop) startLocked(last func()) bool {
 	return true
 }
 
+// mustBeMade panics if l is a zero Loop, which would wait for ever.
+func (l *Loop) mustBeMade() {
+	if l.done == nil {
+		panic("evchan: a Loop must be made by New")
+	}
+}
+
 func (l *Loop) mustNotRun() {
+	l.mustBeMade()
 	if l.running {
 		panic("evchan: loop is already running")
 	}
@@ -572,8 +581,9 @@ type registered struct {
 	next uint32   // of a free slot: the next one, as in Loop.freed
 }
 
-// register gives p a slot and returns the token for the poller. mu is held.
-func (l *Loop) register(p pollable) token {
+// register gives p a slot and returns the token for the poller. fd is the descriptor
+// that p owns; noFD: it is the user's. mu is held.
+func (l *Loop) register(p pollable, fd sysFD) token {
 	if l.freed == 0 {
 		l.regs.push(registered{})
 		l.freed = uint32(l.regs.n)
@@ -582,13 +592,14 @@ func (l *Loop) register(p pollable) token {
 	r := l.regs.at(int(slot))
 	l.freed = r.next
 	r.who = p
+	l.taken.add(fd)
 	p.registration().slot = slot
 	return token{slot, r.gen}
 }
 
 // unregister undoes register: what the poller still reports is not for p. mu is
 // held.
-func (l *Loop) unregister(p pollable) {
+func (l *Loop) unregister(p pollable, fd sysFD) {
 	slot := p.registration().slot
 	if int(slot) >= l.regs.n || l.regs.at(int(slot)).who != p {
 		return // was never registered
@@ -597,6 +608,7 @@ func (l *Loop) unregister(p pollable) {
 	r.who = nil
 	r.gen++
 	r.next, l.freed = l.freed, slot+1
+	l.taken.remove(fd)
 }
 
 // token returns the token of p, which is registered. mu is held.
@@ -752,6 +764,7 @@ func (l *Loop) Err() error {
 // Later calls of other methods return ErrClosed, or do nothing. Close returns
 // the same the second time: nil.
 func (l *Loop) Close() error {
+	l.mustBeMade()
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()

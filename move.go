@@ -126,7 +126,7 @@ func (s *Stream) depart(l, to *Loop) {
 		}
 	}
 	if !s.gone() {
-		l.unregister(s)
+		l.unregister(s, s.sock.fd)
 		l.streamReleased()
 	}
 	l.strike(&s.source)
@@ -152,7 +152,7 @@ func (s *Stream) arrive() error {
 	}
 	var tok token
 	if s.sock.fd != noFD {
-		tok = l.register(s)
+		tok = l.register(s, s.sock.fd)
 	}
 	if s.ample() {
 		s.pend |= readable

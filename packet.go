@@ -17,7 +17,8 @@ import (
 
 // A PacketConn is a socket for datagrams: of UDP, or a Unix socket of type
 // "unixgram". [Packets] tells that datagrams wait to be read. No method waits for
-// the kernel, and all are safe for concurrent use.
+// the kernel, and all are safe for concurrent use. It is made by [Loop.ListenPacket] or
+// [Loop.WrapPacketConn]; a zero one is of no use.
 //
 // Where the system can do that (Linux, for UDP), up to 16 datagrams are taken from the
 // kernel by one call, and later reads have them from memory. Until they
@@ -198,7 +199,7 @@ func (c *PacketConn) open() error {
 		l.mu.Unlock()
 		return ErrClosed
 	}
-	tok := l.register(c)
+	tok := l.register(c, c.fd)
 	l.refresh(&c.source)
 	l.mu.Unlock()
 	return os.NewSyscallError(l.Method(), l.poller.add(c.fd, tok, Read|Edge))
@@ -660,6 +661,7 @@ func (c *PacketConn) opError(op, call string, addr net.Addr, err error) error {
 // does. The caller closes it. It is the same socket: options that are set on it, by
 // way of net.FilePacketConn, say, are set here.
 func (c *PacketConn) File() (*os.File, error) {
+	c.mustBeMade() // or that would be of standard input
 	c.sendMu.RLock()
 	defer c.sendMu.RUnlock()
 	if c.fd == noFD {
@@ -694,7 +696,7 @@ func (c *PacketConn) release() {
 	}
 	l := c.lock()
 	if !l.closed {
-		l.unregister(c)
+		l.unregister(c, c.fd)
 	}
 	l.refresh(&c.source)
 	l.unlock()

@@ -77,7 +77,7 @@ func inflow(rate int, elapsed int64, rest uint64) (n int, left uint64) {
 
 // A RateGroup is a rate limit that streams of one loop share, evenly if they
 // have all enough to do. Streams that want less leave the rest to the others.
-// It needs no closing.
+// It is made by [Loop.RateGroup], and needs no closing; a zero one is of no use.
 type RateGroup struct {
 	loop *Loop // never changes
 	reg  registration
@@ -545,11 +545,20 @@ func (x *streamExtra) moved(dir, n int) {
 // waive gives back what of the stream's quota was not used. mu is held.
 func (s *Stream) waive(dir int) {
 	if s.extra != nil {
-		s.extra.waive(dir)
+		s.extra.yield(dir, (*RateGroup).giveBack)
 	}
 }
 
-func (x *streamExtra) waive(dir int) {
+// forgo is waive of a stream that will not move anything more in that direction.
+// mu is held.
+func (s *Stream) forgo(dir int) {
+	if s.extra != nil {
+		s.extra.yield(dir, (*RateGroup).quit)
+	}
+}
+
+// yield calls how for each of x's limits.
+func (x *streamExtra) yield(dir int, how func(*RateGroup, *share, int)) {
 	if x.shares == [2]*share{} {
 		return
 	}
@@ -557,22 +566,7 @@ func (x *streamExtra) waive(dir int) {
 	defer l.unlock()
 	for _, m := range x.shares {
 		if m != nil {
-			m.group.giveBack(m, dir)
-		}
-	}
-}
-
-// forgo is waive of a stream that will not move anything more in that direction.
-// mu is held.
-func (s *Stream) forgo(dir int) {
-	if s.extra == nil {
-		return
-	}
-	l := s.lock()
-	defer l.unlock()
-	for _, m := range s.extra.shares {
-		if m != nil {
-			m.group.quit(m, dir)
+			how(m.group, m, dir)
 		}
 	}
 }

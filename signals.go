@@ -11,7 +11,8 @@ import (
 	"sync"
 )
 
-// A SignalWatch sends a [Signaled] when the process is sent its signal.
+// A SignalWatch sends a [Signaled] when the process is sent its signal. It is made by
+// [Loop.Signal]; a zero one is of no use.
 //
 // It stands on package os/signal, so what that says about which signals can be
 // caught, and what becomes of those that nobody watches any more, holds here

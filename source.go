@@ -128,6 +128,15 @@ func (s *source) init(l *Loop, o owner) {
 	s.prio = int16(l.conf.Priorities / 2)
 }
 
+// mustBeMade panics if s is part of a zero value. It is for methods that would not do so
+// by themselves: Close, which may be deferred, would wait for a lock that whoever has
+// panicked holds.
+func (s *source) mustBeMade() {
+	if s.Loop() == nil {
+		panic("evchan: a source must be made by a method of Loop")
+	}
+}
+
 // Loop returns the loop that the source belongs to.
 func (s *source) Loop() *Loop { return s.loop.Load() }
 

@@ -16,7 +16,8 @@ import (
 // A Stream is a connection, or the like, whose reading and writing the loop
 // does: what arrives is collected as input and told by [Readable], and what is
 // written is queued as output and sent as fast as the peer takes it. No method
-// waits for the peer or the kernel.
+// waits for the peer or the kernel. It is made by Loop.Dial, Wrap, WrapFD, WrapFile or
+// Pipe, by a [Listener] or by Filter; a zero one is of no use.
 //
 // Read, WriteTo, Input, Output, Flush, MoveTo, NetConn and the two Buffers belong
 // to one goroutine at a time: the one that has received the stream's most recent message
@@ -76,6 +77,8 @@ const (
 	flagRefused                   // there is input that WriteTo has left, and that Readable is to tell of again
 	flagBlocked                   // WriteTo has found its destination full, and what it has left was not consumed; set with the loop's mu held
 	flagSending                   // a feeder is sending Readable, or offering it; changes with the loop's mu held
+	flagOverdue                   // it may have been idle too long, which checkIdle is to see once fill has read
+	flagFallen                    // it was released, and has yet to say Closed; cleared with the loop's mu held
 )
 
 // has reports whether one of flags is set.
@@ -232,13 +235,13 @@ func (s *Stream) open(first pending, close bool) error {
 		s.forget(close)
 		return ErrClosed
 	}
-	tok := l.register(s)
+	tok := l.register(s, s.sock.fd)
 	l.streams++
 	l.refresh(&s.source)
 	l.mu.Unlock()
 	if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
 		l.mu.Lock()
-		l.unregister(s)
+		l.unregister(s, s.sock.fd)
 		if !s.released {
 			s.released = true
 			l.streamReleased()
@@ -331,7 +334,7 @@ func (s *Stream) task() {
 		return
 	}
 	if s.outlived() {
-		s.announce(closed)
+		s.announce(s.fall())
 		return
 	}
 	bits := s.flushLocked()
@@ -349,6 +352,7 @@ func (s *Stream) announce(bits pending) {
 	}
 	l := s.lock()
 	l.enqueue(&s.source, s.confirm(bits))
+	l.refresh(&s.source)
 	l.unlock()
 }
 
@@ -529,6 +533,9 @@ func (s *Stream) confirm(bits pending) pending {
 	if bits&messages == 0 {
 		return bits
 	}
+	if bits&closed != 0 {
+		s.clear(flagFallen)
+	}
 	if s.closing || s.released && bits&closed == 0 {
 		return 0
 	}
@@ -659,8 +666,16 @@ func (s *Stream) failed(op string, err error) (bits pending) {
 			bits |= readable
 		}
 	}
+	return bits | s.fall()
+}
+
+// fall is release of a stream that is to say Closed, which it returns. It stays live
+// until that is enqueued, or the loop might find itself empty, and end, before. mu is
+// held.
+func (s *Stream) fall() pending {
+	s.set(flagFallen)
 	s.release(false)
-	return bits | closed
+	return closed
 }
 
 // release lets go of all that the stream has but its input. mu is held.
@@ -677,7 +692,7 @@ func (s *Stream) retreat() {
 	s.unblock()
 	l := s.lock()
 	if !l.closed {
-		l.unregister(s)
+		l.unregister(s, s.sock.fd)
 	}
 	if s.extra != nil {
 		s.extra.retire(l)
@@ -1152,8 +1167,10 @@ func (s *Stream) Flush() error {
 	return err
 }
 
-// Queued returns how many bytes of output the kernel has not taken yet: 0 also after
-// the end, which Err tells.
+// Queued returns how many bytes of output the kernel has not taken yet: 0 also after the
+// end, which Err tells. Of a stream that Filter has made, it is what the filter has not
+// been given yet: neither what lies in the filter, up to 64 KiB and what Encode has left,
+// nor what has come of it, of which Under().Queued() is what was given to the stream below.
 func (s *Stream) Queued() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -1229,6 +1246,7 @@ func (s *Stream) Abort() error {
 
 // end closes the stream: gracefully, or at once, with a reset or without.
 func (s *Stream) end(now, reset bool) error {
+	s.mustBeMade()
 	s.mu.Lock()
 	defer s.unlock()
 	s.endLocked(now, reset)
@@ -1453,8 +1471,11 @@ func (s *Stream) received(bit pending) {
 	}
 }
 
-func (s *Stream) alive() bool                 { return !s.released }
 func (s *Stream) registration() *registration { return &s.reg }
+
+func (s *Stream) alive() bool {
+	return !s.released || s.has(flagFallen) && !s.closing && !s.tapped
+}
 
 func (s *Stream) label() string {
 	if a := s.RemoteAddr(); a != nil && a.String() != "" {

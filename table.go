@@ -37,3 +37,31 @@ func (t *table[T]) pop() {
 		t.pages = t.pages[:last] // an empty page stays, lest the next push makes one again
 	}
 }
+
+// An fdSet is a set of descriptors, with a bit for each. They are small numbers; what
+// is too large is never in the set. Its zero value is empty.
+type fdSet struct{ words []uint64 }
+
+// fdSetMax is where descriptors are too large, lest one alone cost more than 2 MB.
+// Arbitrary.
+const fdSetMax = 1 << 24
+
+func (s *fdSet) add(fd sysFD) {
+	if uint64(fd) >= fdSetMax {
+		return
+	}
+	for len(s.words) <= int(fd/64) {
+		s.words = append(s.words, 0)
+	}
+	s.words[fd/64] |= 1 << (fd % 64)
+}
+
+func (s *fdSet) remove(fd sysFD) {
+	if s.has(fd) {
+		s.words[fd/64] &^= 1 << (fd % 64)
+	}
+}
+
+func (s *fdSet) has(fd sysFD) bool {
+	return uint64(fd) < fdSetMax && int(fd/64) < len(s.words) && s.words[fd/64]>>(fd%64)&1 != 0
+}

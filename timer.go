@@ -9,7 +9,7 @@ import (
 )
 
 // A Timer sends a [Tick] when its time has come. It is made by [Loop.After] or
-// [Loop.Every] and runs from then on.
+// [Loop.Every] and runs from then on; a zero one is of no use.
 //
 // Timers with equal deadlines send in the order in which they were started. A
 // timer that does not run needs no closing, and the loop does not know it.

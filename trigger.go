@@ -5,7 +5,7 @@ package evchan
 
 // A Trigger is an event of the user's own: Fire, from any goroutine, makes the
 // loop deliver a [Fired]. It is how other goroutines get the attention of the one
-// that receives.
+// that receives. It is made by [Loop.Trigger]; a zero one is of no use.
 //
 // A trigger needs no closing. One that has not been fired does not keep the
 // loop from being empty (see Config.ExitOnEmpty).

@@ -13,7 +13,8 @@ import (
 
 // A Watch sends a [Ready] when something happens to a descriptor that is not
 // the package's own: a pipe, a terminal, a device, a socket of another library.
-// It is to descriptors what libevent's struct event is.
+// It is to descriptors what libevent's struct event is. It is made by [Loop.Watch] or
+// [Loop.WatchConn]; a zero one is of no use.
 //
 // A watch does nothing until it is armed. Armed, it sends one message, or with
 // Persist one after each turn of the loop in which one of its conditions holds.
@@ -84,8 +85,9 @@ func newDescriptor(l *Loop, fd sysFD) *descriptor {
 // WatchConn: os.File.Fd makes the descriptor blocking.
 //
 // It returns an error for what is not an open descriptor, or is one that the
-// method cannot watch (a file on disk, with epoll), for a bad interest, and
-// ErrClosed on a closed loop.
+// method cannot watch (a file on disk, with epoll), or is that of one of the loop's
+// streams, listeners or packet connections, for a bad interest, and ErrClosed on a
+// closed loop.
 func (l *Loop) Watch(fd uintptr, interest What) (*Watch, error) {
 	return l.watch(fd, interest, nil)
 }
@@ -123,23 +125,26 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 	l.watchMu.Lock()
 	defer l.watchMu.Unlock()
 	l.mu.Lock()
-	if l.closed || l.watched[sysfd] != nil {
+	if l.closed || l.watched[sysfd] != nil || l.taken.has(sysfd) {
 		defer l.mu.Unlock()
-		if l.closed {
+		switch {
+		case l.closed:
 			return nil, ErrClosed
+		case l.taken.has(sysfd):
+			return nil, errTaken("watch", sysfd)
 		}
 		return w, nil
 	}
 	// Ask the poller whether it can, so that Arm need not fail.
 	w.desc = newDescriptor(l, sysfd)
-	tok := l.register(w.desc)
+	tok := l.register(w.desc, noFD)
 	l.mu.Unlock()
 	err := l.poller.add(sysfd, tok, 0)
 	if err == nil {
 		l.poller.remove(sysfd)
 	}
 	l.mu.Lock()
-	l.unregister(w.desc)
+	l.unregister(w.desc, noFD)
 	l.mu.Unlock()
 	if err != nil {
 		return nil, fmt.Errorf("evchan: watch descriptor %d: %w", int(fd), os.NewSyscallError(l.Method(), err))
@@ -159,7 +164,8 @@ func (w *Watch) Interest() What { return w.interest }
 // libevent's event_add.
 //
 // It returns an error if the kernel refuses the descriptor, if other watches of
-// it differ in Edge, or if timeout is negative, and ErrClosed after Close.
+// it differ in Edge, if it has become that of one of the loop's streams, or if timeout
+// is negative, and ErrClosed after Close.
 func (w *Watch) Arm(timeout time.Duration) error {
 	if timeout < 0 {
 		return errTimeLimit(timeout)
@@ -192,6 +198,11 @@ func (w *Watch) Arm(timeout time.Duration) error {
 	return nil
 }
 
+// errTaken says that fd is the loop's own.
+func errTaken(what string, fd sysFD) error {
+	return fmt.Errorf("evchan: %s descriptor %d: it is that of a stream, a listener or a packet connection of this loop: use its messages, or a duplicate of it", what, int(fd))
+}
+
 func errTimeLimit(d time.Duration) error {
 	return fmt.Errorf("evchan: negative time limit %v", d)
 }
@@ -202,12 +213,15 @@ func (w *Watch) edge(l *Loop) bool { return w.interest&Edge != 0 && l.edge }
 
 // attach enters w with its descriptor. Loop.watchMu and mu are held.
 func (l *Loop) attach(w *Watch) (*descriptor, error) {
+	if l.taken.has(w.fd) {
+		return nil, errTaken("arm watch of", w.fd)
+	}
 	d := l.watched[w.fd]
 	if d == nil {
 		if d = w.desc; d == nil {
 			d = newDescriptor(l, w.fd)
 		}
-		l.register(d)
+		l.register(d, noFD)
 		l.watched[w.fd] = d
 	}
 	w.desc = d
@@ -276,7 +290,7 @@ func (l *Loop) trim(d *descriptor) {
 		return
 	}
 	delete(l.watched, d.fd)
-	l.unregister(d)
+	l.unregister(d, noFD)
 	known := d.known
 	// A watch may arm it again.
 	d.asked, d.known, d.hung = 0, false, false

@@ -69,15 +69,20 @@ func (l *Loop) Wrap(conn net.Conn) (*Stream, error) {
 // If WrapFD returns an error, fd is still the caller's, though perhaps
 // non-blocking now. What the method cannot watch (a file on disk, with epoll), and
 // sockets that are no streams, give an error, and so does a descriptor with an armed
-// Watch. One that a stream of the loop has already must not be given.
+// Watch, and one that a stream, listener or packet connection of the loop has already.
+// Of another loop's this one knows nothing: two streams with one descriptor take bytes
+// from each other, and the first that is closed closes it for both.
 func (l *Loop) WrapFD(fd uintptr) (*Stream, error) {
 	if l.isClosed() {
 		return nil, ErrClosed
 	}
 	l.mu.Lock()
-	watched := l.watched[sysFD(fd)] != nil
+	watched, taken := l.watched[sysFD(fd)] != nil, l.taken.has(sysFD(fd))
 	l.mu.Unlock()
-	if watched {
+	switch {
+	case taken:
+		return nil, errTaken("wrap", sysFD(fd))
+	case watched:
 		return nil, fmt.Errorf("evchan: wrap descriptor %d: it is being watched: disarm its Watch first", int(fd))
 	}
 	s, err := l.wrapFD(sysFD(fd))
