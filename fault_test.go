@@ -731,7 +731,7 @@ func (x *faultRun) hearStream(s *Stream, ev Event) {
 func (x *faultRun) fiddle(e *faultEnd) {
 	r, s := x.r, e.s
 	size := func() int { return r.IntN(4000) >> r.IntN(12) }
-	which := r.IntN(9)
+	which := r.IntN(10)
 	x.n.mu.Lock()
 	x.n.note("%d: fiddle %d", e.c.id, which)
 	x.n.mu.Unlock()
@@ -762,6 +762,9 @@ func (x *faultRun) fiddle(e *faultEnd) {
 		s.SetIdleTimeouts(d(), d())
 	case 7:
 		s.SetPriority(r.IntN(x.l.conf.Priorities))
+	case 9: // to a receiver that has stopped
+		s.Notify(make(chan Event))
+		x.later(func() { s.Notify(nil) })
 	case 8:
 		switch r.IntN(20) {
 		case 0:

@@ -44,7 +44,7 @@ func TestSignalStorm(t *testing.T) {
 			}
 			stop, sent := make(chan struct{}), make(chan int)
 			go func() { sent <- storm(stop) }()
-			mixedWork(t, l, method)
+			mixedWork(t, l, method, nil)
 			close(stop)
 			n := <-sent
 			if taken.Load() == 0 || taken.Load() > int64(n) {
@@ -83,7 +83,13 @@ func storm(stop chan struct{}) (n int) {
 // mixedWork has a loop of its own talk to l: streams, dials, files, datagrams and
 // timers, over sockets of IP and Unix. It checks every byte. l runs until the end of
 // the test. What has a func() as Data is l's caller's.
-func mixedWork(t *testing.T, l *Loop, method string) {
+//
+// Each stream is given to adapt, if that is not nil, once it is connected. The clients
+// have two loops, and move their streams from one to the other.
+func mixedWork(t *testing.T, l *Loop, method string, adapt func(*Stream)) {
+	if adapt == nil {
+		adapt = func(*Stream) {}
+	}
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 1))
 	text := modelContent()
@@ -106,6 +112,7 @@ func mixedWork(t *testing.T, l *Loop, method string) {
 	serve(t, l, func(ev Event) {
 		switch ev := ev.(type) {
 		case Accepted:
+			adapt(ev.Stream)
 			for _, ln := range files {
 				if ev.Stream.Listener() == ln {
 					if err := ev.Stream.SendFile(file, 0, int64(len(text)), nil); err != nil {
@@ -130,14 +137,14 @@ func mixedWork(t *testing.T, l *Loop, method string) {
 	})
 
 	// The clients.
-	m := dialLoop(t, method)
+	loops := []*Loop{dialLoop(t, method), dialLoop(t, method)}
 	type client struct {
 		rest []byte // to be sent
 		want []byte // to be received
 	}
 	open := 0
 	connect := func(ln *Listener, rest, want []byte) {
-		s, err := m.Dial(ln.Addr().Network(), ln.Addr().String(), nil)
+		s, err := loops[open%2].Dial(ln.Addr().Network(), ln.Addr().String(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +162,7 @@ func mixedWork(t *testing.T, l *Loop, method string) {
 	const datagrams = 200
 	asked := map[*PacketConn]*packetTalk{}
 	for _, to := range packets {
-		c := listenPacket(t, m, strings.Replace(to.LocalAddr().Network(), "udp", "udp4", 1))
+		c := listenPacket(t, loops[0], strings.Replace(to.LocalAddr().Network(), "udp", "udp4", 1))
 		asked[c] = &packetTalk{to: to.LocalAddr(), left: datagrams}
 		asked[c].say(t, c)
 		open++
@@ -194,14 +201,19 @@ func mixedWork(t *testing.T, l *Loop, method string) {
 			x.rest = x.rest[len(p):]
 		}
 	}
-	for open > 0 {
-		ev, ok := m.Poll(20 * time.Second)
+	for turn, heard := 0, time.Now(); open > 0; turn++ {
+		ev, ok := loops[turn%2].Poll(time.Duration(r.IntN(2)) * time.Millisecond)
 		if !ok {
-			var b bytes.Buffer
-			m.Dump(&b)
-			l.Dump(&b)
-			t.Fatalf("seed %d: nothing comes any more\n%s", seed, b.String())
+			if time.Since(heard) > 20*time.Second {
+				var b bytes.Buffer
+				for _, l := range append(loops, l) {
+					l.Dump(&b)
+				}
+				t.Fatalf("seed %d: nothing comes any more\n%s", seed, b.String())
+			}
+			continue
 		}
+		heard = time.Now()
 		if ev, ok := ev.(Packets); ok {
 			if asked[ev.Conn].hear(t, ev.Conn) {
 				ev.Conn.Close()
@@ -213,6 +225,7 @@ func mixedWork(t *testing.T, l *Loop, method string) {
 		x := s.Data.(*client)
 		switch ev.(type) {
 		case Connected:
+			adapt(s)
 			if x.rest == nil {
 				s.CloseWrite()
 			}
@@ -234,6 +247,12 @@ func mixedWork(t *testing.T, l *Loop, method string) {
 		case Closed:
 			t.Errorf("a stream has ended: %v", s.Err())
 			open--
+			continue
+		}
+		if _, over := ev.(EOF); !over && r.IntN(4) == 0 {
+			if err := s.MoveTo(loops[r.IntN(2)]); err != nil {
+				t.Errorf("MoveTo: %v", err)
+			}
 		}
 	}
 	beat.Stop()
@@ -300,6 +319,94 @@ func (x *packetTalk) hear(t *testing.T, c *PacketConn) bool {
 		}
 		x.say(t, c)
 	}
+}
+
+// ---- Sockets that refuse ----
+
+// TestFaultSockets is the same work while a read or write of a real socket says EAGAIN,
+// or does less than it could, at random. That is for methods without
+// FeatureEdge: they look again when they are asked to; the others may count on it that a
+// kernel does not say so without a report to follow.
+func TestFaultSockets(t *testing.T) {
+	var counts [len(faultSockNames)]atomic.Int64
+	for _, method := range Methods() {
+		t.Run(method, func(t *testing.T) {
+			l := dialLoop(t, method)
+			if l.edge {
+				t.Skip("a report is renewed by the kernel only")
+			}
+			seed := uint64(time.Now().UnixNano())
+			var streams atomic.Uint64
+			mixedWork(t, l, method, func(s *Stream) {
+				r := rand.New(rand.NewPCG(seed, streams.Add(1)))
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if t := s.transport(); t == &s.sock {
+					s.more().transport = &faultSock{&s.sock, r, &counts}
+				}
+			})
+		})
+	}
+	var b strings.Builder
+	for k, name := range faultSockNames {
+		fmt.Fprintf(&b, " %s %d", name, counts[k].Load())
+		if counts[k].Load() == 0 {
+			t.Errorf("there was no %s", name)
+		}
+	}
+	t.Logf("faults:%s", b.String())
+}
+
+// A faultSock is a socket that refuses at random. The stream's mu guards it.
+type faultSock struct {
+	*sock
+	r      *rand.Rand
+	counts *[len(faultSockNames)]atomic.Int64
+}
+
+var faultSockNames = [...]string{"read EAGAIN", "short read", "write EAGAIN", "short write"}
+
+func (k *faultSock) hit(fault int) bool {
+	if k.r.IntN(5) > 0 {
+		return false
+	}
+	k.counts[fault].Add(1)
+	return true
+}
+
+func (k *faultSock) fill(in *chain, limit int) (n int, full bool, err error) {
+	if k.hit(0) {
+		return 0, false, eAGAIN
+	}
+	if k.hit(1) {
+		limit = 1 + k.r.IntN(min(limit, 1000))
+	}
+	return k.sock.fill(in, limit)
+}
+
+func (k *faultSock) write(p []byte) (n int, err error) {
+	if k.hit(2) {
+		return 0, eAGAIN
+	}
+	if k.hit(3) {
+		p = p[:1+k.r.IntN(len(p))]
+	}
+	return k.sock.write(p)
+}
+
+func (k *faultSock) flush(out *chain) (n int, spent *chunk, err error) {
+	if k.hit(2) {
+		return 0, nil, nil
+	}
+	if !k.hit(3) {
+		return k.sock.flush(out)
+	}
+	var part chain
+	part.moveN(out, 1+k.r.IntN(out.n))
+	n, spent, err = k.sock.flush(&part)
+	part.splice(out)
+	*out = part
+	return n, spent, err
 }
 
 // ---- Calls that are interrupted ----
@@ -443,7 +550,7 @@ func TestInterruptedCallsChild(t *testing.T) {
 	syscall.Close(notify)
 	syscall.Close(parent)
 	l := dialLoop(t, method)
-	mixedWork(t, l, method)
+	mixedWork(t, l, method, nil)
 	plainWork(t)
 }
 
