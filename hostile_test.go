@@ -348,6 +348,9 @@ func testHostileNeverReads(t *testing.T, l *Loop) {
 	n := few(8)
 	line := append(bytes.Repeat([]byte("x"), 1000), '\n')
 	g.attack(n, func(_ int, c *net.TCPConn) {
+		// Or many of them take more memory than the system lets sockets have.
+		c.SetReadBuffer(64 << 10)
+		c.SetWriteBuffer(64 << 10)
 		for {
 			if _, err := c.Write(line); err != nil {
 				return
