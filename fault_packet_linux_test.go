@@ -276,6 +276,7 @@ func (x *packetRun) run() {
 	for i := range 1 + x.r.IntN(3) {
 		x.open(i)
 	}
+	eager := x.r.IntN(2) == 0
 	began := time.Now()
 	for turns := 0; !x.over(); turns++ {
 		if turns > 20000 || time.Since(began) > time.Hour {
@@ -295,6 +296,9 @@ func (x *packetRun) run() {
 			break
 		}
 		for _, e := range x.ends {
+			if eager && !e.closed && x.r.IntN(20) == 0 {
+				x.read(e, nil) // no message has said that it may
+			}
 			x.answer(e) // what was refused before
 			if e.finished() {
 				e.closed = true
@@ -542,6 +546,14 @@ func (x *packetRun) hear(ev Event) {
 	if len(e.coming) == 0 && !e.gone {
 		x.fail("%s: %v, and there is nothing", e.kind, ev)
 	}
+	x.read(e, ev)
+	x.answer(e)
+	x.fiddle(e)
+}
+
+// read reads some of what has come. If a message says that there is something, that is
+// ev.
+func (x *packetRun) read(e *packetEnd, ev Event) {
 	for reads := 0; ; reads++ {
 		if reads > 0 && x.r.IntN(5) == 0 {
 			if len(e.coming) > 0 {
@@ -550,9 +562,9 @@ func (x *packetRun) hear(ev Event) {
 			break
 		}
 		buf := make([]byte, 4000>>x.r.IntN(12))
-		n, from, err := c.ReadFrom(buf)
+		n, from, err := e.c.ReadFrom(buf)
 		if err == ErrWouldBlock {
-			if reads == 0 {
+			if reads == 0 && ev != nil {
 				x.fail("%s: %v, and there is nothing to be read", e.kind, ev)
 			}
 			break
@@ -578,8 +590,6 @@ func (x *packetRun) hear(ev Event) {
 		x.total[packetBytes] += n
 		e.back = append(e.back, buf[:n])
 	}
-	x.answer(e)
-	x.fiddle(e)
 }
 
 // fiddle does something to a connection that makes no difference to what it carries.
