@@ -426,7 +426,7 @@ var interruptible = []struct {
 // done anything, in a process of its own, whose calls this one decides about
 // (seccomp_unotify(2)).
 func TestInterruptedCalls(t *testing.T) {
-	for _, method := range Methods() {
+	for _, method := range []string{"epoll", "poll"} { // the model of kqueue makes calls of its own, many
 		t.Run(method, func(t *testing.T) { testInterruptedCalls(t, method) })
 	}
 }
