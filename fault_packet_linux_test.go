@@ -121,6 +121,7 @@ type packetRun struct {
 	l     *Loop
 	p     *packetPoller
 	ends  []*packetEnd
+	stops bool // connections get receivers that have stopped: then the seed does not decide everything
 }
 
 // A packetPoller reports what is ready on real sockets, by the fake poller.
@@ -277,6 +278,7 @@ func (x *packetRun) run() {
 		x.open(i)
 	}
 	eager := x.r.IntN(2) == 0
+	x.stops = x.r.IntN(4) == 0
 	began := time.Now()
 	for turns := 0; !x.over(); turns++ {
 		if turns > 20000 || time.Since(began) > time.Hour {
@@ -603,6 +605,9 @@ func (x *packetRun) fiddle(e *packetEnd) {
 	case 1:
 		e.c.SetPriority(x.r.IntN(x.l.conf.Priorities))
 	case 2:
+		if !x.stops {
+			return
+		}
 		e.c.Notify(make(chan Event))
 		x.total[packetStopped]++
 		later(func() { e.c.Notify(nil) })
