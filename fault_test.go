@@ -34,7 +34,8 @@ var (
 // nobody may wait for ever, spin, or leave anything behind.
 //
 // The seed decides everything, given fault.forms, but for the order in which goroutines
-// run, which matters to the forms Events and Batches.
+// run, which matters to the forms Events and Batches, and where a stream is given a
+// receiver of its own.
 func TestFaults(t *testing.T) {
 	first, seeds := *faultFirst, *faultSeeds
 	if first == 0 {
@@ -116,6 +117,7 @@ type faultRun struct {
 	style    int                        // how bytes are passed on
 	filter   byte                       // 0: there is none
 	fiddly   int                        // how seldom the receiver does other things to streams; 0: never
+	stops    bool                       // streams get receivers that have stopped
 	group    *RateGroup
 	lines    bool // it reads whole lines
 	ends     []*faultEnd
@@ -185,7 +187,7 @@ func runFaults(t *testing.T, seed uint64, total *faultTotal) {
 	}
 	forms := strings.Split(*faultForms, ",")
 	form := forms[r.IntN(len(forms))]
-	x := &faultRun{n: n, l: newLoop(c, n), r: r, app: app.do, style: r.IntN(3), fiddly: []int{0, 4, 20}[r.IntN(3)]}
+	x := &faultRun{n: n, l: newLoop(c, n), r: r, app: app.do, style: r.IntN(3), fiddly: []int{0, 4, 20}[r.IntN(3)], stops: r.IntN(4) == 0}
 	x.what = fmt.Sprintf("%s in form %s, one-shot %v, MaxInput %d, MaxOutput %d, style %d, fiddly %d", app.name, form, n.oneShot, c.MaxInput, c.MaxOutput, x.style, x.fiddly)
 	n.note("%s", x.what)
 	n.streams = x.l.Dump
@@ -736,7 +738,7 @@ func (x *faultRun) hearStream(s *Stream, ev Event) {
 func (x *faultRun) fiddle(e *faultEnd) {
 	r, s := x.r, e.s
 	size := func() int { return r.IntN(4000) >> r.IntN(12) }
-	which := r.IntN(9)
+	which := r.IntN(10)
 	x.n.mu.Lock()
 	x.n.note("%d: fiddle %d", e.c.id, which)
 	x.n.mu.Unlock()
@@ -767,6 +769,12 @@ func (x *faultRun) fiddle(e *faultEnd) {
 		s.SetIdleTimeouts(d(), d())
 	case 7:
 		s.SetPriority(r.IntN(x.l.conf.Priorities))
+	case 9: // to a receiver that has stopped
+		if !x.stops {
+			return
+		}
+		s.Notify(make(chan Event))
+		x.later(func() { s.Notify(nil) })
 	case 8:
 		switch r.IntN(20) {
 		case 0:

@@ -348,6 +348,9 @@ func testHostileNeverReads(t *testing.T, l *Loop) {
 	n := few(8)
 	line := append(bytes.Repeat([]byte("x"), 1000), '\n')
 	g.attack(n, func(_ int, c *net.TCPConn) {
+		// Or many of them take more memory than the system lets sockets have.
+		c.SetReadBuffer(64 << 10)
+		c.SetWriteBuffer(64 << 10)
 		for {
 			if _, err := c.Write(line); err != nil {
 				return
@@ -409,7 +412,9 @@ func testHostileHalfOpen(t *testing.T, l *Loop) {
 		untilGone(c)
 	})
 	g.over()
-	g.want("timed out", &g.timedOut, n)
+	if got := g.timedOut.Load(); got < int64(n) { // maybe more: whoever is slow to speak
+		t.Errorf("timed out: %d; want %d", got, n)
+	}
 }
 
 // Segments of a byte each cost a message each at most, and all arrive.
@@ -528,8 +533,10 @@ func testHostileConnects(t *testing.T, l *Loop) {
 			}
 			c.Close()
 			all.Add(1)
-			var err error
 			conn, err := net.Dial("tcp", g.ln.Addr().String())
+			for errors.Is(err, eCONNRESET) { // the server has not waited any longer
+				conn, err = net.Dial("tcp", g.ln.Addr().String())
+			}
 			if err != nil {
 				t.Error(err)
 				return

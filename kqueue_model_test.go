@@ -343,7 +343,11 @@ func (q *modelQueue) touch(note *modelNote) {
 	q.active = append(q.active, note)
 	if q.sleeping {
 		binary.NativeEndian.PutUint64(q.count[:], 1)
-		unix.Write(q.kick, q.count[:])
+		for {
+			if _, err := unix.Write(q.kick, q.count[:]); err != unix.EINTR {
+				break
+			}
+		}
 	}
 }
 
@@ -359,8 +363,11 @@ func (q *modelQueue) dequeue(note *modelNote) {
 func (q *modelQueue) pump() {
 	for {
 		n, err := unix.EpollWait(q.ep, q.results[:], 0)
+		if err == unix.EINTR {
+			continue
+		}
 		if err != nil {
-			return // a signal
+			return
 		}
 		for _, ev := range q.results[:n] {
 			f := q.files[int(ev.Fd)]

@@ -301,6 +301,7 @@ func (lim *limits) above(readLow, writeLow int) *limits {
 // equip gives s, which nobody knows yet, what the listener's streams have.
 func (ln *Listener) equip(s *Stream) {
 	s.listener = ln
+	s.distrust(ln.addr.Network())
 	s.limits.Store(ln.limits)
 	if ln.conf.Lifetime > 0 {
 		s.SetLifetime(ln.conf.Lifetime)

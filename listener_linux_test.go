@@ -4,10 +4,17 @@
 package evchan
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"os"
+	"os/exec"
 	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -115,4 +122,202 @@ func cpuTime(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// TestMoreThanDescriptors has more clients than a server, in a process of its own, has
+// descriptors for. With ListenConfig.MaxStreams it never comes to that limit, without it
+// it has AcceptFailed, and rests; and everybody is answered in the end.
+func TestMoreThanDescriptors(t *testing.T) {
+	for _, method := range Methods() {
+		for _, max := range []int{0, 10} {
+			t.Run(fmt.Sprintf("%s/MaxStreams=%d", method, max), func(t *testing.T) {
+				t.Parallel()
+				testMoreThanDescriptors(t, method, max)
+			})
+		}
+	}
+}
+
+func testMoreThanDescriptors(t *testing.T, method string, max int) {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestMoreThanDescriptorsChild$", "-test.v")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("EVCHAN_CROWD_CHILD=%s %d", method, max))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = cmd.Start()
+	needExec(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	var all []string
+	say := func(format string, a ...any) { // has the child say something
+		t.Helper()
+		for lines.Scan() {
+			all = append(all, lines.Text())
+			if _, err := fmt.Sscanf(lines.Text(), format, a...); err == nil {
+				return
+			}
+		}
+		t.Fatalf("the child has ended: %v\n%s", lines.Err(), strings.Join(all, "\n"))
+	}
+	defer func() {
+		in.Close()
+		for lines.Scan() {
+			all = append(all, lines.Text())
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%v\n%s", err, strings.Join(all, "\n"))
+		}
+	}()
+	var addr string
+	var served int // by the server at once
+	say("addr %s room %d", &addr, &served)
+	if max > 0 {
+		served = max
+	}
+
+	const clients = 100
+	answered := make(chan error, clients)
+	leave := make(chan struct{})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for i := range clients {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(20 * time.Second))
+			want := fmt.Sprintf("client %d\n", i)
+			_, err := io.WriteString(c, want)
+			if err == nil {
+				var line string
+				if line, err = bufio.NewReader(c).ReadString('\n'); line != want && err == nil {
+					err = fmt.Errorf("it got %q; want %q", line, want)
+				}
+			}
+			answered <- err
+			<-leave
+		})
+	}
+	left := false
+	defer func() {
+		if !left {
+			close(leave)
+		}
+	}()
+	fmt.Fprintln(in, "go")
+	hear := func(n int) {
+		t.Helper()
+		for range n {
+			if err := <-answered; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	count := func() (turns, failed, accepted int) {
+		t.Helper()
+		fmt.Fprintln(in, "count")
+		say("turns %d failed %d accepted %d", &turns, &failed, &accepted)
+		return turns, failed, accepted
+	}
+	hear(served)
+	turns, failed, accepted := count()
+	if accepted != served {
+		t.Errorf("%d were accepted; want %d", accepted, served)
+	}
+	for n := 0; n < 20; n++ { // while nobody leaves it tries now and then
+		time.Sleep(5 * time.Millisecond)
+		again, f, _ := count()
+		failed = f
+		if again-turns > 50 {
+			t.Fatalf("%d turns at the limit", again-turns)
+		}
+	}
+	close(leave)
+	left = true
+	hear(clients - served)
+	wg.Wait()
+	turns, f, accepted := count()
+	if want := 1; (max > 0 && f != 0) || max == 0 && (failed != want || f < want) {
+		t.Errorf("%d AcceptFailed, and later %d", failed, f)
+	}
+	if accepted != clients || turns > 20*clients {
+		t.Errorf("%d accepted, %d turns", accepted, turns)
+	}
+}
+
+func TestMoreThanDescriptorsChild(t *testing.T) {
+	var method string
+	var max int
+	if _, err := fmt.Sscan(os.Getenv("EVCHAN_CROWD_CHILD"), &method, &max); err != nil {
+		t.Skip("it is run by TestMoreThanDescriptors")
+	}
+	l := dialLoop(t, method)
+	ln := listen(t, l, "tcp", &ListenConfig{Paused: true, MaxStreams: max})
+	var failed, accepted atomic.Int64
+	// What the package, and the runtime, open with their first use is open after this.
+	warm := l.After(time.Microsecond)
+	nextOfAny(t, l, warm)
+	limit := syscall.Rlimit{Cur: uint64(openDescriptors() + 20)}
+	limit.Max = limit.Cur
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	var room []int
+	for {
+		fd, err := sysDup(0, 0)
+		if err != nil {
+			break
+		}
+		room = append(room, fd)
+	}
+	for _, fd := range room {
+		closeFD(fd)
+	}
+	fmt.Printf("addr %s room %d\n", ln.Addr(), len(room))
+	serve(t, l, func(ev Event) {
+		switch ev := ev.(type) {
+		case Accepted:
+			accepted.Add(1)
+		case AcceptFailed:
+			failed.Add(1)
+			if !errors.Is(ev.Listener.Err(), syscall.EMFILE) {
+				t.Errorf("AcceptFailed: %v", ev.Listener.Err())
+			}
+		case Closed:
+			t.Errorf("Closed: %v", ev.Stream.Err())
+		default:
+			echo(ev)
+		}
+	})
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		switch in.Text() {
+		case "go":
+			ln.Resume()
+		case "count":
+			fmt.Printf("turns %d failed %d accepted %d\n", l.Stats().Turns, failed.Load(), accepted.Load())
+		}
+	}
+}
+
+// nextOfAny waits for a message of src.
+func nextOfAny(t *testing.T, l *Loop, src Source) {
+	t.Helper()
+	for {
+		ev, ok := l.Poll(10 * time.Second)
+		if !ok {
+			t.Fatal("no message in time")
+		}
+		if ev.Source() == src {
+			return
+		}
+	}
 }

@@ -39,3 +39,5 @@ func (k *sock) netConn() (net.Conn, error)              { return nil, ErrUnsuppo
 func portable(err error) error                          { return err }
 
 const hangupIsReset = false
+
+func sysUnread(sysFD) bool { return false }

@@ -79,6 +79,7 @@ const (
 	flagSending                   // a feeder is sending Readable, or offering it; changes with the loop's mu held
 	flagOverdue                   // it may have been idle too long, which checkIdle is to see once fill has read
 	flagFallen                    // it was released, and has yet to say Closed; cleared with the loop's mu held
+	flagJoints                    // a read may give less than there is; never changes
 )
 
 // has reports whether one of flags is set.
@@ -180,7 +181,21 @@ func (s *Stream) fillOnce(in *chain, limit int) (n int, full bool, err error) {
 	if s.extra != nil && s.extra.transport != nil {
 		return s.extra.transport.fill(in, limit)
 	}
-	return s.sock.fill(in, limit)
+	n, full, err = s.sock.fill(in, limit)
+	if err == eAGAIN && s.has(uint32(urgent)) {
+		return s.fillUrgent(in, limit)
+	}
+	return n, full, err
+}
+
+// fillUrgent is fillOnce where that has given EAGAIN: on Linux it may say so at an
+// urgent byte, whatever follows, if a signal has come just then.
+func (s *Stream) fillUrgent(in *chain, limit int) (n int, full bool, err error) {
+	err = eAGAIN
+	for tries := 0; tries < 100 && err == eAGAIN && sysUnread(s.sock.fd); tries++ { // arbitrary: one will do
+		n, full, err = s.sock.fill(in, limit)
+	}
+	return n, full, err
 }
 
 func (s *Stream) writeOnce(p []byte) (n int, err error) {
@@ -219,6 +234,14 @@ func (l *Loop) newStream(fd sysFD) *Stream {
 
 // bufferPool has the input buffers of streams whose Input was not called.
 var bufferPool = sync.Pool{New: func() any { return new(Buffer) }}
+
+// distrust has s read until nothing is left if network is "unix": bytes of a Unix
+// socket can bring descriptors, and a read stops behind those (unix(7)).
+func (s *Stream) distrust(network string) {
+	if network == "unix" {
+		s.set(flagJoints)
+	}
+}
 
 // streamInterest is what the poller is asked for once and for all, with true
 // edge triggering.
@@ -363,7 +386,7 @@ const fillBudget = 256 << 10
 // prepare reads what has arrived.
 func (s *Stream) prepare(pending) pending {
 	s.mu.Lock()
-	if room := s.limits.Load().readHigh - int(s.held.Load()); room > 0 && s.inbox.n == 0 && s.ordinary() && !s.has(flagSeen) && s.Loop().edge {
+	if room := s.limits.Load().readHigh - int(s.held.Load()); room > 0 && s.inbox.n == 0 && s.ordinary() && !s.has(flagSeen|flagJoints) && s.Loop().edge {
 		// What fill would do, in one step: see ordinary.
 		c := newChunk(max(s.sock.class, minClass))
 		p := c.buf[:min(len(c.buf), room)]
@@ -479,10 +502,10 @@ func (s *Stream) fillSome() (bits pending, got int) {
 			s.state |= stateEOF
 			return bits | eof, got
 		}
-		if !full && !s.has(flagSeen) {
+		if !full && !s.has(flagSeen|flagJoints) {
 			// A stream socket that gave less than was asked has no more, and
 			// will report it when it has (epoll(7)). Not so if the end, or
-			// urgent bytes, were reported already.
+			// urgent bytes, were reported already, nor of a Unix socket: see distrust.
 			s.rearm()
 			if s.stopIfFull() {
 				s.halt(dirRead)

@@ -126,3 +126,15 @@ func sysSend(fd sysFD, p []byte) (int, error) {
 		}
 	}
 }
+
+// sysUnread reports whether there is something to be read from the socket fd behind an
+// urgent byte that is next.
+func sysUnread(fd sysFD) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(p, 0)
+		if err != unix.EINTR {
+			return n > 0 && p[0].Revents&unix.POLLIN != 0
+		}
+	}
+}

@@ -23,3 +23,7 @@ func trySend(fd sysFD, p []byte) int {
 	}
 	return n
 }
+
+// sysUnread reports whether the socket fd has something to be read although a read has
+// said EAGAIN. That is not known to happen.
+func sysUnread(sysFD) bool { return false }

@@ -51,6 +51,7 @@ func (l *Loop) Wrap(conn net.Conn) (*Stream, error) {
 	s := l.newStream(fd)
 	x := s.more()
 	x.local, x.remote = local, remote
+	s.distrust(local.Network())
 	if err := s.open(0, true); err != nil {
 		return nil, err
 	}
@@ -126,6 +127,9 @@ func (l *Loop) wrapFD(fd sysFD) (*Stream, error) {
 	if !plain {
 		x := s.more()
 		x.local, x.remote = socketAddrs(fd)
+		if x.local != nil {
+			s.distrust(x.local.Network())
+		}
 	}
 	if !readable {
 		s.state |= stateEOF
