@@ -138,6 +138,10 @@ func (z *orderFuzz) do(words []string) {
 	if command == nil {
 		return
 	}
+	lane := -1
+	if len(words) > 1 && z.sources[words[1]] != nil {
+		lane = z.sources[words[1]].Priority()
+	}
 	failed := func() (failed bool) {
 		defer func() { failed = recover() != nil }()
 		command(z.script, words[1:])
@@ -172,14 +176,16 @@ func (z *orderFuzz) do(words []string) {
 	case "take":
 		s.fired = 0
 	case "prio":
-		if s.fired != 0 {
+		if s.fired != 0 && z.sources[words[1]].Priority() != lane {
 			s.fired = z.clock // to the end of its lane
 		}
 	case "notify":
 		if len(words) > 2 {
-			s.route = strings.TrimPrefix(words[2], "-")
-			if s.fired != 0 {
-				s.fired = z.clock
+			if route := strings.TrimPrefix(words[2], "-"); route != s.route {
+				s.route = route
+				if s.fired != 0 {
+					s.fired = z.clock
+				}
 			}
 		}
 	}
