@@ -246,14 +246,18 @@ func (s *script) name(ev Event) string {
 	return kind + " of something else"
 }
 
+func newScript(t *testing.T, method string) *script {
+	return &script{t: t, l: dialLoop(t, method), sources: make(map[string]Source),
+		conns: make(map[string]*net.TCPConn), chans: make(map[string]chan Event)}
+}
+
 func runScript(t *testing.T, method, file string) {
 	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	s := &script{t: t, l: dialLoop(t, method), sources: make(map[string]Source),
-		conns: make(map[string]*net.TCPConn), chans: make(map[string]chan Event)}
+	s := newScript(t, method)
 	lines := bufio.NewScanner(f)
 	for n := 1; lines.Scan(); n++ {
 		line, _, _ := strings.Cut(lines.Text(), "#")

@@ -245,14 +245,13 @@ func putSockaddr(sa *unix.RawSockaddrAny, to *packetAddr) (uint32, error) {
 		sa.Addr.Family = unix.AF_UNIX
 		path := unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(sa), unixPath)), len(unix.RawSockaddrUnix{}.Path))
 		n := copy(path, to.name)
-		abstract := to.name[0] == '@'
-		if n < len(to.name) || n == len(path) && !abstract { // no room for the NUL
+		switch {
+		case n < len(to.name):
 			return 0, syscall.EINVAL
-		}
-		if abstract {
+		case path[0] == '@':
 			path[0] = 0
-		} else {
-			n++
+		case n < len(path):
+			n++ // a NUL, which the longest path goes without
 		}
 		return uint32(unixPath) + uint32(n), nil
 	}

@@ -277,17 +277,21 @@ func (p *kqueue) askEachLocked(fd sysFD, r *kqueueReg) error {
 	case writeErr == nil || hangupOnly && err == nil:
 		return nil
 	case writeErr == unix.EPIPE || writeErr == unix.EBADF:
-		// A pipe without its other end (EBADF is NetBSD's word for it). The
-		// other filter still works, and tells that it has ended.
-		r.state |= kqWriteEnded
-		if r.i&Edge == 0 {
-			r.state |= kqReadLevel
-		}
-		return p.askLocked(fd, r, kfRead)
+		return p.brokenLocked(fd, r) // EBADF is NetBSD's word for it
 	default:
 		p.dropLocked(fd, r)
 		return writeErr
 	}
+}
+
+// brokenLocked is called when the filter for writing is refused to a pipe without its
+// other end. The other filter still works, and tells that it has ended.
+func (p *kqueue) brokenLocked(fd sysFD, r *kqueueReg) error {
+	r.state |= kqWriteEnded
+	if r.i&Edge == 0 {
+		r.state |= kqReadLevel
+	}
+	return p.askLocked(fd, r, kfRead)
 }
 
 // dropLocked deletes the filters of fd.
@@ -396,7 +400,9 @@ func (p *kqueue) collectLocked(dst []ready, ev *kevent) []ready {
 	} else if r.made == p.round {
 		// It may be another connection that has ended. Readiness would do no
 		// harm if it were, but an end must be true.
-		p.askLocked(ev.ident, r, ev.filter)
+		if p.askLocked(ev.ident, r, ev.filter) != nil && ev.filter == kfWrite {
+			p.brokenLocked(ev.ident, r)
+		}
 		return dst
 	} else if r.state&(kqReadEnded<<ev.filter) == 0 {
 		r.state |= kqReadEnded << ev.filter

@@ -97,6 +97,34 @@ func TestKqueueGenerations(t *testing.T) {
 	expectNone(t, p)
 }
 
+// TestKqueueBrokenPipe has a pipe lose its reader while a wait is in progress in which
+// the writing end was registered. The kernel says so, but does not add the filter
+// again that would have to confirm it.
+func TestKqueueBrokenPipe(t *testing.T) {
+	for _, i := range []What{Write, Write | Edge, Read | Write | EarlyClose, 0} {
+		p, h, n := openHookedKqueue(t)
+		var pipe [2]sysFD
+		must(t, openPipe(&pipe))
+		r, w := pipe[0], pipe[1]
+		defer unix.Close(w)
+		n.fill(t, w)
+		must(t, p.add(w, testToken(1), Edge))
+		h.before = func() error {
+			h.before = nil
+			must(t, p.arm(w, testToken(2), i))
+			return unix.Close(r)
+		}
+		got, err := p.wait(nil, -1)
+		must(t, err)
+		if len(got) == 0 {
+			expectReady(t, p, ready{testToken(2), i&triggers | hangup})
+		}
+		must(t, p.arm(w, testToken(3), i))
+		expectReady(t, p, ready{testToken(3), i&triggers | hangup})
+		must(t, p.remove(w))
+	}
+}
+
 // TestKqueueRemovedMeanwhile has events on the way that nobody wants any more.
 func TestKqueueRemovedMeanwhile(t *testing.T) {
 	p, h, n := openHookedKqueue(t)

@@ -491,3 +491,89 @@ func leakless(t *testing.T, round func()) {
 	}
 	t.Errorf("%d handles before, %d after", before, after)
 }
+
+// FuzzAFD has AFD give any result to any poll, also of what was changed meanwhile, and
+// holds what is reported against the contract in poller.go. Nothing is asked of the
+// system. Each step is an operation with its arguments.
+func FuzzAFD(f *testing.F) {
+	const step = 8
+	f.Add([]byte{0, byte(Read | Write), 0, 0, 0, 0, 0, 0, 2, 0, 1, afdReceive | afdSend, 0, 0, 0, 0, 2, 0, 1, afdAbort, 0, 0, 0, 0})
+	f.Add([]byte{0, byte(Read | Write | EarlyClose | Edge), 0, 0, 0, 0, 0, 0, 2, 0, 1, afdDisconnect, 0, 0, 0, 0, 2, 0, 1, afdSend, 0, 0, 0, 0})
+	f.Add([]byte{0, byte(EarlyClose), 0, 0, 0, 0, 0, 0, 2, 0, 1, afdLocalClose, 0, 0, 0, 0, 0, byte(EarlyClose), 0, 0, 0, 0, 0, 0, 2, 1, 1, 0, 0, 0, 0, 0})
+	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 2, 3, 1, 255, 255, 0, 0, 0, 2, 0, 1, 255, 255, 0, 0, 0})
+	f.Add([]byte{0, byte(Read), 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1, afdReceive, 0, 0, 0, 0, 2, 2, 1, 255, 1, 0, 0, 0})
+	f.Add([]byte{0, byte(Read | Edge), 0, 0, 0, 0, 0, 0, 2, 0, 1, 255, 1, 0, 0, 0, 2, 0, 1, 255, 1, 0, 0, 0, 2, 0, 0, 255, 1, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		for w := range triggers + 1 {
+			if got := afdWhat(afdEvents(w)); got&w != w || got&^w&^(Read|EarlyClose) != 0 {
+				t.Fatalf("%v has become %v", w, got)
+			}
+		}
+		p := &afdPoller{socks: make(map[sysFD]*afdSock)}
+		s := &afdSock{fd: 1, mute: true}
+		// fly makes the poll that a wait would, as pollLocked does.
+		fly := func() *afdOp {
+			op := &afdOp{sock: s, asked: afdEvents(s.left), next: p.flying}
+			op.pin.Pin(op)
+			if op.next != nil {
+				op.next.prev = op
+			}
+			s.op, p.flying = op, op
+			return op
+		}
+		var told What // since s was asked for
+		for steps := 0; len(script) >= step && steps < 100; steps++ {
+			a := script[:step]
+			script = script[step:]
+			switch a[0] % 3 {
+			case 0: // arm
+				s.tok, s.i, s.mute = testToken(steps), What(a[1])&(triggers|Edge|urgent), false
+				s.left, told = s.i&triggers, 0
+			case 1: // remove and add
+				s.mute = true
+				if s.op != nil {
+					s.op.sock = nil
+				}
+				s = &afdSock{fd: 1, tok: testToken(steps), i: What(a[1]) & (triggers | Edge | urgent)}
+				s.left, told = s.i&triggers, 0
+			case 2: // a poll completes
+				op := s.op
+				if op == nil {
+					if s.mute {
+						break
+					}
+					op = fly()
+				}
+				op.info.count = uint32(a[2] & 1)
+				op.info.events = uint32(a[3]) | uint32(a[4])<<8 | uint32(a[5])<<24
+				op.iosb.Status = [...]windows.NTStatus{windows.STATUS_SUCCESS, windows.STATUS_CANCELLED,
+					windows.STATUS_INVALID_HANDLE, windows.STATUS_INSUFFICIENT_RESOURCES}[a[1]&3]
+				if a[6]&1 != 0 { // as cancelLocked does, while it is under way
+					op.sock, s.op = nil, nil
+				}
+				wanted := op.sock == s
+				r, ok := p.completeLocked(op)
+				if ok && (!wanted || r.tok != s.tok) {
+					t.Fatalf("%v of a poll that was cancelled", r)
+				}
+				if p.idle != op || op.sock != nil || op.prev != nil || s.op == op {
+					t.Fatal("what was polled with is not free")
+				}
+				if !ok {
+					break
+				}
+				switch {
+				case r.what == 0, r.what&^(s.i&triggers|hangup) != 0:
+					t.Fatalf("%v of %v", r.what, s.i)
+				case r.what&hangup != 0 && r.what&triggers != s.i&triggers:
+					t.Fatalf("%v without all of %v", r.what, s.i)
+				case r.what&hangup == 0 && s.i&Edge != 0 && told&r.what != 0:
+					t.Fatalf("%v again", r.what)
+				}
+				if told |= r.what; told&hangup != 0 && (s.i&Edge != 0 || s.i&triggers == 0) && !s.mute {
+					t.Fatal("a hangup will be told again")
+				}
+			}
+		}
+	})
+}
