@@ -51,7 +51,8 @@ type Config struct {
 
 	// ExitOnEmpty ends the range over All, or the loop if it is received from
 	// Events or Batches, when no live source is left, after there has been one.
-	// If false it runs until Close.
+	// If false it runs until Close. With Events and Batches, where the loop goes on
+	// while a message is answered, a source that the answer makes may be too late.
 	ExitOnEmpty bool
 
 	// MaxInput is how many unread bytes a stream holds before it stops
