@@ -19,6 +19,7 @@ const (
 	eAGAIN       = syscall.EAGAIN
 	eCONNREFUSED = syscall.ECONNREFUSED
 	eCONNRESET   = syscall.ECONNRESET
+	eINTR        = syscall.EINTR
 	eNOENT       = syscall.ENOENT
 	eNOTCONN     = syscall.ENOTCONN
 	ePIPE        = syscall.EPIPE

@@ -14,6 +14,7 @@ const (
 	eAGAIN       = sysErrno("would block")
 	eCONNREFUSED = sysErrno("connection refused")
 	eCONNRESET   = sysErrno("connection reset")
+	eINTR        = sysErrno("interrupted")
 	eNOENT       = sysErrno("no such entry")
 	eNOTCONN     = sysErrno("not connected")
 	ePIPE        = sysErrno("broken pipe")

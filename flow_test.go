@@ -58,7 +58,6 @@ func TestFlow(t *testing.T) {
 	tests := map[string]func(*testing.T, *Loop){
 		"L5ReadMarks":               testReadMarks,
 		"L6WriteLowMark":            testWriteLowMark,
-		"MarksOfZero":               testMarksOfZero,
 		"PauseRead":                 testPauseRead,
 		"PauseHoldsEOF":             testPauseHoldsEOF,
 		"PauseWrite":                testPauseWrite,
@@ -119,25 +118,6 @@ func testWriteLowMark(t *testing.T, l *Loop) {
 	}
 	if n := s.Queued(); n > low {
 		t.Errorf("Drained with %d bytes queued", n)
-	}
-}
-
-// testMarksOfZero: a high mark of 0 is the one that the stream began with.
-func testMarksOfZero(t *testing.T, l *Loop) {
-	const limit = 1000
-	dial(t, listen(t, l, "tcp", &ListenConfig{MaxInput: limit, MaxOutput: limit}))
-	s := acceptOne(t, l)
-	s.SetReadMarks(5, 2*limit)
-	s.SetReadMarks(5, 0)
-	s.SetWriteMarks(10, 2*limit)
-	s.SetWriteMarks(10, 0)
-	if lim := s.limits.Load(); lim.readHigh != limit || lim.writeHigh != limit {
-		t.Errorf("the marks are %+v", *lim)
-	}
-	s.Pause(Write)
-	s.Write(make([]byte, limit))
-	if _, err := s.Write([]byte{0}); err != ErrFull {
-		t.Errorf("Write gives %v", err)
 	}
 }
 

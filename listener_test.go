@@ -152,6 +152,7 @@ func TestListener(t *testing.T) {
 		"MaxStreamsMoved":    testMaxStreamsMoved,
 		"MaxStreamsFilter":   testMaxStreamsFilter,
 		"MaxStreamsNegative": testMaxStreamsNegative,
+		"MarksOfZero":        testMarksOfZero,
 		"StreamSettings": func(t *testing.T, l *Loop) {
 			g, _ := l.RateGroup(RateLimit{ReadRate: 1 << 20, ReadBurst: 1 << 20, Tick: time.Second})
 			limit := &RateLimit{ReadRate: 1 << 20, ReadBurst: 1 << 20, Tick: time.Second}
@@ -419,4 +420,23 @@ func TestA46Rounds(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}})
+}
+
+// testMarksOfZero: a high mark of 0 is the one that the stream began with.
+func testMarksOfZero(t *testing.T, l *Loop) {
+	const limit = 1000
+	dial(t, listen(t, l, "tcp", &ListenConfig{MaxInput: limit, MaxOutput: limit}))
+	s := acceptOne(t, l)
+	s.SetReadMarks(5, 2*limit)
+	s.SetReadMarks(5, 0)
+	s.SetWriteMarks(10, 2*limit)
+	s.SetWriteMarks(10, 0)
+	if lim := s.limits.Load(); lim.readHigh != limit || lim.writeHigh != limit {
+		t.Errorf("the marks are %+v", *lim)
+	}
+	s.Pause(Write)
+	s.Write(make([]byte, limit))
+	if _, err := s.Write([]byte{0}); err != ErrFull {
+		t.Errorf("Write gives %v", err)
+	}
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,7 +86,7 @@ func TestPipe(t *testing.T) {
 						t.Errorf("%v; released: %v", a.Err(), released)
 					}
 				case Closed{b}:
-					if !errors.Is(b.Err(), syscall.ECONNRESET) || got == 0 {
+					if !errors.Is(b.Err(), eCONNRESET) || got == 0 {
 						t.Errorf("the other end got %d bytes, then %v", got, b.Err())
 					}
 				default:

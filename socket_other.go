@@ -26,8 +26,8 @@ func (k *sock) localAddr() net.Addr                     { return nil }
 func (ln *Listener) accept(*Loop) (*Stream, error)      { return nil, ErrUnsupported }
 func (ln *Listener) setOptions() error                  { return ErrUnsupported }
 func transient(error) bool                              { return false }
-func tryRecv(sysFD, []byte) int                         { return -1 }
-func trySend(sysFD, []byte) int                         { return -1 }
+func tryRecv(sysFD, []byte) (uintptr, sysErrno)         { return ^uintptr(0), eAGAIN }
+func trySend(sysFD, []byte) (uintptr, sysErrno)         { return ^uintptr(0), eAGAIN }
 func setReusePort(sysFD) error                          { return ErrUnsupported }
 func takeFD(syscall.Conn) (sysFD, error)                { return noFD, ErrUnsupported }
 func dupFD(sysFD) (sysFD, error)                        { return noFD, ErrUnsupported }

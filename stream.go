@@ -390,7 +390,8 @@ func (s *Stream) prepare(pending) pending {
 		// What fill would do, in one step: see ordinary.
 		c := newChunk(max(s.sock.class, minClass))
 		p := c.buf[:min(len(c.buf), room)]
-		n := tryRecv(s.sock.fd, p)
+		r, errno := tryRecv(s.sock.fd, p)
+		n := int(r)
 		if n > 0 && n < len(p) && (n >= len(c.buf)/deserves || c.class == minClass) {
 			c.w = n
 			s.inbox = chain{c, c, n}
@@ -399,15 +400,15 @@ func (s *Stream) prepare(pending) pending {
 			s.mu.Unlock()
 			return readable
 		}
-		return s.prepareSlow(c, n, n == len(p))
+		return s.prepareSlow(c, n, n == len(p), errno)
 	}
-	return s.prepareSlow(nil, 0, false)
+	return s.prepareSlow(nil, 0, false, eAGAIN)
 }
 
 // prepareSlow is prepare where more is to be done than to read a few bytes, which
-// has given n of them, in c, if c is not nil. full tells that there may be more. It
-// lets go of mu.
-func (s *Stream) prepareSlow(c *chunk, n int, full bool) (bits pending) {
+// has given n of them, in c, or errno, if c is not nil. full tells that there may be more.
+// It lets go of mu.
+func (s *Stream) prepareSlow(c *chunk, n int, full bool, errno sysErrno) (bits pending) {
 	if n > 0 {
 		s.sock.expect(n, full)
 		s.inbox.pushRead(c, n)
@@ -424,6 +425,11 @@ func (s *Stream) prepareSlow(c *chunk, n int, full bool) (bits pending) {
 			s.state |= stateEOF
 			s.mu.Unlock()
 			return eof
+		}
+		if !tryAgain(errno) { // the kernel tells it once
+			bits = s.failed("read", errno)
+			s.unlock()
+			return bits
 		}
 	}
 	bits |= s.fill()
@@ -950,7 +956,9 @@ func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 	}
 	if c := read.head; c != nil && c.next == nil && c.mem == nil && dst.ordinary() {
 		// What queue would do, in one step: see ordinary.
-		if n := trySend(dst.sock.fd, c.buf[c.r:c.w]); n > 0 {
+		r, errno := trySend(dst.sock.fd, c.buf[c.r:c.w])
+		n := int(r)
+		if n > 0 {
 			dst.Loop().bytesOut.Add(uint64(n))
 			if n == read.n {
 				dst.mu.Unlock()
@@ -963,6 +971,9 @@ func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 			s.consumed(n)
 			m, err := dst.pour(&read, s)
 			return int64(n + m), err
+		}
+		if n < 0 && !tryAgain(errno) {
+			dst.announce(dst.failed("write", errno))
 		}
 	}
 	n, err := dst.pour(&read, s)
@@ -1031,16 +1042,24 @@ func (s *Stream) writeErr() error {
 func (s *Stream) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	if len(p) > 0 && s.ordinary() {
-		n := trySend(s.sock.fd, p) // what writeSlow would do, in one step
+		r, errno := trySend(s.sock.fd, p) // what writeSlow would do, in one step
+		n := int(r)
 		if n == len(p) {
 			s.Loop().bytesOut.Add(uint64(n))
 			s.mu.Unlock()
 			return n, nil
 		}
+		if n < 0 && !tryAgain(errno) {
+			s.announce(s.failed("write", errno))
+		}
 		return s.writeSlow(p, max(n, 0))
 	}
 	return s.writeSlow(p, 0)
 }
+
+// tryAgain reports whether what failed with e may work the next time: the fast ways to
+// read and write leave that to the slow ones. Other failures are told once by the kernel.
+func tryAgain(e sysErrno) bool { return e == eAGAIN || e == eINTR }
 
 // writeSlow is Write of p, of which n bytes have been sent already. It lets go of mu.
 func (s *Stream) writeSlow(p []byte, n int) (int, error) {

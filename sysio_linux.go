@@ -87,17 +87,17 @@ func sysSendFile(fd sysFD, f *os.File, off int64, n int) (sent int, err error) {
 }
 
 // tryRecv reads once from the socket fd to p, which is not empty, and returns how
-// many bytes, or -1 if that failed; sysRecv tells why. It is inlined: see
+// many bytes, as an int, or -1 and why that failed. It is inlined, just: see
 // Stream.ordinary. It costs less than a read, which goes through the file system's layer.
-func tryRecv(fd sysFD, p []byte) int {
-	n, _, _ := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
-	return int(n)
+func tryRecv(fd sysFD, p []byte) (n uintptr, e sysErrno) {
+	n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
+	return
 }
 
 // trySend is tryRecv's counterpart.
-func trySend(fd sysFD, p []byte) int {
-	n, _, _ := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
-	return int(n)
+func trySend(fd sysFD, p []byte) (n uintptr, e sysErrno) {
+	n, _, e = syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
+	return
 }
 
 // sysRecv reads once from the socket fd to p, which is not empty.

@@ -6,22 +6,17 @@
 package evchan
 
 // tryRecv reads once from the socket fd to p, which is not empty, and returns how
-// many bytes, or -1 if that failed; sysRecv tells why.
-func tryRecv(fd sysFD, p []byte) int {
-	n, err := sysRecv(fd, p)
-	if err != nil {
-		return -1
-	}
-	return n
-}
+// many bytes, as an int, or -1 and why that failed.
+func tryRecv(fd sysFD, p []byte) (uintptr, sysErrno) { return try(sysRecv(fd, p)) }
 
 // trySend is tryRecv's counterpart.
-func trySend(fd sysFD, p []byte) int {
-	n, err := sysSend(fd, p)
+func trySend(fd sysFD, p []byte) (uintptr, sysErrno) { return try(sysSend(fd, p)) }
+
+func try(n int, err error) (uintptr, sysErrno) {
 	if err != nil {
-		return -1
+		return ^uintptr(0), err.(sysErrno)
 	}
-	return n
+	return uintptr(n), 0
 }
 
 // sysUnread reports whether the socket fd has something to be read although a read has
