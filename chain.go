@@ -178,10 +178,11 @@ func (q *chain) inMemory() int {
 	return n
 }
 
-// beforeFile returns how many bytes of q come before the first that are in a file.
-func (q *chain) beforeFile() int {
+// beforeFile returns how many bytes of q come before the first that are in a file, or
+// some number above limit.
+func (q *chain) beforeFile(limit int) int {
 	n := 0
-	for c := q.head; c != nil && !c.isFile(); c = c.next {
+	for c := q.head; c != nil && n <= limit && !c.isFile(); c = c.next {
 		n += c.size()
 	}
 	return n

@@ -109,7 +109,7 @@ func (e *pipeEnd) flush(out *chain) (n int, spent *chunk, err error) {
 			}
 		}
 		var k int
-		k, err = e.send(out.beforeFile(), func(n int) { e.peer.in.moveN(out, n) })
+		k, err = e.send(out.beforeFile(pipeRoom), func(n int) { e.peer.in.moveN(out, n) })
 		n += k
 	}
 	if err == eAGAIN {

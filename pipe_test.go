@@ -65,7 +65,7 @@ func TestPipe(t *testing.T) {
 		},
 		"TruncatedFile": func(t *testing.T, l *Loop) {
 			content := pattern(100 << 10)
-			name := filepath.Join(t.TempDir(), "f")
+			name := filepath.Join(tempDir(t), "f")
 			must(t, os.WriteFile(name, content, 0o600))
 			f, err := os.Open(name)
 			must(t, err)
@@ -387,6 +387,39 @@ func TestPipeConn(t *testing.T) {
 			}
 			if ev, _ := l.Poll(time.Second); ev != Event(EOF{a}) {
 				t.Errorf("unexpected %v", ev)
+			}
+		},
+	})
+}
+
+// TestFavoursInTurn: two streams that are consumed by turns, each when the other has
+// something, must not keep a third one waiting.
+func TestFavoursInTurn(t *testing.T) {
+	inBubble(t, Config{MaxInput: 100}, map[string]func(*testing.T, *Loop){
+		"": func(t *testing.T, l *Loop) {
+			a, b := l.Pipe()
+			c, d := l.Pipe()
+			a.Write(pattern(pipeRoom))
+			c.Write(pattern(pipeRoom))
+			e, f := l.Pipe()
+			for n := 0; ; n++ {
+				ev, _ := l.Poll(-1)
+				switch ev {
+				case Readable{b}:
+					d.Input().Discard(100)
+				case Readable{d}:
+					b.Input().Discard(100)
+				case Readable{f}:
+					return
+				default:
+					t.Fatalf("unexpected %v", ev)
+				}
+				if n == 10 {
+					e.Write([]byte("x"))
+				}
+				if n > 10+3*favours {
+					t.Fatalf("it has not come after %d messages", n)
+				}
 			}
 		},
 	})

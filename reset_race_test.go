@@ -8,6 +8,7 @@ package evchan
 import (
 	"errors"
 	"net"
+	"runtime"
 	"syscall"
 	"testing"
 )
@@ -22,6 +23,9 @@ func TestResetIsNoEnd(t *testing.T) {
 	}
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
 		"Read": func(t *testing.T, l *Loop) {
+			if runtime.GOOS == "windows" {
+				t.Skip("on Wine, which looks at the socket itself, a read after a reset finds an end")
+			}
 			s, far := connectedPair(t, l)
 			s.SetReadMarks(0, 10)
 			send(t, far, "0123456789")

@@ -30,8 +30,7 @@ type route struct {
 	wakec   chan struct{} // one token: the feeder has something to look at
 	kickc   chan struct{} // one token: the feeder shall withdraw its offer
 
-	favourite *source // was last put at the head of its lane by favour; may be over
-	favours   int     // how many times in a row
+	favours int // sources that favour has put at the head of their lane, since it last did not
 
 	waiting   int     // goroutines that wait until the offer is withdrawn
 	offer     *source // what the feeder offers, taken out of its lane; nil: nothing

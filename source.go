@@ -241,8 +241,8 @@ func (l *Loop) enqueue(s *source, bits pending) {
 	l.push(s)
 }
 
-// favours is how many times in a row a stream whose input was full, and has been
-// consumed, reads before others of its lane have their turn: 1 MiB, with the default
+// favours is how many times in a row streams whose input was full, and has been
+// consumed, read before others of the lane have their turn: 1 MiB, with the default
 // MaxInput. So what has come on one connection is read while it is in the processor's
 // cache, as is what its peer sends meanwhile. Arbitrary; with 4 there was still a loss.
 const favours = 16
@@ -253,9 +253,6 @@ func (l *Loop) favour(s *source) {
 	r := s.route
 	if s.pend != input || !s.queued || l.exitDue {
 		return
-	}
-	if r.favourite != s {
-		r.favourite, r.favours = s, 0
 	}
 	if r.favours++; r.favours < favours {
 		r.remove(s)

@@ -79,7 +79,7 @@ const (
 	flagSending                   // a feeder is sending Readable, or offering it; changes with the loop's mu held
 	flagOverdue                   // it may have been idle too long, which checkIdle is to see once fill has read
 	flagFallen                    // it was released, and has yet to say Closed; cleared with the loop's mu held
-	flagJoints                    // a read may give less than there is; never changes
+	flagJoints                    // a read may give less than there is; never changes once there is a socket
 )
 
 // has reports whether one of flags is set.
