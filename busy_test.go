@@ -7,6 +7,7 @@ package evchan
 
 import (
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -97,16 +98,11 @@ func TestOthersWhileBusy(t *testing.T) {
 // receives stands behind all of them, for some 10 ms each. It must not do that for
 // each message. With a yield a message this takes minutes.
 func TestBusyProcessors(t *testing.T) {
-	stop := make(chan struct{})
-	defer close(stop)
+	var stop atomic.Bool
+	defer stop.Store(true)
 	for range 3 * runtime.GOMAXPROCS(0) {
 		go func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for !stop.Load() {
 			}
 		}()
 	}
