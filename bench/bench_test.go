@@ -258,8 +258,8 @@ func TestJudge(t *testing.T) {
 		{"NoRuns", target{setting: shared200, metric: cpuRequest.key, ours: []string{"c"}, against: "a", limit: 2}, "not measured"},
 		{"NoServer", target{setting: shared200, metric: cpuRequest.key, ours: []string{"a"}, against: "d", limit: 2}, "not measured"},
 		{"NotBusy", target{setting: split, metric: cpuRequest.key, ours: []string{"b"}, against: "a", limit: 2}, "not measured"},
-		{"Single", target{group: "g", ours: []string{"a"}, against: "b", limit: 0.5}, "0.50 met"},
-		{"NoSingle", target{group: "h", ours: []string{"a"}, against: "b", limit: 0.5}, "not measured"},
+		{"Single", target{group: "g", op: "n", ours: []string{"a"}, against: "b", limit: 0.5}, "0.50 met"},
+		{"NoSingle", target{group: "h", op: "n", ours: []string{"a"}, against: "b", limit: 0.5}, "not measured"},
 	} {
 		vv := rep.judge([]target{test.target})
 		if len(vv) != 1 {

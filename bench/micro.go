@@ -44,7 +44,7 @@ func runMicro(ctx context.Context, h *harness, o *options, rep *report, p *progr
 	for round := range min(o.most, microRounds) {
 		p.begin("single operations, round %d", round+1)
 		argv := []string{filepath.Join(o.bin, microProgram.name), "-allocs", "-round", strconv.Itoa(round)}
-		if o.times.measured < 500*time.Millisecond { // arbitrary: whoever asks for that does not ask for numbers
+		if o.times.measured < 200*time.Millisecond { // arbitrary: whoever asks for that does not ask for numbers
 			argv = append(argv, "-quick")
 		}
 		out, said, err := h.output(ctx, argv...)

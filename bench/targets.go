@@ -13,7 +13,8 @@ import (
 // two servers in one setting of the suite, or two programs of ./micro.
 type target struct {
 	setting setting  // its Rate does not matter; or
-	group   string   // of ./micro: all operations in ns/op that both programs have
+	group   string   // of ./micro, and
+	op      string   // how the operation's name ends
 	metric  string   // a metric's key; of ./micro ""
 	ours    []string // servers or programs, each a line of its own
 	against string   // "": the median itself is compared
@@ -82,8 +83,15 @@ var targets = []target{
 	{setting: rate200, metric: p99.key, ours: all, against: "std", limit: 0.8},
 	{setting: idle15000, metric: idleSettled.key, ours: all, limit: 350},
 	{setting: idle15000, metric: switchRate.key, ours: all, limit: 0},
-	{group: "timers", ours: []string{"evchan"}, against: "libevent", limit: 0.7},
-	{group: "timers", ours: []string{"evchan"}, against: "std", limit: 1.0},
+	{group: "timers", op: "random/add+stop", ours: []string{"evchan"}, against: "libevent", limit: 0.7},
+	{group: "timers", op: "random/add+stop", ours: []string{"evchan"}, against: "std", limit: 1.0},
+	{group: "timers", op: "equal/reset", ours: []string{"evchan"}, against: "libevent", limit: 2.5},
+	{group: "pairs", op: ",a=100,w=1000/run", ours: []string{"evchan"}, against: "libevent", limit: 1.25},
+	{group: "buffer", op: "write+drain/64B", ours: []string{"evchan"}, against: "libevent", limit: 0.8},
+	{group: "buffer", op: "write+drain/4KiB", ours: []string{"evchan"}, against: "libevent", limit: 0.8},
+	{group: "buffer", op: "write+drain/64KiB", ours: []string{"evchan"}, against: "libevent", limit: 0.8},
+	{group: "buffer", op: "readline/100B", ours: []string{"evchan"}, against: "libevent", limit: 0.6},
+	{group: "buffer", op: "search-crlf/1MiB", ours: []string{"evchan"}, against: "libevent", limit: 1.3},
 }
 
 // judge compares what was measured with targets. The report has been
@@ -95,7 +103,7 @@ func (r *report) judge(targets []target) []verdict {
 			if t.group == "" {
 				vv = append(vv, r.judgeRow(t, ours))
 			} else {
-				vv = append(vv, r.judgeSingles(t, ours)...)
+				vv = append(vv, r.judgeSingle(t, ours))
 			}
 		}
 	}
@@ -130,22 +138,18 @@ func (r *report) judgeRow(t target, ours string) verdict {
 	return v
 }
 
-func (r *report) judgeSingles(t target, ours string) []verdict {
-	var vv []verdict
-	for _, s := range r.Singles {
-		if s.Group != t.group || s.Program != ours || s.Unit != "ns/op" {
+func (r *report) judgeSingle(t target, ours string) verdict {
+	v := t.verdict(t.group+": "+t.op, "time", ours)
+	for _, s := range r.Singles { // the last is the one with the most pairs
+		if s.Group != t.group || !strings.HasSuffix(s.Name, t.op) || s.Program != ours || s.Unit != "ns/op" && s.Unit != "µs" {
 			continue
 		}
 		if ref := r.single(s.Group, s.Name, t.against, s.Unit); ref != nil {
-			v := t.verdict(s.Group+": "+s.Name, s.Unit, ours)
+			v = t.verdict(s.Group+": "+s.Name, s.Unit, ours)
 			v.judge(s.Summary.Median / ref.Summary.Median)
-			vv = append(vv, v)
 		}
 	}
-	if vv == nil {
-		vv = append(vv, t.verdict(t.group, "ns/op", ours))
-	}
-	return vv
+	return v
 }
 
 // verdict returns a verdict with nothing measured.
