@@ -336,9 +336,10 @@ type manners struct {
 
 // A message that takes longer than dear, of a few, has been waiting for others than its
 // receiver, or for one that is slow. Then the next patience messages, or so, are waited
-// with in a select. Both are arbitrary.
+// with in a select. Both are arbitrary; but 1 ms was too little where the peer's process
+// shares the processor, and has it for some milliseconds now and then.
 const (
-	dear     = int64(time.Millisecond)
+	dear     = int64(5 * time.Millisecond)
 	patience = 1000
 )
 
