@@ -120,7 +120,7 @@ func testFaultDial(t *testing.T, l *Loop) {
 		}
 		// Before it is connected this is queued.
 		for _, p := range [][]byte{{first}, p} {
-			if _, err := s.Write(p); err != nil && x.fate != fateReset && x.fate != fateRefuse {
+			if _, err := s.Write(p); err != nil && x.fate != fateReset && x.fate != fateRefuse && x.fate != fateTimeout {
 				fail("Write gives %v", err)
 			}
 		}
