@@ -92,8 +92,8 @@ time, or almost that if it is due within microseconds.
 All methods of the package are safe for concurrent use, with one exception: a
 stream's Read, WriteTo, Input, Output, Flush, MoveTo and NetConn, and its two
 Buffers, belong to one goroutine at a time: the one that has received the stream's
-most recent message or, before there is one, has made the stream. A Buffer of your own is like a bytes.Buffer: for one goroutine at a
-time.
+most recent message or, before there is one, has made the stream. A Buffer of your
+own is like a bytes.Buffer: for one goroutine at a time.
 
 No method waits for the receiver of messages, so a receiver may call all of them,
 with messages unread. With several workers, range over Events on one
