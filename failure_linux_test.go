@@ -95,16 +95,17 @@ func TestNoDescriptorsChild(t *testing.T) {
 		t.Errorf("%d sources, were %d", n, sources)
 	}
 
-	// Where a pipe needs two, one does not do, and none is left open.
+	// Where two are needed, one does not do, and none is left open.
 	give(1)
-	for range 2 {
-		if _, err := New(&Config{IgnoreEnv: true, Method: "poll"}); !errors.Is(err, syscall.EMFILE) {
-			t.Errorf("New with one descriptor: %v", err)
+	for _, method := range []string{"poll", "poll", "epoll", "epoll"} {
+		if _, err := New(&Config{IgnoreEnv: true, Method: method}); !errors.Is(err, syscall.EMFILE) {
+			t.Errorf("New with one descriptor, %s: %v", method, err)
 		}
 	}
+	give(1)
 	e, err := New(&Config{IgnoreEnv: true, Method: "epoll"})
 	if err != nil {
-		t.Fatalf("epoll needs one descriptor: %v", err)
+		t.Fatalf("epoll needs two descriptors: %v", err)
 	}
 	// The timer that it would like to have beside it is done without.
 	if _, ok := e.Poll(time.Millisecond); ok {

@@ -4,6 +4,7 @@
 package evchan
 
 import (
+	"math/rand/v2"
 	"net"
 	"os"
 	"syscall"
@@ -113,6 +114,87 @@ func TestEpollKeepsEarlierAlarm(t *testing.T) {
 	}
 	if *looks != 3 { // Each before it parks, the second when the alarm has gone off.
 		t.Errorf("looked %d times in two waits, want 3", *looks)
+	}
+}
+
+// TestEpollGate watches the gate as the runtime does: it tells of what is ready while
+// somebody is parked, and not while the loop is busy.
+func TestEpollGate(t *testing.T) {
+	p, n := openTestMethod(methods()[0], newTestNet())(t)
+	e := p.(*epoll)
+	watcher, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	must(t, err)
+	defer unix.Close(watcher)
+	must(t, unix.EpollCtl(watcher, unix.EPOLL_CTL_ADD, e.gate, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET}))
+	told := func() bool {
+		n, err := epollWait(watcher, make([]unix.EpollEvent, 1))
+		must(t, err)
+		return n > 0
+	}
+
+	a, b := n.pair(t)
+	must(t, p.add(a, testToken(1), Read|Edge))
+	expectReady := func(wait time.Duration) {
+		t.Helper()
+		got, err := p.wait(nil, wait)
+		must(t, err)
+		if len(got) != 1 || got[0].what&Read == 0 {
+			t.Fatalf("reported %v", got)
+		}
+	}
+	for range 2 {
+		expectBlocks(t, p)
+		told()
+		n.write(t, b)
+		if !told() {
+			t.Error("the runtime is not told where somebody may be parked")
+		}
+		expectReady(0)
+		for range epollBusy {
+			expectNone(t, p)
+		}
+		n.write(t, b)
+		if told() {
+			t.Error("the runtime is told although nobody is parked")
+		}
+		expectReady(-1) // finds it without a park
+		n.write(t, b)
+		if told() {
+			t.Error("the runtime is told after a wait that did not park")
+		}
+		expectReady(-1)
+	}
+}
+
+// TestEpollGateLosesNothing has something come while the gate is opened and shut.
+func TestEpollGateLosesNothing(t *testing.T) {
+	p, n := openTestMethod(methods()[0], newTestNet())(t)
+	a, b := n.pair(t)
+	must(t, p.add(a, testToken(1), Read|Edge))
+	step := make(chan struct{})
+	go func() {
+		for range step {
+			yield()
+			n.write(t, b)
+		}
+	}()
+	defer close(step)
+	for i := range 3000 {
+		step <- struct{}{}
+		found := 0
+		for range rand.IntN(2 * epollBusy) {
+			got, err := p.wait(nil, 0)
+			must(t, err)
+			found += len(got)
+		}
+		for found == 0 {
+			got, err := p.wait(nil, testPatience)
+			must(t, err)
+			if found += len(got); found == 0 {
+				t.Fatalf("round %d: what has come is not reported", i)
+			}
+		}
+		n.drain(t, a)
 	}
 }
 

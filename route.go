@@ -304,6 +304,13 @@ func (l *Loop) feed(r *route) {
 		} else {
 			l.unpop(s, bit)
 		}
+		if o == gone {
+			l.dissolve(r)
+		}
+		l.step(r)
+		if o == delivered && cap(r.ch) == 0 && r.n > 0 && manners.pay() {
+			yielded = true // it has yet to run, and would only be found not to be back
+		}
 		if yielded {
 			// The receiver is most often about to come back: let it run
 			// rather than wait in a select, which costs far more.
@@ -311,12 +318,7 @@ func (l *Loop) feed(r *route) {
 			runtime.Gosched()
 			l.mu.Lock()
 			manners.yielded(l)
-			continue
 		}
-		if o == gone {
-			l.dissolve(r)
-		}
-		l.step(r)
 	}
 	r.fed = false
 	l.unlock()
