@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -279,6 +280,34 @@ func TestJudge(t *testing.T) {
 	}
 	if md := rep.markdown(nil); !strings.Contains(md, "\n| (a) | 1 |") || !strings.Contains(md, "\n| b | 1 |") {
 		t.Errorf("the row that does not count is not marked, or others are, in\n%s", md)
+	}
+}
+
+func TestRoundsRatio(t *testing.T) {
+	runs := func(cpu map[int]float64) (mm []measurement) {
+		for _, round := range slices.Sorted(maps.Keys(cpu)) {
+			mm = append(mm, measurement{Round: round, Requests: 1e6, Seconds: 1, CPU: cpu[round]})
+		}
+		return mm
+	}
+	rep := &report{Rows: []*row{
+		{Setting: shared200, Server: "raw", Runs: runs(map[int]float64{1: 1, 2: 3, 3: 5})},
+		{Setting: shared200, Server: "a", Runs: runs(map[int]float64{1: 2, 3: 10, 4: 1})},
+		{Setting: shared200, Server: "b", Runs: runs(map[int]float64{1: 4, 2: 9, 3: 15})},
+		{Setting: shared200, Server: "c", Runs: runs(map[int]float64{5: 1})},
+	}}
+	rep.summarize()
+	verdict := func(ours, against string) verdict {
+		return rep.judge([]target{{setting: shared200, metric: cpuRequest.key, ours: []string{ours}, against: against, limit: 1}})[0]
+	}
+	if v := verdict("a", "raw"); v.Value != 2.0/3 || v.Rounds != 2 || v.C != 0 {
+		t.Errorf("a to raw: %+v", v)
+	}
+	if v := verdict("b", "a"); v.Value != 4.5 || v.Rounds != 1.75 || v.C != 1.5 {
+		t.Errorf("b to a: %+v", v)
+	}
+	if v := verdict("c", "a"); v.Rounds != 0 || !v.Measured {
+		t.Errorf("c to a: %+v", v)
 	}
 }
 

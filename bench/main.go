@@ -294,6 +294,7 @@ func compare(ctx context.Context, h *harness, o *options, s setting, rep *report
 				continue
 			}
 			p.end(o.estimate(s), "%.*f %s", first.digits, first.of(m), first.title)
+			m.Round = round + 1
 			group[k].Runs = append(group[k].Runs, m)
 		}
 	}

@@ -247,3 +247,22 @@ func ratioOf(row, ref *row, key string) (float64, bool) {
 	b, bok := ref.Summary[key]
 	return a.Median / b.Median, aok && bok && !row.Idle && !ref.Idle && b.Median != 0
 }
+
+// roundsRatio returns the median of the ratios of two rows in each round. The machine's
+// speed changes less within a round than from one to another. It returns 0 if no round has both.
+func roundsRatio(row, ref *row, key string) float64 {
+	metrics := workNamed(row.Setting.Work).metrics
+	of := metrics[slices.IndexFunc(metrics, func(m metric) bool { return m.key == key })].of
+	var ratios []float64
+	for _, a := range row.Runs {
+		for _, b := range ref.Runs {
+			if a.Round == b.Round && of(b) != 0 {
+				ratios = append(ratios, of(a)/of(b))
+			}
+		}
+	}
+	if len(ratios) == 0 {
+		return 0
+	}
+	return spreadOf(ratios).Median
+}

@@ -33,6 +33,8 @@ type verdict struct {
 	Measured bool    `json:"measured"` // if false, what follows means nothing
 	Value    float64 `json:"value"`
 	Met      bool    `json:"met"`
+	Rounds   float64 `json:"rounds,omitempty"` // the same by rounds, see roundsRatio
+	C        float64 `json:"c,omitempty"`      // what the reference of the setting has in our place
 }
 
 var (
@@ -132,6 +134,10 @@ func (r *report) judgeRow(t target, ours string) verdict {
 		if ref := find(t.against); ref != nil {
 			if ratio, ok := ratioOf(row, ref, t.metric); ok {
 				v.judge(ratio)
+				v.Rounds = roundsRatio(row, ref, t.metric)
+			}
+			if c := r.reference(row.Setting); c != ref && c != row && v.Measured {
+				v.C, _ = ratioOf(c, ref, t.metric)
 			}
 		}
 	}
@@ -172,8 +178,9 @@ func (r *report) verdicts(b *strings.Builder) {
 	if len(r.Targets) == 0 {
 		return
 	}
-	b.WriteString("\n### targets\n\nRatios of the medians above, and what this project has set itself.\n\n")
-	b.WriteString("| where | what | ours | against | target | measured | |\n|---|---|---|---|---:|---:|---|\n")
+	b.WriteString("\n### targets\n\nRatios of the medians above, and what this project has set itself. Beside them the medians of the ratios in each round, and what " +
+		"the first server of the table would have in our place.\n\n")
+	b.WriteString("| where | what | ours | against | target | measured | by rounds | first server | |\n|---|---|---|---|---:|---:|---:|---:|---|\n")
 	for _, v := range r.Targets {
 		sign, against, value, met := "≤", v.Against, "–", "not measured"
 		if v.Least {
@@ -188,7 +195,14 @@ func (r *report) verdicts(b *strings.Builder) {
 				met = "met"
 			}
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s | %s %s | %s | %s |\n", v.What, v.Metric, v.Ours, against, sign, number(v.Limit), value, met)
+		optional := func(x float64) string {
+			if x == 0 {
+				return "–"
+			}
+			return number(x)
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s %s | %s | %s | %s | %s |\n", v.What, v.Metric, v.Ours, against, sign, number(v.Limit), value,
+			optional(v.Rounds), optional(v.C), met)
 	}
 }
 

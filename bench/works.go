@@ -106,6 +106,7 @@ func (s setting) leastBusy() float64 {
 
 // A measurement is what one run of one server gave.
 type measurement struct {
+	Round    int     `json:"round"`           // from 1
 	Requests uint64  `json:"requests"`        // in the measured window: replies, for churn connections
 	Bytes    uint64  `json:"bytes,omitempty"` // of bulk in the window
 	Seconds  float64 `json:"seconds"`         // length of the window
