@@ -227,10 +227,6 @@ func (h *harness) measure(ctx context.Context, o *options, s setting, t timing, 
 		return measurement{}, err
 	}
 	r := drive{options: o, timing: t, load: s.load, cpu: loadCPU}
-	r.addr, err = freeAddr()
-	if err != nil {
-		return measurement{}, err
-	}
 	backend := ""
 	if s.Work == "proxy" {
 		// Open before the proxy is, because the first connection to that only
@@ -245,6 +241,11 @@ func (h *harness) measure(ctx context.Context, o *options, s setting, t timing, 
 			return measurement{}, err
 		}
 		defer r.backend.Close()
+	}
+	// After the backend, which else could be given the same port.
+	r.addr, err = freeAddr()
+	if err != nil {
+		return measurement{}, err
 	}
 	argv, err := srv.argv(o.bin, r.addr, workNamed(s.Work).server, backend)
 	if err != nil {
