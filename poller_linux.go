@@ -44,10 +44,10 @@ const (
 // scheduler need not know of them.
 //
 // Between the two is a gate, an epoll set with nothing in it but ours, which is
-// what the runtime watches. While waits find something without parking the gate is
-// shut. Else the runtime, where a thread of it waits for a timer or for another
-// connection, would be woken by each event, find nobody who waits for it, and sleep
-// again: with a timer in the program, a request took a fifth more CPU time on two processors.
+// what the runtime watches. A wait that finds something without parking shuts the gate,
+// and the next that parks opens it. Else the runtime, where a thread of it waits for a
+// timer or for another connection, would be woken by each event, find nobody who waits
+// for it, and sleep again.
 //
 // The runtime's timers are good to a millisecond, so that a timed wait is ended
 // by a timer descriptor inside the epoll set. It is edge-triggered: nobody
@@ -75,7 +75,7 @@ type epoll struct {
 	err     error         // or its failure
 	limit   time.Duration // of this wait; 0 when the timer has been seen to
 	shut    bool          // the gate is, see epoll
-	busy    int           // waits since the last that parked
+	parked  bool          // this wait has
 	alarm   time.Time     // when tfd goes off or has gone off
 	spare   *time.Timer   // stands in for tfd when descriptors are short
 }
@@ -195,10 +195,7 @@ func (e *epoll) setAsked(slot uint32, i What) {
 }
 
 func (e *epoll) wait(dst []ready, d time.Duration) ([]ready, error) {
-	e.n, e.err = 0, nil
-	if e.busy++; e.busy == epollBusy {
-		e.setGate(false) // if that fails it stays open, which does no harm
-	}
+	e.n, e.err, e.parked = 0, nil, false
 	if d == 0 {
 		e.poll()
 		return e.collect(dst)
@@ -288,7 +285,7 @@ func (e *epoll) try(uintptr) bool {
 	if e.n > 0 || e.err != nil {
 		return true
 	}
-	e.busy = 0
+	e.parked = true
 	if e.limit > 0 {
 		e.setAlarm(e.limit)
 		e.limit = 0
@@ -296,16 +293,14 @@ func (e *epoll) try(uintptr) bool {
 	return false
 }
 
-// epollBusy is the wait, counted from the last that parked, before which the gate is shut:
-// the first that finds something at once, since one message at a time should not cost two
-// system calls more.
-const epollBusy = 2
-
 // setGate opens or shuts the gate. It does nothing when that was done, or when e is closed.
 func (e *epoll) setGate(open bool) error {
+	if e.shut == !open {
+		return nil
+	}
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	if e.epfd == noFD || e.shut == !open {
+	if e.epfd == noFD {
 		return nil
 	}
 	var ev unix.EpollEvent
@@ -323,6 +318,9 @@ func (e *epoll) setGate(open bool) error {
 func (e *epoll) collect(dst []ready) ([]ready, error) {
 	if e.err != nil {
 		return dst, e.err
+	}
+	if e.n > 0 && !e.parked {
+		e.setGate(false) // if that fails it stays open, which does no harm
 	}
 	for i := range e.events[:e.n] {
 		ev := &e.events[i]
