@@ -4,7 +4,6 @@
 package evchan
 
 import (
-	"strings"
 	"time"
 )
 
@@ -108,28 +107,4 @@ type method struct {
 	name     string
 	features Feature
 	open     func() (poller, error)
-}
-
-// Feature is a set of the abilities in which methods differ.
-type Feature uint
-
-const (
-	FeatureEdge       Feature = 1 << iota // edge-triggered interest (Edge) is the system's own
-	FeatureO1                             // the cost of a wait does not grow with the number of descriptors
-	FeatureAnyFD                          // any descriptor can be watched, also one of a regular file
-	FeatureEarlyClose                     // EarlyClose is reported while input is still unread
-)
-
-// String returns the names of the members of f joined by "|", or "0".
-func (f Feature) String() string {
-	if f == 0 {
-		return "0"
-	}
-	var names []string
-	for i, name := range [...]string{"FeatureEdge", "FeatureO1", "FeatureAnyFD", "FeatureEarlyClose"} {
-		if f&(1<<i) != 0 {
-			names = append(names, name)
-		}
-	}
-	return strings.Join(names, "|")
 }
