@@ -486,3 +486,43 @@ func (l *Loop) startTimer(t *timerNode, now int64, d time.Duration) {
 		l.nudge = true // the wait is too long now
 	}
 }
+
+// unlock lets go of the loop's lock, after what must follow a change: offers
+// that something more urgent has overtaken are withdrawn, feeders that have
+// something to do are woken, and the goroutine that waits for the kernel, if it
+// has to look at something.
+func (l *Loop) unlock() {
+	if len(l.overtaken) == 0 && len(l.starts) == 0 && !(l.nudge && l.parked) {
+		l.mu.Unlock()
+		return
+	}
+	for len(l.overtaken) > 0 {
+		r := l.overtaken[len(l.overtaken)-1]
+		l.overtaken = l.overtaken[:len(l.overtaken)-1]
+		r.overtaken = false
+		l.withdraw(r)
+	}
+	l.leave()
+}
+
+// leave is unlock for one who may not wait: what has been overtaken is left to
+// whoever is at it.
+func (l *Loop) leave() {
+	for i, r := range l.starts {
+		l.starts[i] = nil
+		r.starting = false
+		select {
+		case r.wakec <- struct{}{}:
+		default:
+		}
+	}
+	l.starts = l.starts[:0]
+	wake := l.nudge && l.parked
+	if wake {
+		l.nudge = false
+	}
+	l.mu.Unlock()
+	if wake {
+		l.poller.wake()
+	}
+}

@@ -81,25 +81,6 @@ type owner interface {
 	dump() string
 }
 
-// pending is a set of things that a source has to say or to do.
-type pending uint16
-
-// Messages, in the order in which one source sends them, then work.
-const (
-	accepted pending = 1 << iota
-	connected
-	readable
-	drained
-	timedOut
-	eof
-	closed
-	message // the one kind of message of all sources but streams
-
-	input // the descriptor may be readable: read before the next message is known
-
-	messages = input - 1
-)
-
 // source is the part that all kinds of Source have in common.
 type source struct {
 	loop  atomic.Pointer[Loop] // to change it, the old loop's mu is held, and the owner's
@@ -217,90 +198,6 @@ func (s *source) takeCount(count *int) int {
 	*count = 0
 	l.retract(s, message)
 	return n
-}
-
-// enqueue adds bits to what s has pending and makes sure that it will have its
-// turn. l.mu is held.
-func (l *Loop) enqueue(s *source, bits pending) {
-	if s.tapped {
-		l.tell(s.owner.(*Stream).extra.tap, bits)
-		return
-	}
-	s.pend |= bits
-	if s.offered && bits&s.route.offerBit != 0 {
-		// If the message has just been received there must be another one; if
-		// not, the two are one. Taking the offer back settles which.
-		s.route.kick()
-	}
-	if s.queued || s.busy || s.offered || s.pend == 0 || l.closed {
-		return
-	}
-	if s.index == 0 {
-		l.refresh(s) // before push: it may settle the route
-	}
-	l.push(s)
-}
-
-// favours is how many times in a row streams whose input was full, and has been
-// consumed, read before others of the lane have their turn: 1 MiB, with the default
-// MaxInput. So what has come on one connection is read while it is in the processor's
-// cache, as is what its peer sends meanwhile. Arbitrary; with 4 there was still a loss.
-const favours = 16
-
-// favour puts s, which is to read on, at the head of its lane, unless others must have
-// their turn. l.mu is held.
-func (l *Loop) favour(s *source) {
-	r := s.route
-	if s.pend != input || !s.queued || l.exitDue {
-		return
-	}
-	if r.favours++; r.favours < favours {
-		r.remove(s)
-		r.pushFront(s)
-	} else {
-		r.favours = 0
-	}
-}
-
-// unreceived returns the messages of s that were not received. l.mu is held.
-func (s *source) unreceived() pending {
-	if s.offered {
-		return s.pend&messages | s.route.offerBit
-	}
-	return s.pend & messages
-}
-
-// push puts s at the end of its lane. l.mu is held.
-func (l *Loop) push(s *source) {
-	l.seq++
-	s.seq = l.seq
-	s.route.pushBack(s)
-	l.stir(s.route, s)
-}
-
-// stir makes sure that what was put into r will be delivered: once the lock is
-// let go, if it waits for its feeder, or for the turn that is to come. l.mu is
-// held.
-func (l *Loop) stir(r *route, s *source) {
-	if r.offer != nil && s.prio < r.offer.prio && !r.overtaken {
-		r.overtaken = true
-		l.overtaken = append(l.overtaken, r)
-	}
-	if r.fed {
-		l.start(r)
-	} else {
-		l.nudge = true
-	}
-}
-
-// retract takes back bits of what s has pending. The caller has made sure that
-// none of it is being offered. l.mu is held.
-func (l *Loop) retract(s *source, bits pending) {
-	s.pend &^= bits
-	if s.queued && s.pend == 0 {
-		s.route.remove(s)
-	}
-	l.refresh(s)
 }
 
 // refresh keeps account of the live sources: s is among them as long as it is
