@@ -1,0 +1,369 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"os"
+	"time"
+)
+
+// CloseWrite tells the peer, once the output is empty, that nothing more will
+// be sent. Reading goes on. Write fails from then on, with EPIPE. A stream whose
+// two directions cannot be closed apart, a pipe's or a terminal's, returns
+// ErrUnsupported and goes on as before.
+//
+// Drained tells when the output is empty, if Queued() is not 0 already. Once EOF has
+// come as well the stream still has to be closed; no message says so.
+func (s *Stream) CloseWrite() error {
+	s.mu.Lock()
+	defer s.unlock()
+	if s.state&stateFin != 0 {
+		return nil
+	}
+	if s.gone() {
+		return s.writeErr()
+	}
+	if !s.transport().halfCloses() {
+		return ErrUnsupported
+	}
+	s.state |= stateFin
+	return s.sendOn()
+}
+
+// Close ends the stream gracefully and returns at once: what was written is sent,
+// then the peer is told, then its input is discarded until it has finished as
+// well. A stream whose peer has finished, and that has nothing to send, is released
+// before Close returns.
+//
+// Config.Linger, by default 5 seconds, bounds all of this, even if the peer keeps
+// reading: after that the rest is dropped, and the peer told so by a reset. Where
+// sending may take longer, to a slow peer or under a rate limit, call CloseWrite,
+// and Close when Queued() is 0, which Drained tells. A write timeout (see
+// SetIdleTimeouts) finds the peer that has stopped reading.
+//
+// The stream sends no more messages: those that were not received are taken
+// back. Closing again returns nil. What lies in Input stays as it is.
+func (s *Stream) Close() error {
+	return s.end(false, false)
+}
+
+// Abort ends the stream at once. Its output is dropped and, where the transport
+// can do that, the peer is told so by a reset.
+func (s *Stream) Abort() error {
+	return s.end(true, true)
+}
+
+// end closes the stream: gracefully, or at once, with a reset or without.
+func (s *Stream) end(now, reset bool) error {
+	s.mustBeMade()
+	s.mu.Lock()
+	defer s.unlock()
+	s.endLocked(now, reset)
+	return nil
+}
+
+// endLocked is end with mu held.
+func (s *Stream) endLocked(now, reset bool) {
+	if s.state&stateClosed != 0 && !now {
+		return
+	}
+	s.state |= stateClosed | stateFin
+	s.hush()
+	s.forgo(dirRead)
+	s.held.Add(-int64(s.inbox.n))
+	s.spend(s.inbox.detach())
+	if s.gone() {
+		return
+	}
+	if now || s.Loop().conf.Linger < 0 {
+		s.release(reset)
+		return
+	}
+	s.flushLocked()
+	s.driveClose()
+	s.startLinger()
+}
+
+// startLinger bounds the time that s, and those under it, may take to close. mu
+// is held.
+func (s *Stream) startLinger() {
+	if s.gone() && (s.extra == nil || s.extra.under == nil) {
+		return
+	}
+	l := s.Loop()
+	now := l.clock()
+	x := s.more()
+	l.mu.Lock()
+	defer l.unlock()
+	for !l.closed {
+		if !x.stream.released && !x.overdue && !x.lingers {
+			x.lingers = true
+			l.startTimer(&x.linger, now, x.rest(now, l.conf.Linger))
+		}
+		if x.under == nil {
+			return
+		}
+		x = x.under.extra
+	}
+}
+
+// hush takes back all messages; there will be no more.
+func (s *Stream) hush() {
+	l := s.edit()
+	s.closing = true
+	s.clear(flagHeldEOF)
+	l.retract(&s.source, messages|input)
+	if s.awaited {
+		s.received(accepted)
+	}
+	l.unlock()
+}
+
+// driveClose takes a close as far as possible: it reads and discards until the
+// peer has finished, which may be the only way to have it take the output, and
+// releases the stream once that has been sent. If it closed its socket with unread
+// input, the kernel would send a reset, which destroys what is on its way to the
+// peer. mu is held.
+func (s *Stream) driveClose() {
+	if s.gone() {
+		return
+	}
+	if s.overdue() {
+		s.release(false)
+		return
+	}
+	if s.connecting() {
+		s.release(false) // there is nobody to say goodbye to
+		return
+	}
+	if s.has(uint32(hangup)) && s.transport().failure() != nil {
+		s.release(false) // the peer will get nothing more
+		return
+	}
+	if !s.transport().halfCloses() {
+		if s.out.n == 0 {
+			s.release(false)
+		}
+		return
+	}
+	var rest chain
+	for budget := fillBudget; s.state&stateEOF == 0; {
+		n, _, err := s.fillOnce(&rest, fillBudget)
+		s.spend(rest.detach()) // of a pipe, it may have release functions
+		switch {
+		case n > 0:
+			if budget -= n; budget <= 0 {
+				l := s.lock()
+				l.assign(s)
+				l.unlock()
+				return
+			}
+		case err == eAGAIN:
+			s.rearm()
+			return
+		case err != nil:
+			s.release(false) // the peer will get nothing more
+			return
+		default:
+			s.state |= stateEOF
+		}
+	}
+	if s.out.n == 0 {
+		s.release(false)
+	}
+}
+
+// rest returns the shorter of d and what is left of the lifetime. The loop's mu is
+// held.
+func (x *streamExtra) rest(now int64, d time.Duration) time.Duration {
+	if x.ends != 0 {
+		d = min(d, time.Duration(x.ends-now))
+	}
+	return d
+}
+
+// expired is called when a close has taken too long, or the lifetime is over. The
+// loop's mu is held.
+func (x *streamExtra) expired(int64) {
+	x.overdue = true
+	l := x.stream.Loop()
+	l.assign(x.stream)
+	if x.tap != nil {
+		l.assign(x.tap)
+	}
+}
+
+// overdue reports whether a close has taken too long, or the lifetime is over. mu is
+// held.
+func (s *Stream) overdue() bool {
+	if s.extra == nil {
+		return false
+	}
+	l := s.lock()
+	defer l.mu.Unlock()
+	return s.extra.overdue
+}
+
+// abandon ends the stream because its loop was closed.
+func (s *Stream) abandon() {
+	s.mu.Lock()
+	if s.gone() || !s.Loop().isClosed() { // it may have moved away
+		s.mu.Unlock()
+		return
+	}
+	x, filtered := s.transport().(*filtering)
+	var tap *filtering // whose own stream may be gone already
+	if s.tapped {
+		tap = s.extra.tap
+	}
+	s.state |= stateClosed | stateFin
+	s.release(false)
+	s.unlock()
+	if filtered {
+		x.abandon()
+	}
+	if tap != nil {
+		tap.abandon()
+	}
+}
+
+// failed ends the stream because of err, and returns what came of it. What the
+// kernel still holds is read first. mu is held.
+func (s *Stream) failed(op string, err error) (bits pending) {
+	if x := s.more(); x.err == nil {
+		x.err = s.opError(op, err)
+	}
+	if s.state&(stateClosed|stateEOF) == 0 {
+		for {
+			n, _, err := s.fillOnce(&s.inbox, fillBudget)
+			if n == 0 || err != nil {
+				break
+			}
+			s.held.Add(int64(n))
+			s.Loop().bytesIn.Add(uint64(n))
+			bits |= readable
+		}
+	}
+	return bits | s.fall()
+}
+
+// fall is release of a stream that is to say Closed, which it returns. It stays live
+// until that is enqueued, or the loop might find itself empty, and end, before. mu is
+// held.
+func (s *Stream) fall() pending {
+	s.set(flagFallen)
+	s.release(false)
+	return closed
+}
+
+// release lets go of all that the stream has but its input. mu is held.
+func (s *Stream) release(reset bool) {
+	if t := s.transport(); t != nil {
+		short := s.out.n > 0 // the peer must not take what it got for all
+		s.retreat()
+		t.close(reset || short)
+	}
+}
+
+// retreat is release, except that the transport is not closed. mu is held.
+func (s *Stream) retreat() {
+	s.unblock()
+	l := s.lock()
+	if !l.closed {
+		l.unregister(s, s.sock.fd)
+	}
+	if s.extra != nil {
+		s.extra.retire(l)
+	}
+	s.released = true
+	l.streamReleased()
+	l.retract(&s.source, input) // there is nothing left to read from
+	if s.tapped {
+		l.assign(s.extra.tap)
+	}
+	l.unlock()
+	if s.listener != nil && (s.extra == nil || s.extra.under == nil) { // that of a filter has not been accepted
+		s.listener.parted()
+	}
+	if s.sock.fd != noFD {
+		l.poller.remove(s.sock.fd)
+	}
+	s.state |= stateGone
+	s.clear(flagLagging)
+	if s.extra != nil {
+		s.extra.lost = s.out.n
+	}
+	s.spend(s.out.detach())
+}
+
+// retire ends what the loop does for x's stream. The loop's mu is held.
+func (x *streamExtra) retire(l *Loop) {
+	l.timers.stop(&x.linger)
+	x.stopIdle(l)
+	x.leaveShares()
+}
+
+// forget takes the descriptor from s, unless the end of the loop was faster.
+func (s *Stream) forget(close bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.gone() && close {
+		s.transport().close(false)
+	}
+	s.state |= stateGone
+	if s.extra != nil {
+		l := s.lock()
+		s.extra.retire(l)
+		l.mu.Unlock()
+	}
+}
+
+// SetLifetime sets how long the stream may live, counted from this call, whatever
+// its peer does; 0 means for ever, and so do negative values. When that is over the
+// stream ends, with [Closed], and Err is a net.Error whose Timeout() is true:
+// errors.Is(Err(), os.ErrDeadlineExceeded). What the loop has read by then stays
+// readable, output that is unsent is dropped, and the peer told so by a reset. A
+// stream that is closing has no more time than that either.
+//
+// The time goes on when the stream moves to another loop, and ends with NetConn. If
+// the stream is under a filter, the one on top ends with it, for the same reason.
+func (s *Stream) SetLifetime(d time.Duration) {
+	s.mu.Lock()
+	defer s.unlock()
+	if s.gone() || s.state&stateClosed != 0 || d <= 0 && s.extra == nil {
+		return
+	}
+	x := s.more()
+	l := s.Loop()
+	now := l.clock()
+	l.mu.Lock()
+	defer l.unlock()
+	if l.closed || x.overdue || x.lingers {
+		return
+	}
+	if d <= 0 {
+		x.ends = 0
+		l.timers.stop(&x.linger)
+		return
+	}
+	l.startTimer(&x.linger, now, d)
+	x.ends = x.linger.when
+}
+
+// outlived reports whether the lifetime of the stream is over, and notes that as the
+// reason for its end. The peer may be sending without end, so nothing more is read. mu
+// is held.
+func (s *Stream) outlived() bool {
+	x := s.extra
+	if x == nil || s.state&stateClosed != 0 {
+		return false
+	}
+	l := s.lock()
+	over := x.overdue && !x.lingers
+	l.mu.Unlock()
+	if over {
+		x.err = s.opError("lifetime", os.ErrDeadlineExceeded)
+	}
+	return over
+}
