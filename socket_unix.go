@@ -6,6 +6,7 @@
 package evchan
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -218,3 +219,47 @@ func dupFD(fd sysFD) (sysFD, error) {
 }
 
 func closeFD(fd sysFD) { syscall.Close(fd) }
+
+// A sysFD is a descriptor in the form that the system's calls take.
+type sysFD = int
+
+// noFD is never a valid descriptor.
+const noFD sysFD = -1
+
+// portable returns err as programs for any system know it.
+func portable(err error) error { return err }
+
+// hangupIsReset tells that an end of input which comes with a hangup is none.
+const hangupIsReset = false
+
+// sysListenPacket returns a socket on the address, and what address that is.
+func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err error) {
+	var nc net.ListenConfig
+	pc, err := nc.ListenPacket(context.Background(), network, address)
+	if err != nil {
+		return noFD, nil, err
+	}
+	defer pc.Close()
+	local = pc.LocalAddr()
+	if fd, err = takeFD(pc.(syscall.Conn)); err != nil {
+		return noFD, nil, &net.OpError{Op: "listen", Net: network, Source: local, Err: err}
+	}
+	return fd, local, nil
+}
+
+// sysPacketFamily tells whether the datagram socket fd is of the family AF_INET6,
+// and whether it is for IPv6 alone.
+func sysPacketFamily(fd sysFD) (six, only bool, err error) {
+	sa, err := syscall.Getsockname(fd)
+	if err != nil {
+		return false, false, os.NewSyscallError("getsockname", err)
+	}
+	switch sa.(type) {
+	case *syscall.SockaddrInet4, *syscall.SockaddrUnix:
+		return false, false, nil
+	case *syscall.SockaddrInet6:
+		n, err := syscall.GetsockoptInt(fd, syscall.IPPROTO_IPV6, syscall.IPV6_V6ONLY)
+		return true, n != 0, os.NewSyscallError("getsockopt", err)
+	}
+	return false, false, fmt.Errorf("socket of an unknown family: %w", ErrUnsupported)
+}

@@ -41,3 +41,36 @@ func portable(err error) error                          { return err }
 const hangupIsReset = false
 
 func sysUnread(sysFD) bool { return false }
+
+// fill needs system calls that there are not.
+func (k *sock) fill(in *chain, limit int) (n int, full bool, err error) {
+	return 0, false, ErrUnsupported
+}
+
+// flush needs system calls that there are not.
+func (k *sock) flush(out *chain) (n int, spent *chunk, err error) {
+	return 0, nil, ErrUnsupported
+}
+
+func sysListenPacket(network, _ string) (sysFD, net.Addr, error) {
+	return noFD, nil, &net.OpError{Op: "listen", Net: network, Err: ErrUnsupported}
+}
+
+func sysPacketFamily(sysFD) (six, only bool, err error) { return false, false, ErrUnsupported }
+
+func sysRecvFrom(sysFD, []byte) (n int, from packetAddr, cut bool, err error) {
+	return 0, packetAddr{}, false, ErrUnsupported
+}
+
+func sysPeek(sysFD) error { return ErrUnsupported }
+
+func sysSendTo(sysFD, []byte, *packetAddr) error { return ErrUnsupported }
+
+// methods returns what can be had here, best first: nothing so far.
+func methods() []method { return nil }
+
+// A sysFD is a descriptor in the form that the system's calls take.
+type sysFD = uintptr
+
+// noFD is never a valid descriptor.
+const noFD = ^sysFD(0)

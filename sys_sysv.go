@@ -5,5 +5,10 @@
 
 package evchan
 
+// methods returns what can be had here, best first.
+func methods() []method {
+	return []method{{"poll", pollFeatures, openPollSet}}
+}
+
 // setReusePort fails: the system has no such option.
 func setReusePort(sysFD) error { return ErrUnsupported }

@@ -1,9 +1,14 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
+//go:build plan9
+
 package evchan
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+)
 
 // Plan 9 has words for errors and signals, no numbers. These come from package
 // evchan only, since New returns ErrUnsupported.
@@ -25,3 +30,9 @@ type sysSignal int
 
 func (sysSignal) Signal()        {}
 func (sysSignal) String() string { return "no signal" }
+
+const maxSignal = 0
+
+func catchable(sysSignal) bool { return false }
+
+func signalName(sig os.Signal) string { return quote(sig.String()) }
