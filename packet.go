@@ -212,8 +212,6 @@ func (c *PacketConn) LocalAddr() net.Addr { return c.local }
 // package net gives it; nil if it is not connected.
 func (c *PacketConn) RemoteAddr() net.Addr { return c.remote }
 
-// ---- Reading ----
-
 // ReadFromAddrPort reads one datagram into p and returns its size and where it
 // comes from: an IPv4 address always as such, also on a socket for both
 // families. If p is too small, the rest of the datagram is dropped, and the error is
@@ -404,8 +402,6 @@ func (c *PacketConn) Resume() {
 		l.refresh(&c.source)
 	}
 }
-
-// ---- Writing ----
 
 // WriteToAddrPort sends p, which may be empty, as one datagram to the address: IPv4
 // also in the form that IPv6 has for it, IPv6 with its zone if it is link-local. It
@@ -654,8 +650,6 @@ func (c *PacketConn) opError(op, call string, addr net.Addr, err error) error {
 	}
 	return &net.OpError{Op: op, Net: c.local.Network(), Source: c.local, Addr: addr, Err: err}
 }
-
-// ---- The rest ----
 
 // File returns a duplicate of the connection's descriptor, as net.UDPConn.File
 // does. The caller closes it. It is the same socket: options that are set on it, by

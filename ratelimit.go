@@ -408,8 +408,6 @@ func (g *RateGroup) quit(m *share, dir int) {
 	}
 }
 
-// ---- The stream's side ----
-
 // The limits of a stream: its own and its group's.
 const (
 	ownShare = iota

@@ -222,8 +222,6 @@ func (s *Stream) spend(c *chunk) {
 	}
 }
 
-// ---- The loop's side ----
-
 // ready is told what the poller has reported.
 func (s *Stream) ready(what What) {
 	l := s.Loop()
@@ -348,14 +346,6 @@ func (s *Stream) more() *streamExtra {
 	}
 	return s.extra
 }
-
-// ---- The consumer's side: input ----
-
-// ---- The consumer's side: output ----
-
-// ---- The end ----
-
-// ---- What it is ----
 
 // Err returns why the stream has ended, if that was an error: a *net.OpError
 // around an os.SyscallError, as package net gives them, so that

@@ -1,0 +1,423 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"io"
+	"math"
+	"os"
+	"slices"
+)
+
+// Write appends a copy of p. The error is nil unless the back is frozen, or the
+// length would overflow.
+func (b *Buffer) Write(p []byte) (int, error) {
+	if b.flags&(frozenBack|held|reserved|watched) != 0 || len(p) > math.MaxInt-b.n {
+		return b.writeSlow(p)
+	}
+	if c := b.tail; c != nil && len(c.buf)-c.w >= len(p) {
+		c.w += copy(c.buf[c.w:], p)
+		b.n += len(p)
+	} else {
+		b.add(p)
+	}
+	return len(p), nil
+}
+
+func (b *Buffer) writeSlow(p []byte) (int, error) {
+	if err := b.back(len(p)); err != nil {
+		return 0, err
+	}
+	if c := b.tail; b.n == 0 && c != nil && c.mem == nil && len(p) <= len(c.buf) {
+		// Only what was returned lay in c. That may include p, but copy minds.
+		copy(c.buf, p)
+		if len(p) < c.w {
+			poison(c.buf[len(p):c.w])
+		}
+		c.r, c.w, b.n = 0, len(p), len(p)
+	} else {
+		b.add(p)
+	}
+	b.added(len(p))
+	return len(p), nil
+}
+
+// WriteString is Write for a string.
+func (b *Buffer) WriteString(s string) (int, error) {
+	if err := b.back(len(s)); err != nil {
+		return 0, err
+	}
+	for rest := s; len(rest) > 0; {
+		c := b.roomFor(len(rest))
+		k := copy(c.buf[c.w:], rest)
+		c.w += k
+		b.n += k
+		rest = rest[k:]
+	}
+	b.added(len(s))
+	return len(s), nil
+}
+
+// WriteByte appends x.
+func (b *Buffer) WriteByte(x byte) error {
+	if err := b.back(1); err != nil {
+		return err
+	}
+	c := b.roomFor(1)
+	c.buf[c.w] = x
+	c.w++
+	b.n++
+	b.added(1)
+	return nil
+}
+
+// maxEmptyReads is how often a reader may return nothing in a row.
+const maxEmptyReads = 100
+
+// ReadFrom appends what r returns until io.EOF, which is not returned. A reader
+// that keeps returning nothing gives io.ErrNoProgress.
+func (b *Buffer) ReadFrom(r io.Reader) (int64, error) {
+	if err := b.back(0); err != nil {
+		return 0, err
+	}
+	b.settle()
+	total := int64(0)
+	var c *chunk // outside the chain, in case r uses b
+	defer func() {
+		if c != nil {
+			c.put()
+		}
+	}()
+	for empty := 0; ; {
+		if c == nil {
+			c = newChunk(b.growth(int(min(total+1, 1<<20))))
+		}
+		n, err := r.Read(c.buf)
+		if n < 0 || n > len(c.buf) {
+			c = nil // whoever has it
+			panic("evchan: reader returned an invalid count from Read")
+		}
+		if n > 0 {
+			if err := b.back(n); err != nil {
+				return total, err
+			}
+			total += int64(n)
+			if n <= len(c.buf)/4 && b.tail != nil && len(b.tail.buf)-b.tail.w >= n {
+				b.add(c.buf[:n])
+				poison(c.buf[:n])
+			} else {
+				c.w = n
+				b.push(c)
+				c = nil
+			}
+			b.added(n)
+			empty = 0
+		} else if empty++; empty == maxEmptyReads && err == nil {
+			return total, io.ErrNoProgress
+		}
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// Prepend puts a copy of p before all other bytes.
+func (b *Buffer) Prepend(p []byte) error {
+	if b.flags&frozenFront != 0 {
+		return ErrFrozen
+	}
+	n := len(p)
+	if n > math.MaxInt-b.n {
+		return errTooLarge
+	}
+	if n == 0 {
+		b.settle()
+		return nil
+	}
+	if b.flags&sought != 0 {
+		b.forget()
+	}
+	if b.flags&reserved != 0 {
+		b.dropReserved()
+	}
+	if c := b.head; c != nil && c.size() == 0 && c.mem != nil {
+		p = slices.Clone(p) // it may lie in what goes now
+		b.settle()
+	}
+	if c := b.head; c != nil && c.mem == nil {
+		k := min(c.r, len(p))
+		copy(c.buf[c.r-k:], p[len(p)-k:])
+		c.r -= k
+		b.n += k
+		p = p[:len(p)-k]
+	}
+	for len(p) > 0 {
+		c := newChunk(min(classFor(len(p)), streamClass))
+		k := min(len(c.buf), len(p))
+		c.w = len(c.buf)
+		c.r = c.w - k
+		copy(c.buf[c.r:], p[len(p)-k:])
+		p = p[:len(p)-k]
+		c.next = b.head
+		b.head = c
+		if b.tail == nil {
+			b.tail = c
+		}
+		b.n += k
+	}
+	b.added(n)
+	return nil
+}
+
+// Append appends p without copying it, and calls release, which may be nil,
+// when its last byte is gone: at once if p is empty. p must not change until
+// then.
+func (b *Buffer) Append(p []byte, release func()) error {
+	if err := b.back(len(p)); err != nil {
+		return err
+	}
+	m := newMemory()
+	m.release = release
+	c := newChunk(0)
+	c.buf, c.w, c.mem = p[:len(p):len(p)], len(p), m
+	return b.appendChunk(c)
+}
+
+// AppendFile appends the n bytes of f that begin at off, and calls release,
+// which may be nil, when the last of them is gone or was read into memory: at once
+// if n is 0. Unless release closes f, nothing does. f must be one that can be read
+// at an offset, and stay open until it is released.
+func (b *Buffer) AppendFile(f *os.File, off, n int64, release func()) error {
+	switch {
+	case f == nil:
+		return os.ErrInvalid
+	case off < 0 || n < 0:
+		return errNegative
+	case n > math.MaxInt64-off || n > math.MaxInt:
+		return errTooLarge
+	}
+	if err := b.back(int(n)); err != nil {
+		return err
+	}
+	m := newMemory()
+	m.file, m.off, m.release = f, off, release
+	c := newChunk(0)
+	c.w, c.mem = int(n), m
+	return b.appendChunk(c)
+}
+
+// appendChunk appends c, whose memory is another's, or frees it if it is empty.
+func (b *Buffer) appendChunk(c *chunk) error {
+	n := c.size()
+	if n == 0 {
+		b.settle()
+		c.free()
+		return nil
+	}
+	b.push(c)
+	b.added(n)
+	return nil
+}
+
+// AppendBuffer moves all of src's bytes to the end of b, without copying more
+// than a few.
+func (b *Buffer) AppendBuffer(src *Buffer) error {
+	if b == src {
+		return errSelf
+	}
+	if err := src.front(); err != nil {
+		return err
+	}
+	n := src.n
+	if err := b.back(n); err != nil {
+		return err
+	}
+	b.splice(src)
+	b.added(n)
+	src.removed(n)
+	return nil
+}
+
+// PrependBuffer moves all of src's bytes before those of b.
+func (b *Buffer) PrependBuffer(src *Buffer) error {
+	if b == src {
+		return errSelf
+	}
+	if err := src.front(); err != nil {
+		return err
+	}
+	if err := b.front(); err != nil {
+		return err
+	}
+	n := src.n
+	if n == 0 {
+		return nil
+	}
+	if n > math.MaxInt-b.n {
+		return errTooLarge
+	}
+	src.tail.next = b.head
+	b.head = src.head
+	if b.tail == nil {
+		b.tail = src.tail
+	}
+	b.n += n
+	src.head, src.tail, src.n = nil, nil, 0
+	b.added(n)
+	src.removed(n)
+	return nil
+}
+
+// smallCopy is how many bytes are rather copied than given a chunk of their own.
+const smallCopy = 256
+
+// MoveN moves the first n bytes of src to the end of b and returns how many it
+// moved. A chunk that must be cut in two is shared, or copied if that is little.
+func (b *Buffer) MoveN(src *Buffer, n int) (int, error) {
+	if b == src {
+		return 0, errSelf
+	}
+	if n < 0 {
+		return 0, errNegative
+	}
+	if err := src.front(); err != nil {
+		return 0, err
+	}
+	n = min(n, src.n)
+	if err := b.back(n); err != nil {
+		return 0, err
+	}
+	if n == 0 {
+		b.settle()
+		return 0, nil
+	}
+	b.chain.moveN(&src.chain, n)
+	b.added(n)
+	src.removed(n)
+	return n, nil
+}
+
+// Share appends all of src's bytes without copying them and without removing
+// them from src. From then on the two are independent, even if they are used by
+// different goroutines; the bytes are released when both have let them go.
+func (b *Buffer) Share(src *Buffer) error {
+	if b == src {
+		return errSelf
+	}
+	n := src.n
+	if err := b.back(n); err != nil {
+		return err
+	}
+	for c := src.head; c != nil; c = c.next {
+		if c.size() > 0 {
+			b.push(c.ref(c.size()))
+		}
+	}
+	b.added(n)
+	return nil
+}
+
+// Reserve returns at least n bytes of room behind the end of b, for the caller
+// to write to and then to Commit. They are valid, and not part of b, until the
+// next call that changes b. It returns nil if n is not positive, the back is frozen,
+// or there cannot be so much.
+func (b *Buffer) Reserve(n int) []byte {
+	if n <= 0 || b.flags&frozenBack != 0 || n > math.MaxInt-b.n {
+		return nil
+	}
+	if b.flags&held != 0 {
+		b.release()
+	}
+	x := b.more()
+	var room []byte
+	if c := b.tail; x.reserved == nil && c != nil && len(c.buf)-c.w >= n {
+		room = c.buf[c.w:]
+	} else {
+		if c := x.reserved; c == nil || len(c.buf) < n {
+			c = b.reserveChunk(n)
+			if c == nil {
+				return nil
+			}
+			b.dropReserved()
+			x.reserved = c
+		}
+		room = x.reserved.buf
+	}
+	x.room = len(room)
+	b.flags |= reserved
+	return room
+}
+
+// reserveChunk returns a chunk with n bytes, or nil if there cannot be so many.
+func (b *Buffer) reserveChunk(n int) (c *chunk) {
+	defer func() {
+		if recover() != nil {
+			c = nil // make refused
+		}
+	}()
+	return newChunkSize(n)
+}
+
+// Commit appends the first n bytes of what Reserve has returned. The rest is
+// reserved no longer. If they are more than Reserve returned, or b was changed
+// since, it returns an error and changes nothing.
+func (b *Buffer) Commit(n int) error {
+	if b.flags&frozenBack != 0 {
+		return ErrFrozen
+	}
+	if n < 0 {
+		return errNegative
+	}
+	if b.flags&reserved == 0 {
+		if n > 0 {
+			return errCommit
+		}
+		return nil
+	}
+	x := b.extra
+	if n > x.room {
+		return errCommit
+	}
+	if n > 0 {
+		if c := x.reserved; c != nil {
+			x.reserved = nil
+			c.w = n
+			b.push(c)
+		} else {
+			b.tail.w += n
+			b.n += n
+		}
+	}
+	b.dropReserved()
+	b.added(n)
+	return nil
+}
+
+// add copies p to the end, as chain's does, into the spare if there is one.
+func (b *Buffer) add(p []byte) {
+	if b.tail == nil && b.extra != nil {
+		b.reuse(len(p))
+	}
+	b.chain.add(p)
+}
+
+// roomFor is chain's, but for the spare.
+func (b *Buffer) roomFor(n int) *chunk {
+	if b.tail == nil && b.extra != nil {
+		b.reuse(n)
+	}
+	return b.chain.roomFor(n)
+}
+
+// reuse makes the spare the only chunk of b, which is empty, if there is one and n
+// bytes, which must follow, fit in. There must be an extra.
+func (b *Buffer) reuse(n int) {
+	if c := b.extra.spare; c != nil && n > 0 && n <= len(c.buf) {
+		b.extra.spare = nil
+		b.head, b.tail = c, c
+	}
+}
