@@ -1,0 +1,245 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// A Datagram is one of those that [PacketConn.WriteBatch] sends.
+type Datagram struct {
+	Data    []byte         // may be empty
+	Addr    netip.AddrPort // where it goes
+	NetAddr net.Addr       // the same in package net's form; used if Addr is the zero AddrPort
+}
+
+// WriteToAddrPort sends p, which may be empty, as one datagram to the address: IPv4
+// also in the form that IPv6 has for it, IPv6 with its zone if it is link-local. It
+// sends at once or not at all.
+//
+// If the kernel takes no more for now it returns ErrWouldBlock and has sent
+// nothing. No message tells when that is over, as often nobody knows: a
+// unixgram socket may be full at the other end. Whoever cannot do without the
+// datagram tries again after a while; others drop it, as the network might have.
+//
+// A p that is too long gives EMSGSIZE; an address of a kind that the socket cannot
+// send to, a *net.AddrError; Close, of the loop as well, ErrClosed. All but the
+// last are in a *net.OpError with the address in Addr. An error says nothing about
+// other destinations.
+func (c *PacketConn) WriteToAddrPort(p []byte, addr netip.AddrPort) (int, error) {
+	to, err := c.target(addr)
+	if err != nil {
+		return 0, c.sendError(err, addr, nil)
+	}
+	if err := c.send(p, to); err != nil {
+		return 0, c.sendError(err, addr, nil)
+	}
+	return len(p), nil
+}
+
+// WriteTo is WriteToAddrPort with the address as package net gives it: a
+// *net.UDPAddr or *net.UnixAddr.
+func (c *PacketConn) WriteTo(p []byte, addr net.Addr) (int, error) {
+	to, err := c.netTarget(addr)
+	if err == nil {
+		err = c.send(p, to)
+	}
+	if err != nil {
+		return 0, c.sendError(err, netip.AddrPort{}, addr)
+	}
+	return len(p), nil
+}
+
+// WriteBatch sends the datagrams in their order, each as WriteToAddrPort does, by
+// as few system calls as possible. It returns how many it has sent. If that is
+// fewer than there are, the error is about the next one, ds[n], and the same that
+// WriteToAddrPort would return: go on with ds[n+1:] to leave that one out, or with
+// ds[n:] later after ErrWouldBlock. It keeps nothing of ds.
+func (c *PacketConn) WriteBatch(ds []Datagram) (n int, err error) {
+	b := newPacketOutput()
+	defer b.free()
+	for n < len(ds) {
+		b.n = 0
+		for _, d := range ds[n:min(len(ds), n+maxPacketBatch)] {
+			var to packetAddr
+			if d.Addr != (netip.AddrPort{}) {
+				to, err = c.target(d.Addr)
+			} else {
+				to, err = c.netTarget(d.NetAddr)
+			}
+			if err != nil {
+				break // it is told once those before it are gone
+			}
+			b.add(d.Data, to)
+		}
+		if b.n > 0 {
+			sent, sendErr := c.sendBatch(b)
+			n += sent
+			if sendErr == nil && (err == nil || sent < b.n) {
+				continue
+			}
+			if sendErr != nil {
+				err = sendErr
+			}
+		}
+		if err != nil {
+			return n, c.sendError(err, ds[n].Addr, ds[n].NetAddr)
+		}
+	}
+	return n, nil
+}
+
+var packetOutputPool sync.Pool // of *packetOutput
+
+// newPacketOutput returns an empty packetOutput.
+func newPacketOutput() *packetOutput {
+	if b, ok := packetOutputPool.Get().(*packetOutput); ok {
+		return b
+	}
+	return new(packetOutput)
+}
+
+// add adds a datagram to b, which is not full.
+func (b *packetOutput) add(p []byte, to packetAddr) {
+	b.data[b.n], b.to[b.n] = p, to
+	b.n++
+}
+
+// free recycles b.
+func (b *packetOutput) free() {
+	clear(b.data[:])
+	clear(b.to[:])
+	b.n = 0
+	packetOutputPool.Put(b)
+}
+
+// target returns addr as the system's calls want it.
+func (c *PacketConn) target(addr netip.AddrPort) (to packetAddr, err error) {
+	if addr == (netip.AddrPort{}) {
+		return to, c.noTarget()
+	}
+	switch {
+	case c.remote != nil:
+		return to, net.ErrWriteToConnected
+	case c.local.Network() == "unixgram":
+		return to, &net.AddrError{Err: "not the address of a unixgram socket", Addr: addr.String()}
+	case !addr.IsValid():
+		return to, &net.AddrError{Err: "port without an address", Addr: addr.String()}
+	}
+	ip := addr.Addr().Unmap()
+	switch {
+	case !c.six && !ip.Is4():
+		return to, &net.AddrError{Err: "non-IPv4 address", Addr: ip.String()}
+	case c.onlySix && ip.Is4():
+		return to, &net.AddrError{Err: "non-IPv6 address", Addr: ip.String()}
+	case c.six && ip.Is4():
+		ip = netip.AddrFrom16(ip.As16())
+	case c.six && ip.Zone() != "":
+		zone, ok := zones.index(ip.Zone())
+		if !ok {
+			return to, &net.AddrError{Err: "no such zone", Addr: ip.String()}
+		}
+		to.zone = uint32(zone)
+		ip = ip.WithZone("")
+	}
+	to.ip = netip.AddrPortFrom(ip, addr.Port())
+	return to, nil
+}
+
+// netTarget is target for an address as package net gives it.
+func (c *PacketConn) netTarget(addr net.Addr) (to packetAddr, err error) {
+	switch a := addr.(type) {
+	case nil:
+		return to, c.noTarget()
+	case *net.UDPAddr:
+		if a == nil {
+			return to, c.noTarget()
+		}
+		ap := a.AddrPort()
+		if len(a.IP) == 0 { // this host, as package net has it
+			ip := netip.IPv4Unspecified()
+			if c.onlySix {
+				ip = netip.IPv6Unspecified()
+			}
+			ap = netip.AddrPortFrom(ip, ap.Port())
+		}
+		return c.target(ap)
+	case *net.UnixAddr:
+		switch {
+		case a == nil:
+			return to, c.noTarget()
+		case c.remote != nil:
+			return to, net.ErrWriteToConnected
+		case c.local.Network() != "unixgram" || a.Net != "unixgram":
+			return to, &net.AddrError{Err: "not an address for a socket of type " + c.local.Network(), Addr: a.String()}
+		case a.Name == "":
+			return to, errNoTarget
+		}
+		to.name = a.Name
+		return to, nil
+	}
+	return to, fmt.Errorf("address is a %T", addr)
+}
+
+var errNoTarget = errors.New("missing address")
+
+// noTarget returns an error if there must be an address.
+func (c *PacketConn) noTarget() error {
+	if c.remote == nil {
+		return errNoTarget
+	}
+	return nil
+}
+
+// send sends one datagram. An error of the kernel is bare.
+func (c *PacketConn) send(p []byte, to packetAddr) error {
+	c.sendMu.RLock()
+	defer c.sendMu.RUnlock()
+	if c.fd == noFD {
+		return ErrClosed
+	}
+	err := sysSendTo(c.fd, p, &to)
+	if err == nil {
+		c.Loop().bytesOut.Add(uint64(len(p)))
+	}
+	return err
+}
+
+// sendBatch sends one or more datagrams of b, or returns an error of the first.
+func (c *PacketConn) sendBatch(b *packetOutput) (n int, err error) {
+	c.sendMu.RLock()
+	defer c.sendMu.RUnlock()
+	if c.fd == noFD {
+		return 0, ErrClosed
+	}
+	n, err = b.send(c.fd)
+	bytes := 0
+	for _, p := range b.data[:n] {
+		bytes += len(p)
+	}
+	c.Loop().bytesOut.Add(uint64(bytes))
+	return n, err
+}
+
+// sendError returns err, with which a datagram to ip, or else addr, has met, for
+// the user.
+func (c *PacketConn) sendError(err error, ip netip.AddrPort, addr net.Addr) error {
+	switch {
+	case err == eAGAIN:
+		return ErrWouldBlock
+	case err == ErrClosed:
+		return err
+	case c.isClosed():
+		return ErrClosed // whatever else is wrong
+	case ip.IsValid():
+		addr = net.UDPAddrFromAddrPort(ip)
+	case addr == nil:
+		addr = c.remote
+	}
+	return c.opError("write", "sendto", addr, err)
+}
