@@ -486,3 +486,13 @@ func freeChainSlow(c *chunk) {
 		d.free()
 	}
 }
+
+// poison overwrites memory that is about to be used again, under the race detector
+// only: a slice of it that was kept too long shows itself.
+func poison(p []byte) {
+	if raceEnabled {
+		for i := range p {
+			p[i] = 0xdb
+		}
+	}
+}

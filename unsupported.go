@@ -7,6 +7,7 @@ package evchan
 
 import (
 	"net"
+	"os"
 	"syscall"
 )
 
@@ -18,39 +19,31 @@ type sock struct {
 	class int8
 }
 
-func (k *sock) write(p []byte) (int, error)             { return 0, ErrUnsupported }
-func (k *sock) closeWrite() error                       { return ErrUnsupported }
-func (k *sock) failure() error                          { return ErrUnsupported }
-func (k *sock) close(reset bool)                        {}
-func (k *sock) localAddr() net.Addr                     { return nil }
-func (ln *Listener) accept(*Loop) (*Stream, error)      { return nil, ErrUnsupported }
-func (ln *Listener) setOptions() error                  { return ErrUnsupported }
-func transient(error) bool                              { return false }
-func tryRecv(sysFD, []byte) (uintptr, sysErrno)         { return ^uintptr(0), eAGAIN }
-func trySend(sysFD, []byte) (uintptr, sysErrno)         { return ^uintptr(0), eAGAIN }
-func setReusePort(sysFD) error                          { return ErrUnsupported }
-func takeFD(syscall.Conn) (sysFD, error)                { return noFD, ErrUnsupported }
-func dupFD(sysFD) (sysFD, error)                        { return noFD, ErrUnsupported }
-func closeFD(sysFD)                                     {}
-func (k *sock) halfCloses() bool                        { return true }
-func inspectFD(sysFD) (plain, readable bool, err error) { return false, false, ErrUnsupported }
-func socketAddrs(sysFD) (local, remote net.Addr)        { return nil, nil }
-func (k *sock) netConn() (net.Conn, error)              { return nil, ErrUnsupported }
-func portable(err error) error                          { return err }
+func (k *sock) write(p []byte) (int, error)                { return 0, ErrUnsupported }
+func (k *sock) closeWrite() error                          { return ErrUnsupported }
+func (k *sock) failure() error                             { return ErrUnsupported }
+func (k *sock) close(reset bool)                           {}
+func (k *sock) localAddr() net.Addr                        { return nil }
+func (ln *Listener) accept(*Loop) (*Stream, error)         { return nil, ErrUnsupported }
+func (ln *Listener) setOptions() error                     { return ErrUnsupported }
+func transient(error) bool                                 { return false }
+func sysRead(sysFD, []byte) (int, error)                   { return 0, ErrUnsupported }
+func sysWrite(sysFD, []byte) (int, error)                  { return 0, ErrUnsupported }
+func sysRecv(sysFD, []byte) (int, error)                   { return 0, eAGAIN }
+func sysSend(sysFD, []byte) (int, error)                   { return 0, eAGAIN }
+func sysWriteChain(sysFD, *chunk) (int, error)             { return 0, ErrUnsupported }
+func sysSendFile(sysFD, *os.File, int64, int) (int, error) { return 0, ErrUnsupported }
+func setReusePort(sysFD) error                             { return ErrUnsupported }
+func takeFD(syscall.Conn) (sysFD, error)                   { return noFD, ErrUnsupported }
+func dupFD(sysFD) (sysFD, error)                           { return noFD, ErrUnsupported }
+func closeFD(sysFD)                                        {}
+func (k *sock) halfCloses() bool                           { return true }
+func inspectFD(sysFD) (plain, readable bool, err error)    { return false, false, ErrUnsupported }
+func socketAddrs(sysFD) (local, remote net.Addr)           { return nil, nil }
+func (k *sock) netConn() (net.Conn, error)                 { return nil, ErrUnsupported }
+func portable(err error) error                             { return err }
 
 const hangupIsReset = false
-
-func sysUnread(sysFD) bool { return false }
-
-// fill needs system calls that there are not.
-func (k *sock) fill(in *chain, limit int) (n int, full bool, err error) {
-	return 0, false, ErrUnsupported
-}
-
-// flush needs system calls that there are not.
-func (k *sock) flush(out *chain) (n int, spent *chunk, err error) {
-	return 0, nil, ErrUnsupported
-}
 
 func sysListenPacket(network, _ string) (sysFD, net.Addr, error) {
 	return noFD, nil, &net.OpError{Op: "listen", Net: network, Err: ErrUnsupported}
