@@ -142,9 +142,9 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 		x := s.more()
 		x.local, x.remote = conn.LocalAddr(), conn.RemoteAddr()
 		s.sock.fd = fd
-		s.distrust(network)
+		s.expectShortReads(network)
 		x.transport = nil // but its own socket
-		s.announce(connected | s.attached(d.fin))
+		s.announce(msgConnected | s.attached(d.fin))
 	}
 }
 

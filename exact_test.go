@@ -406,7 +406,7 @@ func TestReadableWhileSent(t *testing.T) {
 				l.unlock()
 			}
 		}
-		if src != &s.source || bit != readable || !l.vouch(src, bit) {
+		if src != &s.source || bit != msgReadable || !l.vouch(src, bit) {
 			l.unlock()
 			t.Fatalf("got message %#x, or it is not true", bit)
 		}
@@ -430,7 +430,7 @@ func TestReadableWhileSent(t *testing.T) {
 		l.unlock()
 		wg.Wait()
 		l.mu.Lock()
-		if l.vouch(src, readable) { // had it not been taken back
+		if l.vouch(src, msgReadable) { // had it not been taken back
 			t.Error("a Readable with nothing there may be sent")
 		}
 		l.unlock()

@@ -30,36 +30,36 @@ type route struct {
 	wakec   chan struct{} // one token: the feeder has something to look at
 	kickc   chan struct{} // one token: the feeder shall withdraw its offer
 
-	favours int // sources that favour has put at the head of their lane, since it last did not
+	frontRequeues int // sources that favour has put at the head of their lane, since it last did not
 
 	waiting   int     // goroutines that wait until the offer is withdrawn
 	offer     *source // what the feeder offers, taken out of its lane; nil: nothing
 	offerBit  pending // the message of it that is offered, taken out of its pend
-	overtaken bool    // stands in Loop.overtaken: something more urgent than the offer has come
-	starting  bool    // stands in Loop.starts
+	preempted bool    // stands in Loop.overtaken: something more urgent than the offer has come
+	waking  bool    // stands in Loop.starts
 }
 
 // An outcome tells what became of an offer.
 type outcome int
 
 const (
-	refused   outcome = iota // nobody took it, or it was withdrawn
-	delivered                // it was received, or lies in the user's buffered channel
-	gone                     // the user has closed the channel
+	offerRefused   outcome = iota // nobody took it, or it was withdrawn
+	offerReceived                // it was received, or lies in the user's buffered channel
+	offerClosed                     // the user has closed the channel
 )
 
 // try sends ev if that is possible at once.
 func (r *route) try(ev Event) (o outcome) {
 	defer func() {
 		if recover() != nil { // send on closed channel: nothing else can panic here
-			o = gone
+			o = offerClosed
 		}
 	}()
 	select {
 	case r.ch <- ev:
-		return delivered
+		return offerReceived
 	default:
-		return refused
+		return offerRefused
 	}
 }
 
@@ -68,21 +68,21 @@ func (r *route) try(ev Event) (o outcome) {
 func (r *route) await(ev Event, done <-chan struct{}) (o outcome) {
 	defer func() {
 		if recover() != nil {
-			o = gone
+			o = offerClosed
 		}
 	}()
 	select {
 	case <-r.kickc: // goes first if a receiver is there as well
-		return refused
+		return offerRefused
 	default:
 	}
 	select {
 	case r.ch <- ev:
-		return delivered
+		return offerReceived
 	case <-r.kickc:
-		return refused
+		return offerRefused
 	case <-done:
-		return refused
+		return offerRefused
 	}
 }
 
@@ -91,7 +91,7 @@ func (r *route) await(ev Event, done <-chan struct{}) (o outcome) {
 func (l *Loop) feed(r *route) {
 	l.mu.Lock()
 	yielded := false
-	var manners manners
+	var manners yieldPolicy
 	for !l.closed && (r.live > 0 || r == &l.own) {
 		l.giveWay()
 		if l.brk && r == &l.own {
@@ -114,7 +114,7 @@ func (l *Loop) feed(r *route) {
 		}
 		ev := s.owner.event(bit)
 		o := r.try(ev)
-		if o == refused && (yielded || !manners.pay()) {
+		if o == offerRefused && (yielded || !manners.pay()) {
 			r.offer, r.offerBit, s.offered = s, bit, true
 			l.leave() // not unlock: two feeders could wait for each other's offer
 			o = r.await(ev, l.done)
@@ -122,19 +122,19 @@ func (l *Loop) feed(r *route) {
 			r.offer, s.offered = nil, false
 			yielded = false
 		} else {
-			yielded = o == refused
+			yielded = o == offerRefused
 		}
 		l.vouched(s, bit)
-		if o == delivered {
+		if o == offerReceived {
 			l.take(s, bit, ev)
 		} else {
 			l.unpop(s, bit)
 		}
-		if o == gone {
+		if o == offerClosed {
 			l.dissolve(r)
 		}
 		l.step(r)
-		if o == delivered && cap(r.ch) == 0 && r.n > 0 && manners.pay() {
+		if o == offerReceived && cap(r.ch) == 0 && r.n > 0 && manners.pay() {
 			yielded = true // it has yet to run, and would only be found not to be back
 		}
 		if yielded {
@@ -153,29 +153,29 @@ func (l *Loop) feed(r *route) {
 	}
 }
 
-// manners tell a feeder whether to yield to its receiver. That is the cheapest way to
+// yieldPolicy tell a feeder whether to yield to its receiver. That is the cheapest way to
 // hand messages over, but where other goroutines keep all processors busy, who yields
 // stands behind them all, for 10 ms each, and once a message.
-type manners struct {
+type yieldPolicy struct {
 	yields int   // in this group of 4
 	began  int64 // when the group did, by the loop's clock
 	skip   int   // messages before the next yield
 }
 
-// A message that takes longer than dear, of a few, has been waiting for others than its
-// receiver, or for one that is slow. Then the next patience messages, or so, are waited
+// A message that takes longer than slowYield, of a few, has been waiting for others than its
+// receiver, or for one that is slow. Then the next yieldSkip messages, or so, are waited
 // with in a select. Both are arbitrary; but 1 ms was too little where the peer's process
 // shares the processor, and has it for some milliseconds now and then.
 const (
-	dear     = int64(5 * time.Millisecond)
-	patience = 1000
+	slowYield     = int64(5 * time.Millisecond)
+	yieldSkip = 1000
 )
 
 // begin is told that there was nothing to do for a while.
-func (m *manners) begin() { m.yields = 0 }
+func (m *yieldPolicy) begin() { m.yields = 0 }
 
 // pay reports whether to yield for the next message.
-func (m *manners) pay() bool {
+func (m *yieldPolicy) pay() bool {
 	if m.skip > 0 {
 		m.skip--
 		return false
@@ -184,13 +184,13 @@ func (m *manners) pay() bool {
 }
 
 // yielded is told of each yield.
-func (m *manners) yielded(l *Loop) {
+func (m *yieldPolicy) yielded(l *Loop) {
 	if m.yields++; m.yields == 1 {
 		m.began = l.clock()
 	} else if m.yields > 4 {
 		m.yields = 0
-		if l.clock()-m.began > 4*dear {
-			m.skip = patience
+		if l.clock()-m.began > 4*slowYield {
+			m.skip = yieldSkip
 		}
 	}
 }
@@ -212,7 +212,7 @@ func (l *Loop) giveWay() {
 // otherwise it stays true until vouched, or it is taken back. First the flag, then
 // the question: whoever consumes from now on takes the lock. l.mu is held.
 func (l *Loop) vouch(s *source, bit pending) bool {
-	if bit != readable {
+	if bit != msgReadable {
 		return true
 	}
 	stream := s.owner.(*Stream)
@@ -221,13 +221,13 @@ func (l *Loop) vouch(s *source, bit pending) bool {
 		return true
 	}
 	stream.flags.And(^uint32(flagSending))
-	l.drop(s, readable)
+	l.drop(s, msgReadable)
 	return false
 }
 
 // vouched ends what vouch has begun. l.mu is held.
 func (l *Loop) vouched(s *source, bit pending) {
-	if bit == readable {
+	if bit == msgReadable {
 		s.owner.(*Stream).flags.And(^uint32(flagSending))
 	}
 }
@@ -265,7 +265,7 @@ func (l *Loop) offerBatch(r *route) {
 // meanwhile.
 func (l *Loop) rest(r *route) {
 	if l.exitDue && r == &l.own {
-		l.nudge = true // the loop may end now
+		l.wakePoller = true // the loop may end now
 	}
 	l.unlock()
 	select {
@@ -275,11 +275,11 @@ func (l *Loop) rest(r *route) {
 	l.mu.Lock()
 }
 
-// start has r's feeder woken when the lock is let go. l.mu is held.
-func (l *Loop) start(r *route) {
-	if r.fed && !r.starting {
-		r.starting = true
-		l.starts = append(l.starts, r)
+// wakeFeeder has r's feeder woken when the lock is let go. l.mu is held.
+func (l *Loop) wakeFeeder(r *route) {
+	if r.fed && !r.waking {
+		r.waking = true
+		l.feedersToWake = append(l.feedersToWake, r)
 	}
 }
 
@@ -380,7 +380,7 @@ func (l *Loop) parted(s *source) {
 	}
 	if r.live--; r.live == 0 {
 		delete(l.routes, r.ch)
-		l.start(r) // to find that it is over
+		l.wakeFeeder(r) // to find that it is over
 	}
 }
 

@@ -78,7 +78,7 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	case s.gone():
 		return nil, ErrClosed
 	}
-	if s.tapped {
+	if s.filtered {
 		return nil, errors.New("evchan: the stream is under a filter already")
 	}
 	up := s.Loop().newStream(noFD)
@@ -99,13 +99,13 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	}
 	up.route, up.prio = s.route, s.prio
 	up.paused, s.paused, s.timedOut = s.paused&^s.timedOut, 0, 0
-	passed := s.pend & connected
-	l.retract(&s.source, messages|input)
-	if s.awaited {
-		s.received(accepted)
+	passed := s.pend & msgConnected
+	l.retract(&s.source, msgMask|workRead)
+	if s.acceptPending {
+		s.received(msgAccepted)
 	}
 	s.clear(flagHeldEOF | flagBlocked)
-	s.more().tap, s.tapped = x, true
+	s.more().tap, s.filtered = x, true
 	l.streams++
 	l.refresh(&up.source)
 	l.enqueue(&up.source, passed)
@@ -129,7 +129,7 @@ func (s *Stream) Under() *Stream {
 func (s *Stream) underFilter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.tapped
+	return s.filtered
 }
 
 // A filtering is the transport of a stream on top of another one. Its task, which
@@ -355,8 +355,8 @@ func (x *filtering) work() {
 
 // tell tells x what the stream under it would have to say. l.mu is held.
 func (l *Loop) tell(x *filtering, bits pending) {
-	if bits&connected != 0 {
-		l.enqueue(&x.upper.source, connected)
+	if bits&msgConnected != 0 {
+		l.enqueue(&x.upper.source, msgConnected)
 	}
 	if bits != 0 {
 		l.assign(x)
@@ -384,7 +384,7 @@ func (x *filtering) decode(plain *Buffer) error {
 	gone := s.gone()
 	reason := s.why()
 	s.unlock()
-	if bits&input != 0 {
+	if bits&workRead != 0 {
 		x.tap()
 	}
 	in := s.Input()
@@ -473,7 +473,7 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 	x.mu.Unlock()
 	if owed {
 		l := x.upper.edit()
-		l.enqueue(&x.upper.source, drained)
+		l.enqueue(&x.upper.source, msgDrained)
 		l.unlock()
 	}
 	plain.Reset()

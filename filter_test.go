@@ -688,7 +688,7 @@ func TestFilterOverSockets(t *testing.T) {
 			}
 			for known := false; !known; runtime.Gosched() {
 				l.mu.Lock()
-				known = s.pend&connected != 0
+				known = s.pend&msgConnected != 0
 				l.mu.Unlock()
 			}
 			up := filterOn(t, s, xorFilter(1))

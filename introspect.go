@@ -83,7 +83,7 @@ func (l *Loop) Stats() Stats {
 func (s *source) words() string {
 	names := ""
 	unreceived := s.unreceived()
-	for bit := accepted; bit <= message; bit <<= 1 {
+	for bit := msgAccepted; bit <= msgSingle; bit <<= 1 {
 		if unreceived&bit != 0 {
 			if names != "" {
 				names += ","

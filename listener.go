@@ -298,10 +298,10 @@ func (lim *limits) above(readLow, writeLow int) *limits {
 	return &c
 }
 
-// equip gives s, which nobody knows yet, what the listener's streams have.
-func (ln *Listener) equip(s *Stream) {
+// configure gives s, which nobody knows yet, what the listener's streams have.
+func (ln *Listener) configure(s *Stream) {
 	s.listener = ln
-	s.distrust(ln.addr.Network())
+	s.expectShortReads(ln.addr.Network())
 	s.limits.Store(ln.limits)
 	if ln.conf.Lifetime > 0 {
 		s.SetLifetime(ln.conf.Lifetime)
@@ -330,7 +330,7 @@ func (ln *Listener) Pause() {
 	defer l.unlock()
 	ln.paused = true
 	l.timers.stop(&ln.retry)
-	l.retract(&ln.source, message)
+	l.retract(&ln.source, msgSingle)
 }
 
 // Resume accepts again, what has come meanwhile first.
@@ -368,7 +368,7 @@ func (ln *Listener) Close() error {
 	l := ln.edit()
 	ln.ended = true
 	l.timers.stop(&ln.retry)
-	l.retract(&ln.source, message)
+	l.retract(&ln.source, msgSingle)
 	l.unlock()
 	ln.release()
 	return nil
@@ -470,13 +470,13 @@ func (ln *Listener) task() {
 			ln.recovered()
 			l.mu.Lock()
 			s.route, s.prio = route, prio
-			s.awaited = true
+			s.acceptPending = true
 			ln.waiting++
 			if ln.conf.MaxStreams > 0 {
 				ln.streams++
 			}
 			l.mu.Unlock()
-			if err := s.open(accepted, true); err != nil {
+			if err := s.open(msgAccepted, true); err != nil {
 				l.mu.Lock()
 				ln.waiting--
 				l.mu.Unlock()
@@ -512,7 +512,7 @@ func (ln *Listener) recovered() {
 	defer l.unlock()
 	if ln.failing {
 		ln.failing, ln.err, ln.delay = false, nil, 0
-		l.retract(&ln.source, message)
+		l.retract(&ln.source, msgSingle)
 	}
 }
 
@@ -530,7 +530,7 @@ func (ln *Listener) failed(l *Loop, err error) {
 	l.startTimer(&ln.retry, now, ln.delay)
 	if !ln.failing {
 		ln.failing = true
-		l.enqueue(&ln.source, message)
+		l.enqueue(&ln.source, msgSingle)
 	}
 }
 

@@ -37,7 +37,7 @@ type Loop struct {
 	events  []ready
 	tasks   []pollable
 	yieldAt uint64    // the turn after which others get the processor, see courtesy
-	courted time.Time // when the runtime's monitor was woken, see courtesy
+	monitorWokenAt time.Time // when the runtime's monitor was woken, see courtesy
 
 	bytesIn, bytesOut atomic.Uint64
 
@@ -64,9 +64,9 @@ type Loop struct {
 	quiet    chan struct{} // closed when streams falls to 0; nil: nobody waits for it
 	draining bool          // Shutdown was called
 
-	starts    []*route // feeders to wake when the lock is let go
-	overtaken []*route // offers to withdraw when the lock is let go
-	nudge     bool     // the goroutine that makes the turns has something to look at
+	feedersToWake    []*route // feeders to wake when the lock is let go
+	preempted []*route // offers to withdraw when the lock is let go
+	wakePoller     bool     // the goroutine that makes the turns has something to look at
 
 	running   bool // somebody ranges over All, or calls Poll, or Events or Batches was called
 	stepping  bool // it is Poll
@@ -223,7 +223,7 @@ func (l *Loop) assign(p pollable) {
 	if r := p.registration(); !r.inWork && !l.closed {
 		r.inWork = true
 		l.work = append(l.work, p)
-		l.nudge = true
+		l.wakePoller = true
 	}
 }
 
@@ -241,7 +241,7 @@ func (l *Loop) turn(limit time.Duration) {
 func (l *Loop) turnLocked(limit time.Duration, delivers bool) {
 	l.mu.Lock()
 	wait := l.wait(limit, delivers)
-	l.nudge = false
+	l.wakePoller = false
 	l.parked = wait != 0
 	l.mu.Unlock()
 
@@ -292,10 +292,10 @@ func (l *Loop) turnLocked(limit time.Duration, delivers bool) {
 	if err != nil {
 		l.fail(err)
 	}
-	l.courtesy(now, turns)
+	l.yieldToScheduler(now, turns)
 }
 
-// courtesy lets the rest of the program go on, however busy the loop is. The
+// yieldToScheduler lets the rest of the program go on, however busy the loop is. The
 // caller makes turns, and holds the token.
 //
 // Other goroutines that can run get the processor now and then, before the
@@ -306,17 +306,17 @@ func (l *Loop) turnLocked(limit time.Duration, delivers bool) {
 // when all is idle, and only an ordinary system call wakes it. Then it looks around
 // every 20 µs for a while, so it is not woken more often than 10 times a second:
 // arbitrary, but 100 times cost 3 % of a processor.
-func (l *Loop) courtesy(now time.Time, turns uint64) {
-	if now.Sub(l.courted) >= 100*time.Millisecond {
-		l.courted = now
+func (l *Loop) yieldToScheduler(now time.Time, turns uint64) {
+	if now.Sub(l.monitorWokenAt) >= 100*time.Millisecond {
+		l.monitorWokenAt = now
 		wakeMonitor()
 	}
 	if turns >= l.yieldAt {
 		began := l.clock()
 		runtime.Gosched()
 		l.yieldAt = turns + 8
-		if l.clock()-began > dear {
-			l.yieldAt = turns + patience
+		if l.clock()-began > slowYield {
+			l.yieldAt = turns + yieldSkip
 		}
 	}
 }
@@ -468,7 +468,7 @@ func (l *Loop) streamReleased() {
 	if l.streams--; l.streams == 0 && l.quiet != nil {
 		close(l.quiet)
 		l.quiet = nil
-		l.nudge = true // the one who waits for the kernel may be Shutdown
+		l.wakePoller = true // the one who waits for the kernel may be Shutdown
 	}
 }
 
@@ -483,7 +483,7 @@ func (l *Loop) isClosed() bool {
 func (l *Loop) startTimer(t *timerNode, now int64, d time.Duration) {
 	l.timers.start(t, now, d)
 	if t.when < l.due {
-		l.nudge = true // the wait is too long now
+		l.wakePoller = true // the wait is too long now
 	}
 }
 
@@ -492,14 +492,14 @@ func (l *Loop) startTimer(t *timerNode, now int64, d time.Duration) {
 // something to do are woken, and the goroutine that waits for the kernel, if it
 // has to look at something.
 func (l *Loop) unlock() {
-	if len(l.overtaken) == 0 && len(l.starts) == 0 && !(l.nudge && l.parked) {
+	if len(l.preempted) == 0 && len(l.feedersToWake) == 0 && !(l.wakePoller && l.parked) {
 		l.mu.Unlock()
 		return
 	}
-	for len(l.overtaken) > 0 {
-		r := l.overtaken[len(l.overtaken)-1]
-		l.overtaken = l.overtaken[:len(l.overtaken)-1]
-		r.overtaken = false
+	for len(l.preempted) > 0 {
+		r := l.preempted[len(l.preempted)-1]
+		l.preempted = l.preempted[:len(l.preempted)-1]
+		r.preempted = false
 		l.withdraw(r)
 	}
 	l.leave()
@@ -508,18 +508,18 @@ func (l *Loop) unlock() {
 // leave is unlock for one who may not wait: what has been overtaken is left to
 // whoever is at it.
 func (l *Loop) leave() {
-	for i, r := range l.starts {
-		l.starts[i] = nil
-		r.starting = false
+	for i, r := range l.feedersToWake {
+		l.feedersToWake[i] = nil
+		r.waking = false
 		select {
 		case r.wakec <- struct{}{}:
 		default:
 		}
 	}
-	l.starts = l.starts[:0]
-	wake := l.nudge && l.parked
+	l.feedersToWake = l.feedersToWake[:0]
+	wake := l.wakePoller && l.parked
 	if wake {
-		l.nudge = false
+		l.wakePoller = false
 	}
 	l.mu.Unlock()
 	if wake {

@@ -62,7 +62,7 @@ func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
 		return s.why()
 	case s.gone():
 		return ErrClosed
-	case s.tapped:
+	case s.filtered:
 		return errors.New("evchan: the stream is under a filter: move the one on top")
 	case s.Loop() == to:
 		return nil
@@ -103,8 +103,8 @@ func (s *Stream) depart(l, to *Loop) {
 	if s.queued {
 		s.route.remove(&s.source)
 	}
-	if s.awaited {
-		s.received(accepted) // as far as its listener is concerned
+	if s.acceptPending {
+		s.received(msgAccepted) // as far as its listener is concerned
 	}
 	l.dismiss(s)
 	if x, ok := s.transport().(*filtering); ok {
@@ -155,11 +155,11 @@ func (s *Stream) arrive() error {
 		tok = l.register(s, s.sock.fd)
 	}
 	if s.ample() {
-		s.pend |= readable
+		s.pend |= msgReadable
 	}
 	pend := s.pend
 	s.pend = 0
-	l.enqueue(&s.source, s.confirm(pend|input))
+	l.enqueue(&s.source, s.confirm(pend|workRead))
 	l.refresh(&s.source)
 	l.assign(s) // for the output, and if its lifetime is over
 	if x := s.extra; x != nil && x.ends != 0 && !l.closed && !x.overdue {

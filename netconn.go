@@ -51,7 +51,7 @@ func (s *Stream) NetConn() (net.Conn, error) {
 		return nil, s.why()
 	case s.gone():
 		return nil, ErrClosed
-	case s.tapped:
+	case s.filtered:
 		return nil, errors.New("evchan: the stream is under a filter: call NetConn on the one on top")
 	}
 	if slices.ContainsFunc(filters, (*filtering).unsent) {

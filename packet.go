@@ -217,7 +217,7 @@ func (c *PacketConn) Pause() {
 	l := c.edit()
 	defer l.unlock()
 	c.paused = true
-	l.retract(&c.source, message|input)
+	l.retract(&c.source, msgSingle|workRead)
 }
 
 // Resume undoes Pause: a Packets follows if there are datagrams.
@@ -227,7 +227,7 @@ func (c *PacketConn) Resume() {
 	if c.paused && !c.ended && !l.closed {
 		c.paused = false
 		c.more.Store(true)
-		l.enqueue(&c.source, input)
+		l.enqueue(&c.source, workRead)
 		l.refresh(&c.source)
 	}
 }
@@ -269,7 +269,7 @@ func (c *PacketConn) File() (*os.File, error) {
 func (c *PacketConn) Close() error {
 	l := c.edit()
 	c.ended = true
-	l.retract(&c.source, message|input)
+	l.retract(&c.source, msgSingle|workRead)
 	l.unlock()
 	c.release()
 	return nil
@@ -316,7 +316,7 @@ func (c *PacketConn) registration() *registration { return &c.reg }
 func (c *PacketConn) ready(What) {
 	c.more.Store(true)
 	if !c.paused {
-		c.Loop().enqueue(&c.source, input)
+		c.Loop().enqueue(&c.source, workRead)
 	}
 }
 
@@ -338,7 +338,7 @@ func (c *PacketConn) prepare(pending) pending {
 		return 0
 	}
 	c.coming.Store(packetsPromised)
-	return message
+	return msgSingle
 }
 
 // confirm is asked after prepare has let go of mu: whoever has read all meanwhile
@@ -355,7 +355,7 @@ func (c *PacketConn) confirm(bits pending) pending {
 func (c *PacketConn) received(pending) {
 	if !c.coming.CompareAndSwap(packetsPromised, packetsNone) {
 		c.coming.Store(packetsDue)
-		c.pend |= input // whoever calls puts the source back into the queue
+		c.pend |= workRead // whoever calls puts the source back into the queue
 	}
 }
 

@@ -150,7 +150,7 @@ func (c *PacketConn) settle() {
 		// be asked: that is no reason to keep the promise.
 		l := c.edit()
 		c.coming.Store(packetsNone)
-		l.retract(&c.source, message)
+		l.retract(&c.source, msgSingle)
 		l.unlock()
 	case c.known == 0 && !c.more.Load():
 	case c.coming.CompareAndSwap(packetsPromised, packetsTouched):
@@ -160,7 +160,7 @@ func (c *PacketConn) settle() {
 		l := c.lock()
 		if !c.paused && !c.ended {
 			c.coming.Store(packetsDue)
-			l.enqueue(&c.source, input)
+			l.enqueue(&c.source, workRead)
 		}
 		l.unlock()
 	}

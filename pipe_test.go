@@ -116,8 +116,8 @@ func TestPipe(t *testing.T) {
 				run++
 				longest = max(longest, run)
 			}
-			if longest != favours {
-				t.Errorf("one stream had %d messages in a row; want %d", longest, favours)
+			if longest != maxFrontRequeues {
+				t.Errorf("one stream had %d messages in a row; want %d", longest, maxFrontRequeues)
 			}
 		},
 		"BackPressure": func(t *testing.T, l *Loop) {
@@ -417,7 +417,7 @@ func TestFavoursInTurn(t *testing.T) {
 				if n == 10 {
 					e.Write([]byte("x"))
 				}
-				if n > 10+3*favours {
+				if n > 10+3*maxFrontRequeues {
 					t.Fatalf("it has not come after %d messages", n)
 				}
 			}

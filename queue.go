@@ -8,30 +8,30 @@ type pending uint16
 
 // Messages, in the order in which one source sends them, then work.
 const (
-	accepted pending = 1 << iota
-	connected
-	readable
-	drained
-	timedOut
-	eof
-	closed
-	message // the one kind of message of all sources but streams
+	msgAccepted pending = 1 << iota
+	msgConnected
+	msgReadable
+	msgDrained
+	msgTimedOut
+	msgEOF
+	msgClosed
+	msgSingle // the one kind of message of all sources but streams
 
-	input // the descriptor may be readable: read before the next message is known
+	workRead // the descriptor may be readable: read before the next message is known
 
-	messages = input - 1
+	msgMask = workRead - 1
 )
 
-// favours is how many times in a row streams whose input was full, and has been
+// maxFrontRequeues is how many times in a row streams whose input was full, and has been
 // consumed, read before others of the lane have their turn: 1 MiB, with the default
 // MaxInput. So what has come on one connection is read while it is in the processor's
 // cache, as is what its peer sends meanwhile. Arbitrary; with 4 there was still a loss.
-const favours = 16
+const maxFrontRequeues = 16
 
 // enqueue adds bits to what s has pending and makes sure that it will have its
 // turn. l.mu is held.
 func (l *Loop) enqueue(s *source, bits pending) {
-	if s.tapped {
+	if s.filtered {
 		l.tell(s.owner.(*Stream).extra.tap, bits)
 		return
 	}
@@ -50,27 +50,27 @@ func (l *Loop) enqueue(s *source, bits pending) {
 	l.push(s)
 }
 
-// favour puts s, which is to read on, at the head of its lane, unless others must have
+// requeueFront puts s, which is to read on, at the head of its lane, unless others must have
 // their turn. l.mu is held.
-func (l *Loop) favour(s *source) {
+func (l *Loop) requeueFront(s *source) {
 	r := s.route
-	if s.pend != input || !s.queued || l.exitDue {
+	if s.pend != workRead || !s.queued || l.exitDue {
 		return
 	}
-	if r.favours++; r.favours < favours {
+	if r.frontRequeues++; r.frontRequeues < maxFrontRequeues {
 		r.remove(s)
 		r.pushFront(s)
 	} else {
-		r.favours = 0
+		r.frontRequeues = 0
 	}
 }
 
 // unreceived returns the messages of s that were not received. l.mu is held.
 func (s *source) unreceived() pending {
 	if s.offered {
-		return s.pend&messages | s.route.offerBit
+		return s.pend&msgMask | s.route.offerBit
 	}
-	return s.pend & messages
+	return s.pend & msgMask
 }
 
 // push puts s at the end of its lane. l.mu is held.
@@ -85,14 +85,14 @@ func (l *Loop) push(s *source) {
 // let go, if it waits for its feeder, or for the turn that is to come. l.mu is
 // held.
 func (l *Loop) stir(r *route, s *source) {
-	if r.offer != nil && s.prio < r.offer.prio && !r.overtaken {
-		r.overtaken = true
-		l.overtaken = append(l.overtaken, r)
+	if r.offer != nil && s.prio < r.offer.prio && !r.preempted {
+		r.preempted = true
+		l.preempted = append(l.preempted, r)
 	}
 	if r.fed {
-		l.start(r)
+		l.wakeFeeder(r)
 	} else {
-		l.nudge = true
+		l.wakePoller = true
 	}
 }
 
@@ -191,7 +191,7 @@ func (l *Loop) next(r *route) (*source, pending) {
 			break
 		}
 		r.remove(s)
-		if s.pend&messages == 0 {
+		if s.pend&msgMask == 0 {
 			work := s.pend
 			s.pend = 0
 			s.busy = true
@@ -200,7 +200,7 @@ func (l *Loop) next(r *route) (*source, pending) {
 			bits := s.owner.prepare(work)
 			l.mu.Lock()
 			r.busy--
-			if s.loop.Load() != l || s.tapped {
+			if s.loop.Load() != l || s.filtered {
 				l.mu.Unlock()
 				s.handOver(bits)
 				l.mu.Lock()
@@ -211,16 +211,16 @@ func (l *Loop) next(r *route) (*source, pending) {
 				l.refresh(s)
 				continue
 			}
-			if s.pend&messages == 0 || s.route != r || r.n > 0 && r.first < int(s.prio) {
+			if s.pend&msgMask == 0 || s.route != r || r.n > 0 && r.first < int(s.prio) {
 				l.unpop(s, 0)
 				continue
 			}
 		}
-		if s.pend&readable != 0 && !s.owner.(*Stream).ample() {
-			l.drop(s, readable) // consumed while it waited
+		if s.pend&msgReadable != 0 && !s.owner.(*Stream).ample() {
+			l.drop(s, msgReadable) // consumed while it waited
 			continue
 		}
-		bit := s.pend & messages
+		bit := s.pend & msgMask
 		bit &= -bit
 		s.pend &^= bit
 		return s, bit
@@ -246,7 +246,7 @@ func (l *Loop) take(s *source, bit pending, ev Event) {
 		// Where feeders and receivers keep all processors busy, the runtime may
 		// not look for a long time whether the descriptor of the goroutine that
 		// makes the turns is ready. A wake needs no look.
-		l.nudge = true
+		l.wakePoller = true
 	}
 	s.owner.received(bit)
 	if s.pend == 0 {

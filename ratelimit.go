@@ -481,7 +481,7 @@ func (s *Stream) setShare(which int, group func(*Loop) (*RateGroup, error)) erro
 func (s *Stream) mayMove(dir int) {
 	l := s.Loop()
 	if dir == dirRead && !s.closing {
-		l.enqueue(&s.source, input)
+		l.enqueue(&s.source, workRead)
 	} else if dir == dirWrite {
 		l.assign(s)
 	}

@@ -168,7 +168,7 @@ func (l *Loop) takeBatch(yield func(Event) bool) {
 	defer func() { // also if yield panics
 		l.mu.Lock()
 		if l.own.n > 0 {
-			l.start(&l.own)
+			l.wakeFeeder(&l.own)
 		}
 		l.unlock()
 	}()
@@ -181,7 +181,7 @@ func (l *Loop) takeBatch(yield func(Event) bool) {
 		s, bit := l.next(&l.own)
 		if s == nil {
 			if l.exitDue {
-				l.nudge = true
+				l.wakePoller = true
 			}
 			l.unlock()
 			return
@@ -297,7 +297,7 @@ func (l *Loop) Exit(after time.Duration) {
 	if after <= 0 {
 		l.timers.stop(&l.exit.timerNode)
 		l.exitDue, l.exitMark = true, l.seq
-		l.nudge = true
+		l.wakePoller = true
 		return
 	}
 	now := l.clock()
@@ -314,7 +314,7 @@ func (l *Loop) Break() {
 	l.mu.Lock()
 	defer l.unlock()
 	l.brk = true
-	l.nudge = true
+	l.wakePoller = true
 	l.withdraw(&l.own)
 }
 

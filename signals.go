@@ -95,7 +95,7 @@ func (l *Loop) receiveSignals(c <-chan os.Signal) {
 			l.mu.Lock()
 			for _, w := range l.signals.watches[sig] {
 				w.count++
-				l.enqueue(&w.source, message)
+				l.enqueue(&w.source, msgSingle)
 			}
 			l.unlock()
 		case <-l.done:
@@ -150,7 +150,7 @@ func (w *SignalWatch) Close() error {
 	} else {
 		delete(h.watches, w.sig)
 	}
-	l.retract(&w.source, message)
+	l.retract(&w.source, msgSingle)
 	l.unlock()
 	if len(rest) > 0 {
 		return nil

@@ -100,7 +100,7 @@ func (ln *Listener) accept(l *Loop) (*Stream, error) {
 		}
 		s := l.newStream(fd)
 		s.remote = peer
-		ln.equip(s)
+		ln.configure(s)
 		return s, nil
 	}
 }

@@ -116,7 +116,7 @@ func (ln *Listener) accept(l *Loop) (*Stream, error) {
 	ln.acceptOptions(fd)
 	s := l.newStream(fd)
 	s.remote = peer
-	ln.equip(s)
+	ln.configure(s)
 	return s, nil
 }
 

@@ -48,7 +48,7 @@ type Stream struct {
 	released bool // nothing will happen any more
 	paused   What // directions; to change it, mu is held as well
 	timedOut What // directions that were paused because they were idle
-	awaited  bool // counts as one of the listener's streams that were not received yet
+	acceptPending  bool // counts as one of the listener's streams that were not received yet
 
 	// The consumer owns the following.
 
@@ -76,7 +76,7 @@ const (
 	flagSending                   // a feeder is sending Readable, or offering it; changes with the loop's mu held
 	flagOverdue                   // it may have been idle too long, which checkIdle is to see once fill has read
 	flagFallen                    // it was released, and has yet to say Closed; cleared with the loop's mu held
-	flagJoints                    // a read may give less than there is; never changes once there is a socket
+	flagShortReads                    // a read may give less than there is; never changes once there is a socket
 )
 
 // has reports whether one of flags is set.
@@ -150,11 +150,11 @@ func (l *Loop) newStream(fd sysFD) *Stream {
 	return s
 }
 
-// distrust has s read until nothing is left if network is "unix": bytes of a Unix
+// expectShortReads has s read until nothing is left if network is "unix": bytes of a Unix
 // socket can bring descriptors, and a read stops behind those (unix(7)).
-func (s *Stream) distrust(network string) {
+func (s *Stream) expectShortReads(network string) {
 	if network == "unix" {
-		s.set(flagJoints)
+		s.set(flagShortReads)
 	}
 }
 
@@ -235,7 +235,7 @@ func (s *Stream) ready(what What) {
 		if s.closing {
 			l.assign(s)
 		} else {
-			l.enqueue(&s.source, input)
+			l.enqueue(&s.source, workRead)
 		}
 	}
 }
@@ -289,31 +289,31 @@ func (x *streamExtra) quiet() bool {
 // silent reports whether s sends no more messages: Close was called, or Closed was
 // received or is about to be enqueued. The loop's mu is held.
 func (s *Stream) silent() bool {
-	return s.closing || s.released && s.unreceived()&closed == 0
+	return s.closing || s.released && s.unreceived()&msgClosed == 0
 }
 
 // confirm returns those of bits that are still true. The loop's mu is held.
 func (s *Stream) confirm(bits pending) pending {
-	if bits&messages == 0 {
+	if bits&msgMask == 0 {
 		return bits
 	}
-	if bits&closed != 0 {
+	if bits&msgClosed != 0 {
 		s.clear(flagFallen)
 	}
-	if s.closing || s.released && bits&closed == 0 {
+	if s.closing || s.released && bits&msgClosed == 0 {
 		return 0
 	}
-	if bits&readable != 0 && !s.ample() {
-		bits &^= readable
+	if bits&msgReadable != 0 && !s.ample() {
+		bits &^= msgReadable
 	}
-	if bits&eof != 0 && (s.paused&Read != 0 || s.has(flagBlocked) && s.held.Load() > 0) {
+	if bits&msgEOF != 0 && (s.paused&Read != 0 || s.has(flagBlocked) && s.held.Load() > 0) {
 		s.set(flagHeldEOF) // and then the question whether the input was consumed
 		if s.paused&Read != 0 || s.held.Load() > 0 || !s.clear(flagHeldEOF) {
-			bits &^= eof
+			bits &^= msgEOF
 		}
 	}
 	if s.paused&Read != 0 {
-		bits &^= readable
+		bits &^= msgReadable
 	}
 	return bits
 }
@@ -370,19 +370,19 @@ func (s *Stream) Listener() *Listener { return s.listener }
 
 func (s *Stream) event(bit pending) Event {
 	switch bit {
-	case accepted:
+	case msgAccepted:
 		return Accepted{s}
-	case connected:
+	case msgConnected:
 		return Connected{s}
-	case readable:
+	case msgReadable:
 		return Readable{s}
-	case drained:
+	case msgDrained:
 		return Drained{s}
-	case timedOut:
+	case msgTimedOut:
 		return TimedOut{s}
-	case eof:
+	case msgEOF:
 		return EOF{s}
-	case closed:
+	case msgClosed:
 		return Closed{s}
 	}
 	panic("evchan: BUG: no such message of a stream")
@@ -390,10 +390,10 @@ func (s *Stream) event(bit pending) Event {
 
 func (s *Stream) received(bit pending) {
 	switch {
-	case bit == readable:
+	case bit == msgReadable:
 		s.clear(flagRefused)
-	case bit == accepted && s.awaited:
-		s.awaited = false
+	case bit == msgAccepted && s.acceptPending:
+		s.acceptPending = false
 		s.listener.admitted(s.Loop())
 	}
 }
@@ -401,7 +401,7 @@ func (s *Stream) received(bit pending) {
 func (s *Stream) registration() *registration { return &s.reg }
 
 func (s *Stream) alive() bool {
-	return !s.released || s.has(flagFallen) && !s.closing && !s.tapped
+	return !s.released || s.has(flagFallen) && !s.closing && !s.filtered
 }
 
 func (s *Stream) label() string {
@@ -479,14 +479,14 @@ func (s *Stream) Pause(what What) {
 	what &= Read | Write
 	s.paused |= what
 	if what&Read != 0 {
-		if s.pend&eof != 0 {
+		if s.pend&msgEOF != 0 {
 			s.set(flagHeldEOF)
 		}
-		l.retract(&s.source, readable|eof)
+		l.retract(&s.source, msgReadable|msgEOF)
 	}
-	if what&Write != 0 && s.pend&drained != 0 {
+	if what&Write != 0 && s.pend&msgDrained != 0 {
 		s.state |= stateOwed
-		l.retract(&s.source, drained)
+		l.retract(&s.source, msgDrained)
 	}
 }
 
@@ -506,15 +506,15 @@ func (s *Stream) Resume(what What) {
 	s.paused &^= what
 	s.timedOut &^= what
 	if s.timedOut == 0 {
-		l.retract(&s.source, timedOut)
+		l.retract(&s.source, msgTimedOut)
 	}
 	if on&Read != 0 {
 		if s.ample() && !s.silent() {
-			l.enqueue(&s.source, readable)
+			l.enqueue(&s.source, msgReadable)
 		}
 		s.releaseEOF(l)
 		if !s.released {
-			l.enqueue(&s.source, input)
+			l.enqueue(&s.source, workRead)
 		}
 	}
 	l.unlock()

@@ -113,9 +113,9 @@ func (s *Stream) hush() {
 	l := s.edit()
 	s.closing = true
 	s.clear(flagHeldEOF)
-	l.retract(&s.source, messages|input)
-	if s.awaited {
-		s.received(accepted)
+	l.retract(&s.source, msgMask|workRead)
+	if s.acceptPending {
+		s.received(msgAccepted)
 	}
 	l.unlock()
 }
@@ -214,7 +214,7 @@ func (s *Stream) abandon() {
 	}
 	x, filtered := s.transport().(*filtering)
 	var tap *filtering // whose own stream may be gone already
-	if s.tapped {
+	if s.filtered {
 		tap = s.extra.tap
 	}
 	s.state |= stateClosed | stateFin
@@ -242,7 +242,7 @@ func (s *Stream) failed(op string, err error) (bits pending) {
 			}
 			s.held.Add(int64(n))
 			s.Loop().bytesIn.Add(uint64(n))
-			bits |= readable
+			bits |= msgReadable
 		}
 	}
 	return bits | s.fall()
@@ -254,7 +254,7 @@ func (s *Stream) failed(op string, err error) (bits pending) {
 func (s *Stream) fall() pending {
 	s.set(flagFallen)
 	s.release(false)
-	return closed
+	return msgClosed
 }
 
 // release lets go of all that the stream has but its input. mu is held.
@@ -278,8 +278,8 @@ func (s *Stream) retreat() {
 	}
 	s.released = true
 	l.streamReleased()
-	l.retract(&s.source, input) // there is nothing left to read from
-	if s.tapped {
+	l.retract(&s.source, workRead) // there is nothing left to read from
+	if s.filtered {
 		l.assign(s.extra.tap)
 	}
 	l.unlock()

@@ -157,7 +157,7 @@ func (s *Stream) checkIdle() {
 		if !i.due[dir] || i.after[dir] == 0 {
 			continue
 		}
-		if dir == dirRead && s.pend&input != 0 {
+		if dir == dirRead && s.pend&workRead != 0 {
 			s.set(flagOverdue)
 			continue // fill comes first, and has this called again
 		}
@@ -176,7 +176,7 @@ func (s *Stream) checkIdle() {
 		default:
 			s.paused |= bit
 			s.timedOut |= bit
-			l.enqueue(&s.source, timedOut)
+			l.enqueue(&s.source, msgTimedOut)
 		}
 	}
 }

@@ -176,7 +176,7 @@ func testEOFAfterClosed(t *testing.T, l *Loop) {
 		if src != nil {
 			l.unpop(src, bit) // it has been read, and is not received
 		}
-		read = s.pend&eof != 0
+		read = s.pend&msgEOF != 0
 		l.unlock()
 	}
 	s.Pause(Read) // takes the EOF back

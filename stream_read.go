@@ -15,7 +15,7 @@ const fillBudget = 256 << 10
 // prepare reads what has arrived.
 func (s *Stream) prepare(pending) pending {
 	s.mu.Lock()
-	if room := s.limits.Load().readHigh - int(s.held.Load()); room > 0 && s.inbox.n == 0 && s.ordinary() && !s.has(flagSeen|flagJoints) && s.Loop().edge {
+	if room := s.limits.Load().readHigh - int(s.held.Load()); room > 0 && s.inbox.n == 0 && s.ordinary() && !s.has(flagSeen|flagShortReads) && s.Loop().edge {
 		// What fill would do, in one step: see ordinary.
 		c := newChunk(max(s.sock.class, minClass))
 		p := c.buf[:min(len(c.buf), room)]
@@ -27,7 +27,7 @@ func (s *Stream) prepare(pending) pending {
 			s.held.Add(int64(n))
 			s.Loop().bytesIn.Add(uint64(n))
 			s.mu.Unlock()
-			return readable
+			return msgReadable
 		}
 		return s.prepareSlow(c, n, n == len(p), errno)
 	}
@@ -45,15 +45,15 @@ func (s *Stream) prepareSlow(c *chunk, n int, full bool, errno sysErrno) (bits p
 		s.Loop().bytesIn.Add(uint64(n))
 		if !full {
 			s.mu.Unlock()
-			return readable
+			return msgReadable
 		}
-		bits = readable
+		bits = msgReadable
 	} else if c != nil {
 		c.put()
 		if n == 0 { // the end, which a second read need not give again
 			s.state |= stateEOF
 			s.mu.Unlock()
-			return eof
+			return msgEOF
 		}
 		if !tryAgain(errno) { // the kernel tells it once
 			bits = s.failed("read", errno)
@@ -109,7 +109,7 @@ func (s *Stream) fillSome() (bits pending, got int) {
 			s.held.Add(int64(n))
 			s.moved(dirRead, n)
 			got += n
-			bits |= readable
+			bits |= msgReadable
 		case err == eAGAIN:
 			s.rearm()
 			return bits, got
@@ -119,9 +119,9 @@ func (s *Stream) fillSome() (bits pending, got int) {
 			return bits | s.checkFailure(), got
 		default:
 			s.state |= stateEOF
-			return bits | eof, got
+			return bits | msgEOF, got
 		}
-		if !full && !s.has(flagSeen|flagJoints) {
+		if !full && !s.has(flagSeen|flagShortReads) {
 			// A stream socket that gave less than was asked has no more, and
 			// will report it when it has (epoll(7)). Not so if the end, or
 			// urgent bytes, were reported already, nor of a Unix socket: see distrust.
@@ -132,7 +132,7 @@ func (s *Stream) fillSome() (bits pending, got int) {
 			return bits, got
 		}
 		if got >= fillBudget {
-			return bits | input, got
+			return bits | workRead, got
 		}
 	}
 }
@@ -241,12 +241,12 @@ func (s *Stream) consumedSlow() {
 		return
 	}
 	if !s.ample() { // more may have come, and have been told
-		l.retract(&s.source, readable)
+		l.retract(&s.source, msgReadable)
 	}
 	held := int(s.held.Load())
 	if held < s.limits.Load().readHigh && s.clear(flagStopped) {
-		l.enqueue(&s.source, input)
-		l.favour(&s.source)
+		l.enqueue(&s.source, workRead)
+		l.requeueFront(&s.source)
 	}
 	if held == 0 {
 		s.clear(flagRefused | flagBlocked)
@@ -428,10 +428,10 @@ func (s *Stream) reconsider() {
 		return
 	}
 	if !s.ample() {
-		l.retract(&s.source, readable)
+		l.retract(&s.source, msgReadable)
 	}
 	if int(s.held.Load()) < s.limits.Load().readHigh && s.clear(flagStopped) {
-		l.enqueue(&s.source, input)
+		l.enqueue(&s.source, workRead)
 	}
 }
 
@@ -440,6 +440,6 @@ func (s *Stream) reconsider() {
 func (s *Stream) releaseEOF(l *Loop) {
 	if s.has(flagHeldEOF) && !s.silent() && s.paused&Read == 0 && !(s.has(flagBlocked) && s.held.Load() > 0) {
 		s.clear(flagHeldEOF)
-		l.enqueue(&s.source, eof)
+		l.enqueue(&s.source, msgEOF)
 	}
 }

@@ -256,7 +256,7 @@ func (s *Stream) flushLocked() (bits pending) {
 	}
 	if s.out.n <= s.lowMark() && s.state&stateOwed != 0 && !s.connecting() { // Connected comes first
 		s.state &^= stateOwed
-		bits |= drained
+		bits |= msgDrained
 		s.unblock()
 	}
 	if s.out.n == 0 && s.state&(stateFin|stateFinSent) == stateFin {
@@ -319,7 +319,7 @@ func (s *Stream) noteOwed() {
 	if s.out.n > s.lowMark() && s.state&stateOwed == 0 {
 		s.state |= stateOwed
 		l := s.edit()
-		l.retract(&s.source, drained)
+		l.retract(&s.source, msgDrained)
 		l.unlock()
 	}
 }
@@ -343,7 +343,7 @@ func (s *Stream) unblock() {
 		case w.silent():
 		case w.held.Load() > 0:
 			if w.paused&Read == 0 {
-				l.enqueue(&w.source, readable)
+				l.enqueue(&w.source, msgReadable)
 			}
 		default:
 			w.clear(flagRefused)
@@ -357,8 +357,8 @@ func (s *Stream) unblock() {
 func (s *Stream) block(dst *Stream) {
 	l := s.edit()
 	s.set(flagBlocked)
-	if s.pend&eof != 0 {
-		l.retract(&s.source, eof)
+	if s.pend&msgEOF != 0 {
+		l.retract(&s.source, msgEOF)
 		s.set(flagHeldEOF)
 	}
 	l.unlock()

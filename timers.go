@@ -465,7 +465,7 @@ func (t *Timer) stop(l *Loop) bool {
 		active = true
 		t.count = 0
 	}
-	l.retract(&t.source, message)
+	l.retract(&t.source, msgSingle)
 	return active
 }
 
@@ -484,7 +484,7 @@ func (t *Timer) Reset(d time.Duration) bool {
 	if t.pend != 0 {
 		active = true
 		t.count = 0
-		l.retract(&t.source, message)
+		l.retract(&t.source, msgSingle)
 	}
 	l.startTimer(&t.node, now, d)
 	l.refresh(&t.source)
@@ -531,7 +531,7 @@ func (t *Timer) expired(now int64) {
 		l.timers.start(&t.node, t.node.when+late*p, t.period)
 	}
 	t.count = min(t.count, math.MaxInt-n) + n
-	l.enqueue(&t.source, message)
+	l.enqueue(&t.source, msgSingle)
 }
 
 func (t *Timer) event(pending) Event { return Tick{t} }

@@ -34,7 +34,7 @@ func (t *Trigger) Fire() {
 		return
 	}
 	t.count++
-	l.enqueue(&t.source, message)
+	l.enqueue(&t.source, msgSingle)
 }
 
 // Take returns how many times the trigger was fired since the last Take. A Fired
@@ -49,7 +49,7 @@ func (t *Trigger) Close() error {
 	l := t.edit()
 	defer l.unlock()
 	t.ended = true
-	l.retract(&t.source, message)
+	l.retract(&t.source, msgSingle)
 	return nil
 }
 

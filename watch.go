@@ -309,7 +309,7 @@ func (w *Watch) disarm(l *Loop) {
 	w.armed = false
 	w.result = 0
 	l.timers.stop(&w.limit)
-	l.retract(&w.source, message)
+	l.retract(&w.source, msgSingle)
 }
 
 // Disarm makes the watch wait no longer, and takes back a Ready that has not
@@ -373,7 +373,7 @@ func (w *Watch) Activate(what What) {
 		return
 	}
 	w.result |= what
-	l.enqueue(&w.source, message)
+	l.enqueue(&w.source, msgSingle)
 }
 
 // Take returns what has happened since the last Take: some of Read, Write,
@@ -384,9 +384,9 @@ func (w *Watch) Take() What {
 	what := w.result
 	w.result = 0
 	pending := w.pend != 0
-	l.retract(&w.source, message)
+	l.retract(&w.source, msgSingle)
 	if pending {
-		w.received(message)
+		w.received(msgSingle)
 	}
 	return what
 }
@@ -417,7 +417,7 @@ func (w *Watch) fire(l *Loop, what What, now int64) {
 	} else if w.timeout > 0 {
 		l.startTimer(&w.limit, now, w.timeout)
 	}
-	l.enqueue(&w.source, message)
+	l.enqueue(&w.source, msgSingle)
 	l.refresh(&w.source)
 }
 

@@ -51,7 +51,7 @@ func (l *Loop) Wrap(conn net.Conn) (*Stream, error) {
 	s := l.newStream(fd)
 	x := s.more()
 	x.local, x.remote = local, remote
-	s.distrust(local.Network())
+	s.expectShortReads(local.Network())
 	if err := s.open(0, true); err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func (l *Loop) wrapFD(fd sysFD) (*Stream, error) {
 		x := s.more()
 		x.local, x.remote = socketAddrs(fd)
 		if x.local != nil {
-			s.distrust(x.local.Network())
+			s.expectShortReads(x.local.Network())
 		}
 	}
 	if !readable {
