@@ -36,16 +36,16 @@ type route struct {
 	offer     *source // what the feeder offers, taken out of its lane; nil: nothing
 	offerBit  pending // the message of it that is offered, taken out of its pend
 	preempted bool    // stands in Loop.overtaken: something more urgent than the offer has come
-	waking  bool    // stands in Loop.starts
+	waking    bool    // stands in Loop.starts
 }
 
 // An outcome tells what became of an offer.
 type outcome int
 
 const (
-	offerRefused   outcome = iota // nobody took it, or it was withdrawn
+	offerRefused  outcome = iota // nobody took it, or it was withdrawn
 	offerReceived                // it was received, or lies in the user's buffered channel
-	offerClosed                     // the user has closed the channel
+	offerClosed                  // the user has closed the channel
 )
 
 // try sends ev if that is possible at once.
@@ -167,7 +167,7 @@ type yieldPolicy struct {
 // with in a select. Both are arbitrary; but 1 ms was too little where the peer's process
 // shares the processor, and has it for some milliseconds now and then.
 const (
-	slowYield     = int64(5 * time.Millisecond)
+	slowYield = int64(5 * time.Millisecond)
 	yieldSkip = 1000
 )
 

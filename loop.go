@@ -33,10 +33,10 @@ type Loop struct {
 
 	// turnc holds a token while somebody makes a turn. Its holder owns the
 	// following three.
-	turnc   chan struct{}
-	events  []ready
-	tasks   []pollable
-	yieldAt uint64    // the turn after which others get the processor, see courtesy
+	turnc          chan struct{}
+	events         []ready
+	tasks          []pollable
+	yieldAt        uint64    // the turn after which others get the processor, see courtesy
 	monitorWokenAt time.Time // when the runtime's monitor was woken, see courtesy
 
 	bytesIn, bytesOut atomic.Uint64
@@ -64,9 +64,9 @@ type Loop struct {
 	quiet    chan struct{} // closed when streams falls to 0; nil: nobody waits for it
 	draining bool          // Shutdown was called
 
-	feedersToWake    []*route // feeders to wake when the lock is let go
-	preempted []*route // offers to withdraw when the lock is let go
-	wakePoller     bool     // the goroutine that makes the turns has something to look at
+	feedersToWake []*route // feeders to wake when the lock is let go
+	preempted     []*route // offers to withdraw when the lock is let go
+	wakePoller    bool     // the goroutine that makes the turns has something to look at
 
 	running   bool // somebody ranges over All, or calls Poll, or Events or Batches was called
 	stepping  bool // it is Poll

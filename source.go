@@ -98,7 +98,7 @@ type source struct {
 	busy       bool // taken out of its lane by somebody who prepares its next message
 	offered    bool // its message is being offered by route's feeder
 	ended      bool // closed for good, by the user or with the loop; streams have states instead
-	filtered     bool // the filter on top of it, a Stream, is told instead of a receiver; to change it, the stream's mu is held as well
+	filtered   bool // the filter on top of it, a Stream, is told instead of a receiver; to change it, the stream's mu is held as well
 }
 
 // init makes s a source of l, without a lock: nobody knows s yet.

@@ -44,11 +44,11 @@ type Stream struct {
 
 	// The loop's mu guards the following.
 
-	closing  bool // Close was called: no more messages
-	released bool // nothing will happen any more
-	paused   What // directions; to change it, mu is held as well
-	timedOut What // directions that were paused because they were idle
-	acceptPending  bool // counts as one of the listener's streams that were not received yet
+	closing       bool // Close was called: no more messages
+	released      bool // nothing will happen any more
+	paused        What // directions; to change it, mu is held as well
+	timedOut      What // directions that were paused because they were idle
+	acceptPending bool // counts as one of the listener's streams that were not received yet
 
 	// The consumer owns the following.
 
@@ -67,16 +67,16 @@ type Stream struct {
 // The flags of a stream. In the lowest byte are EarlyClose, hangup and urgent, once
 // the kernel has reported them.
 const (
-	flagSeen    = uint32(EarlyClose | hangup | urgent)
-	flagStopped = 1 << (8 + iota) // reading has stopped at the limit; whoever clears it has it go on
-	flagHeldEOF                   // EOF waits until the input was consumed, or reading goes on; set with the loop's mu held
-	flagLagging                   // there is output that the kernel would not take
-	flagRefused                   // there is input that WriteTo has left, and that Readable is to tell of again
-	flagBlocked                   // WriteTo has found its destination full, and what it has left was not consumed; set with the loop's mu held
-	flagSending                   // a feeder is sending Readable, or offering it; changes with the loop's mu held
-	flagOverdue                   // it may have been idle too long, which checkIdle is to see once fill has read
-	flagFallen                    // it was released, and has yet to say Closed; cleared with the loop's mu held
-	flagShortReads                    // a read may give less than there is; never changes once there is a socket
+	flagSeen       = uint32(EarlyClose | hangup | urgent)
+	flagStopped    = 1 << (8 + iota) // reading has stopped at the limit; whoever clears it has it go on
+	flagHeldEOF                      // EOF waits until the input was consumed, or reading goes on; set with the loop's mu held
+	flagLagging                      // there is output that the kernel would not take
+	flagRefused                      // there is input that WriteTo has left, and that Readable is to tell of again
+	flagBlocked                      // WriteTo has found its destination full, and what it has left was not consumed; set with the loop's mu held
+	flagSending                      // a feeder is sending Readable, or offering it; changes with the loop's mu held
+	flagOverdue                      // it may have been idle too long, which checkIdle is to see once fill has read
+	flagFallen                       // it was released, and has yet to say Closed; cleared with the loop's mu held
+	flagShortReads                   // a read may give less than there is; never changes once there is a socket
 )
 
 // has reports whether one of flags is set.
