@@ -1,8 +1,6 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix || windows
-
 package evchan
 
 import (
@@ -17,7 +15,6 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -69,7 +66,7 @@ func TestNetConnInMemory(t *testing.T) {
 			}
 			fmt.Fprint(c, "reply")
 			closeWrite(t, c)
-			if _, err := c.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
+			if _, err := c.Write([]byte("x")); !errors.Is(err, ePIPE) {
 				t.Errorf("writing after CloseWrite: %v", err)
 			}
 			for _, want := range []Event{Readable{b}, EOF{b}} {
@@ -88,10 +85,10 @@ func TestNetConnInMemory(t *testing.T) {
 			a, b := l.Pipe()
 			c := netConn(t, l, a)
 			b.Abort()
-			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, eCONNRESET) {
 				t.Errorf("reading: %v", err)
 			}
-			if _, err := c.Write(make([]byte, 1)); !errors.Is(err, syscall.EPIPE) {
+			if _, err := c.Write(make([]byte, 1)); !errors.Is(err, ePIPE) {
 				t.Errorf("writing: %v", err)
 			}
 			c.Close()

@@ -1,15 +1,12 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix || windows
-
 package evchan
 
 import (
 	"errors"
 	"net"
 	"runtime"
-	"syscall"
 	"testing"
 )
 
@@ -34,14 +31,14 @@ func TestResetIsNoEnd(t *testing.T) {
 			}
 			reset(far)
 			s.Input().Discard(10) // so it reads on, without having asked the poller
-			if ev := nextOf(t, l, s); ev != Event(Closed{s}) || !errors.Is(s.Err(), syscall.ECONNRESET) {
+			if ev := nextOf(t, l, s); ev != Event(Closed{s}) || !errors.Is(s.Err(), eCONNRESET) {
 				t.Errorf("%v; Err is %v", ev, s.Err())
 			}
 		},
 		"Write": func(t *testing.T, l *Loop) {
 			s, far := connectedPair(t, l)
 			reset(far)
-			if _, err := s.Write([]byte("x")); !errors.Is(err, syscall.ECONNRESET) {
+			if _, err := s.Write([]byte("x")); !errors.Is(err, eCONNRESET) {
 				t.Errorf("Write gives %v", err)
 			}
 		},
@@ -53,7 +50,7 @@ func TestResetIsNoEnd(t *testing.T) {
 				t.Fatalf("unexpected %v", ev)
 			}
 			reset(second)
-			if _, err := from.WriteTo(to); !errors.Is(err, syscall.ECONNRESET) {
+			if _, err := from.WriteTo(to); !errors.Is(err, eCONNRESET) {
 				t.Errorf("WriteTo gives %v", err)
 			}
 		},

@@ -1,15 +1,12 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix || windows
-
 package evchan
 
 import (
 	"errors"
 	"net"
 	"os"
-	"syscall"
 	"testing"
 )
 
@@ -52,7 +49,7 @@ func TestReset(t *testing.T) {
 			}
 			var op *net.OpError
 			var sys *os.SyscallError
-			if err := s.Err(); !errors.Is(err, syscall.ECONNRESET) || !errors.As(err, &op) || !errors.As(err, &sys) {
+			if err := s.Err(); !errors.Is(err, eCONNRESET) || !errors.As(err, &op) || !errors.As(err, &sys) {
 				t.Errorf("Err is %v", err)
 			}
 			if n := l.Stats().Sources; n != 0 {

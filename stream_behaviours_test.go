@@ -1,8 +1,6 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix || windows
-
 package evchan
 
 import (
@@ -381,7 +379,7 @@ func testU10(t *testing.T, l *Loop) {
 	if err := a.CloseWrite(); err != nil {
 		t.Errorf("the second CloseWrite gives %v", err)
 	}
-	if err := a.Flush(); !errors.Is(err, syscall.EPIPE) {
+	if err := a.Flush(); !errors.Is(err, ePIPE) {
 		t.Errorf("Flush gives %v", err)
 	}
 	got := 0

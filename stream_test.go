@@ -1,8 +1,6 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix || windows
-
 package evchan
 
 import (
@@ -17,7 +15,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -461,7 +458,7 @@ func testAbortResets(t *testing.T, l *Loop) {
 	if n := l.Stats().Sources; n != 0 {
 		t.Errorf("%d live sources after Abort", n)
 	}
-	if _, err := io.Copy(io.Discard, far); !errors.Is(err, syscall.ECONNRESET) {
+	if _, err := io.Copy(io.Discard, far); !errors.Is(err, eCONNRESET) {
 		t.Errorf("the peer sees %v", err)
 	}
 }
@@ -473,7 +470,7 @@ func testHalfClose(t *testing.T, l *Loop) {
 	if err := s.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
+	if _, err := s.Write([]byte("x")); !errors.Is(err, ePIPE) {
 		t.Errorf("Write gives %v after CloseWrite", err)
 	}
 	go func() {
@@ -498,7 +495,7 @@ func testPeerGone(t *testing.T, l *Loop) {
 	}
 	var op *net.OpError
 	var sys *os.SyscallError
-	if err := s.Err(); !errors.Is(err, syscall.ECONNRESET) || !errors.As(err, &op) || !errors.As(err, &sys) || op.Net != "tcp" {
+	if err := s.Err(); !errors.Is(err, eCONNRESET) || !errors.As(err, &op) || !errors.As(err, &sys) || op.Net != "tcp" {
 		t.Errorf("Err is %v", s.Err())
 	}
 	if _, err := s.Write([]byte("x")); err != s.Err() {
