@@ -19,30 +19,6 @@ import (
 	"time"
 )
 
-// netConn returns what NetConn makes of s, once all has been sent.
-func netConn(t *testing.T, l *Loop, s *Stream) net.Conn {
-	t.Helper()
-	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
-		c, err := s.NetConn()
-		if err == nil {
-			return c
-		}
-		if err != ErrWouldBlock {
-			t.Fatal(err)
-		}
-		l.Poll(time.Millisecond)
-	}
-	t.Fatal("its output is not sent")
-	return nil
-}
-
-func closeWrite(t *testing.T, c net.Conn) {
-	t.Helper()
-	if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
-		t.Error(err)
-	}
-}
-
 // The net.Conn of a Pipe and of a filter, beside what the module conntest does.
 func TestNetConnInMemory(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){

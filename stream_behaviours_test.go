@@ -62,28 +62,6 @@ func testL1(t *testing.T, l *Loop) {
 	noMessage(t, l)
 }
 
-// streamPair returns two streams of l that are connected by a socket.
-func streamPair(t *testing.T, l *Loop) (a, b *Stream) {
-	t.Helper()
-	fa, fb := socketPair(t)
-	for i, fd := range []sysFD{fa, fb} {
-		dup, err := dupFD(fd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := l.WrapFD(uintptr(dup))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if i == 0 {
-			a = s
-		} else {
-			b = s
-		}
-	}
-	return a, b
-}
-
 // testL3: libevent's streams read only once they are enabled; here both
 // directions are on from the start, and Paused tells which are not.
 func testL3(t *testing.T, l *Loop) {

@@ -12,38 +12,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 )
-
-// serve runs l with f for each message until the test ends.
-func serve(t *testing.T, l *Loop, f func(Event)) {
-	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for ev := range l.All() {
-			f(ev)
-		}
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		<-done
-	})
-}
-
-// echo sends back what arrives, the way DESIGN's example does.
-func echo(ev Event) {
-	switch ev := ev.(type) {
-	case Readable:
-		io.Copy(ev.Stream, ev.Stream)
-	case EOF:
-		ev.Stream.Close()
-	}
-}
 
 // upper answers each line in upper case.
 func upper(ev Event) {
@@ -62,29 +35,6 @@ func upper(ev Event) {
 		s.Output().WriteByte('\n')
 	}
 	s.Flush()
-}
-
-func listen(t *testing.T, l *Loop, network string, c *ListenConfig) *Listener {
-	t.Helper()
-	address := "127.0.0.1:0"
-	if network == "unix" {
-		address = filepath.Join(tempDir(t), "s")
-	}
-	ln, err := l.Listen(network, address, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ln
-}
-
-func dial(t *testing.T, ln *Listener) net.Conn {
-	t.Helper()
-	c, err := net.Dial(ln.Addr().Network(), ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
 }
 
 // TestFiveHundred has 500 clients send lines that are cut at random places; each
