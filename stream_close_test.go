@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -229,4 +230,214 @@ func testLifetimeFilter(t *testing.T, l *Loop) {
 	}
 	far.Close()
 	waitReleased(t, l)
+}
+
+// TestReset has the system reset connections whose listener is closed before it has
+// accepted them, which is a reset and nothing else on Wine, too.
+func TestReset(t *testing.T) {
+	tests := make(map[string]func(*testing.T, *Loop))
+	for name, before := range map[string]func(*testing.T, *Loop, *Stream){
+		"Idle": func(t *testing.T, l *Loop, s *Stream) {},
+		"Waiting": func(t *testing.T, l *Loop, s *Stream) {
+			noMessage(t, l)
+		},
+		"Paused": func(t *testing.T, l *Loop, s *Stream) {
+			s.Pause(Read)
+			noMessage(t, l)
+		},
+		"OutputWaits": func(t *testing.T, l *Loop, s *Stream) {
+			for s.Queued() == 0 {
+				s.Write(make([]byte, 1<<20))
+			}
+			noMessage(t, l)
+		},
+		"HalfClosed": func(t *testing.T, l *Loop, s *Stream) {
+			s.CloseWrite()
+			noMessage(t, l)
+		},
+	} {
+		tests[name] = func(t *testing.T, l *Loop) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			must(t, err)
+			defer ln.Close()
+			c, err := net.Dial("tcp", ln.Addr().String())
+			must(t, err)
+			s, err := l.Wrap(c)
+			must(t, err)
+			before(t, l, s)
+			ln.Close()
+			if ev := nextOf(t, l, s); ev != Event(Closed{s}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			var op *net.OpError
+			var sys *os.SyscallError
+			if err := s.Err(); !errors.Is(err, eCONNRESET) || !errors.As(err, &op) || !errors.As(err, &sys) {
+				t.Errorf("Err is %v", err)
+			}
+			if n := l.Stats().Sources; n != 0 {
+				t.Errorf("%d live sources after Closed", n)
+			}
+			noMessage(t, l)
+		}
+	}
+	onMethods(t, Config{}, tests)
+}
+
+// TestResetIsNoEnd: a reset that comes between the poller's report and the read, or the
+// write, is told as what it is. The kernel tells it once; a second read finds an end of
+// input, and a second write a broken pipe.
+func TestResetIsNoEnd(t *testing.T) {
+	reset := func(c *net.TCPConn) {
+		c.SetLinger(0)
+		c.Close()
+	}
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Read": func(t *testing.T, l *Loop) {
+			if runtime.GOOS == "windows" {
+				t.Skip("on Wine, which looks at the socket itself, a read after a reset finds an end")
+			}
+			s, far := connectedPair(t, l)
+			s.SetReadMarks(0, 10)
+			send(t, far, "0123456789")
+			if ev := nextOf(t, l, s); ev != Event(Readable{s}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			reset(far)
+			s.Input().Discard(10) // so it reads on, without having asked the poller
+			if ev := nextOf(t, l, s); ev != Event(Closed{s}) || !errors.Is(s.Err(), eCONNRESET) {
+				t.Errorf("%v; Err is %v", ev, s.Err())
+			}
+		},
+		"Write": func(t *testing.T, l *Loop) {
+			s, far := connectedPair(t, l)
+			reset(far)
+			if _, err := s.Write([]byte("x")); !errors.Is(err, eCONNRESET) {
+				t.Errorf("Write gives %v", err)
+			}
+		},
+		"WriteTo": func(t *testing.T, l *Loop) {
+			from, first := connectedPair(t, l)
+			to, second := connectedPair(t, l)
+			send(t, first, "x")
+			if ev := nextOf(t, l, from); ev != Event(Readable{from}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			reset(second)
+			if _, err := from.WriteTo(to); !errors.Is(err, eCONNRESET) {
+				t.Errorf("WriteTo gives %v", err)
+			}
+		},
+	})
+}
+
+// A slowEnd is a transport that fails when it is written to, and whose close takes as
+// long as it takes the loop to make some turns, or to end.
+type slowEnd struct {
+	l    *Loop
+	over chan struct{} // closed when the range has ended
+}
+
+func (slowEnd) fill(*chain, int) (int, bool, error)   { return 0, false, eAGAIN }
+func (slowEnd) write([]byte) (int, error)             { return 0, eCONNRESET }
+func (slowEnd) flush(out *chain) (int, *chunk, error) { return 0, nil, eCONNRESET }
+func (slowEnd) failure() error                        { return nil }
+func (slowEnd) closeWrite() error                     { return nil }
+func (slowEnd) halfCloses() bool                      { return true }
+
+func (e slowEnd) close(bool) {
+	for until := e.l.Stats().Turns + 3; e.l.Stats().Turns < until; runtime.Gosched() {
+		select {
+		case <-e.over:
+			return
+		default:
+			e.l.poller.wake()
+		}
+	}
+}
+
+// TestEmptyWithClosed: a loop is not empty as long as the Closed of its last stream has
+// not been received, whichever goroutine has met with the failure.
+func TestEmptyWithClosed(t *testing.T) {
+	for form, receive := range ranges {
+		for how, fail := range map[string]func(*Stream){
+			"Write": func(s *Stream) { s.Write([]byte("x")) },
+			"Flush": func(s *Stream) { s.Output().WriteString("x"); s.Flush() },
+			"Close": func(s *Stream) {
+				s.Pause(Write)
+				s.Write([]byte("x"))
+				s.Close() // there will be no message
+			},
+		} {
+			t.Run(form+"/"+how, func(t *testing.T) {
+				l, err := New(&Config{IgnoreEnv: true, ExitOnEmpty: true})
+				if err != nil {
+					t.Skip(err)
+				}
+				defer l.Close()
+				over := make(chan struct{})
+				s := l.newStream(noFD)
+				s.more().transport = slowEnd{l, over}
+				l.mu.Lock()
+				l.streams++
+				l.enqueue(&s.source, connected)
+				l.unlock()
+				closed := 0
+				done := make(chan struct{})
+				receive(l, func(ev Event) {
+					switch ev {
+					case Connected{s}:
+						go func() {
+							defer close(done)
+							fail(s)
+						}()
+					case Closed{s}:
+						closed++
+					default:
+						t.Errorf("received %v", ev)
+					}
+				})
+				close(over)
+				<-done
+				want := 1
+				if how == "Close" {
+					want = 0
+				}
+				if closed != want {
+					t.Errorf("%d messages said that the stream has ended; want %d", closed, want)
+				}
+			})
+		}
+	}
+}
+
+// A peer that does not get all that was written does not get a clean end either.
+func TestDroppedOutputResets(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows may take all output at once")
+	}
+	tests := make(map[string]func(*testing.T, *Loop))
+	for name, end := range map[string]func(*testing.T, *Loop, *Stream){
+		"Linger": func(t *testing.T, l *Loop, s *Stream) {
+			s.Close()
+			waitReleased(t, l)
+		},
+		"LoopClosed": func(t *testing.T, l *Loop, s *Stream) { l.Close() },
+		"FilterLinger": func(t *testing.T, l *Loop, s *Stream) {
+			filterOn(t, s, xorFilter(0)).Close()
+			waitReleased(t, l)
+		},
+	} {
+		tests[name] = func(t *testing.T, l *Loop) {
+			s, c := connectedPair(t, l)
+			s.Write(pattern(16 << 20))
+			if s.Queued() == 0 {
+				t.Fatal("all was sent at once")
+			}
+			end(t, l, s)
+			if _, err := io.Copy(io.Discard, c); !errors.Is(err, eCONNRESET) {
+				t.Errorf("the peer has got %v", err)
+			}
+		}
+	}
+	onMethods(t, Config{Linger: 10 * time.Millisecond}, tests)
 }
