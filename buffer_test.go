@@ -11,7 +11,6 @@ import (
 	"math"
 	"math/bits"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 )
@@ -91,77 +90,6 @@ func (b *Buffer) chunks() []int {
 func (b *Buffer) contents() []byte {
 	p := make([]byte, b.n)
 	return p[:b.CopyTo(p, 0)]
-}
-
-// expect fails the test unless b is sound and holds want.
-func expect(t testing.TB, b *Buffer, want string) {
-	t.Helper()
-	if err := b.check(); err != nil {
-		t.Fatal(err)
-	}
-	if got := b.contents(); string(got) != want || b.Len() != len(want) {
-		t.Fatalf("Len %d, contents %q; want %d, %q", b.Len(), short(got), len(want), short([]byte(want)))
-	}
-}
-
-// short cuts p to a printable size.
-func short(p []byte) []byte { return p[:min(len(p), 100)] }
-
-// pieces returns a Buffer with a chunk for each piece.
-func pieces(p ...string) *Buffer {
-	b := new(Buffer)
-	for _, s := range p {
-		b.Append([]byte(s), nil)
-	}
-	return b
-}
-
-// pattern returns n bytes in which every position can be told apart from most.
-func pattern(n int) []byte {
-	p := make([]byte, n)
-	for i := range p {
-		p[i] = byte(i*7 + i>>8*13 + i>>16)
-	}
-	return p
-}
-
-// tempFile returns a file with data, closed at the end of the test.
-func tempFile(t testing.TB, data []byte) *os.File {
-	t.Helper()
-	name := filepath.Join(tempDir(t), "file")
-	if err := os.WriteFile(name, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return f
-}
-
-// A counter counts the calls of its release function.
-type counter int
-
-func (c *counter) release() { *c++ }
-
-func (c *counter) want(t testing.TB, n int, when string) {
-	t.Helper()
-	if int(*c) != n {
-		t.Fatalf("released %d times %s; want %d", *c, when, n)
-	}
-}
-
-// mustPanic calls f, which has to panic.
-func mustPanic(t testing.TB, f func()) {
-	t.Helper()
-	defer func() {
-		t.Helper()
-		if recover() == nil {
-			t.Fatal("no panic")
-		}
-	}()
-	f()
 }
 
 // ---- I. Add, move, drain

@@ -6,36 +6,12 @@ package evchan
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 )
-
-// dialLoop returns a loop on each method.
-func dialLoop(t *testing.T, method string) *Loop {
-	t.Helper()
-	l, err := New(&Config{Method: method, IgnoreEnv: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
-}
-
-// nextOf returns the next message that s sends.
-func nextOf(t *testing.T, l *Loop, s *Stream) Event {
-	t.Helper()
-	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
-		if ev, ok := l.Poll(time.Second); ok && ev.Source() == Source(s) {
-			return ev
-		}
-	}
-	t.Fatalf("no message of %s in time", s.label())
-	return nil
-}
 
 func TestDial(t *testing.T) {
 	for _, method := range Methods() {
@@ -45,14 +21,6 @@ func TestDial(t *testing.T) {
 			t.Run("CloseGivesUp", func(t *testing.T) { testDialCloseGivesUp(t, method) })
 			t.Run("U11SecondAddress", func(t *testing.T) { testDialSecondAddress(t, method) })
 		})
-	}
-}
-
-// serveOnce answers one client on ln: it sends back all it gets, then closes.
-func serveOnce(ln net.Listener) {
-	if c, err := ln.Accept(); err == nil {
-		io.Copy(c, c)
-		c.Close()
 	}
 }
 
@@ -129,18 +97,6 @@ func testDialRefused(t *testing.T, method string) {
 	if n := l.Stats().Sources; n != 0 {
 		t.Errorf("%d live sources are left", n)
 	}
-}
-
-// A resolver that does not answer until it is given up.
-func stuckResolver(gaveUp chan<- struct{}) *net.Resolver {
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		<-ctx.Done()
-		select {
-		case gaveUp <- struct{}{}:
-		default:
-		}
-		return nil, ctx.Err()
-	}}
 }
 
 func testDialCloseGivesUp(t *testing.T, method string) {

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -437,6 +436,3 @@ func TestReadableWhileSent(t *testing.T) {
 		noMessage(t, l)
 	}})
 }
-
-// someSignal is a signal that every system has.
-var someSignal = os.Interrupt

@@ -1,55 +1,15 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix || windows
-
 package evchan
 
 import (
 	"context"
 	"errors"
 	"io"
-	"sync/atomic"
 	"testing"
 	"time"
 )
-
-// A plainFilter changes nothing. It counts how often it was closed.
-type plainFilter struct{ closed atomic.Int32 }
-
-func (f *plainFilter) Decode(in, plain, _ *Buffer, _ bool) error { return plain.AppendBuffer(in) }
-func (f *plainFilter) Encode(plain, out *Buffer, _ bool) error   { return out.AppendBuffer(plain) }
-func (f *plainFilter) Close() error                              { f.closed.Add(1); return nil }
-
-// A slowFilter encodes ten bytes at a time, and has a word for the end.
-type slowFilter struct{ plainFilter }
-
-func (f *slowFilter) Encode(plain, out *Buffer, fin bool) error {
-	if _, err := out.MoveN(plain, 10); err != nil {
-		return err
-	}
-	if fin && plain.Len() == 0 {
-		out.WriteString("end")
-	}
-	return nil
-}
-
-// stuck returns a pipe whose first end has more output than the other one, which
-// is paused, takes.
-func stuck(l *Loop) (a, b *Stream) {
-	a, b = l.Pipe()
-	b.Pause(Read)
-	a.Write(make([]byte, 200<<10))
-	return a, b
-}
-
-// turns has the loop do what there is to do now.
-func turns(t *testing.T, l *Loop) {
-	t.Helper()
-	for range 10 {
-		noMessage(t, l)
-	}
-}
 
 // TestFilterEnd has streams with filters end in all kinds of ways.
 func TestFilterEnd(t *testing.T) {

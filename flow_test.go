@@ -6,53 +6,9 @@ package evchan
 import (
 	"errors"
 	"io"
-	"net"
 	"testing"
 	"time"
 )
-
-// connectedPair returns a stream and the connection that it is the other end of.
-func connectedPair(t *testing.T, l *Loop) (*Stream, *net.TCPConn) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	near, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	far, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { far.Close() })
-	s, err := l.Wrap(near)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, far.(*net.TCPConn)
-}
-
-// noMessage fails if there is a message after everything that is ready was
-// looked at.
-func noMessage(t *testing.T, l *Loop) {
-	t.Helper()
-	for range 3 {
-		if ev, ok := l.Poll(0); ok {
-			t.Fatalf("unexpected %v", ev)
-		}
-	}
-}
-
-// send writes p to the peer's end and waits until the kernel has it at ours.
-func send(t *testing.T, c net.Conn, p string) {
-	t.Helper()
-	if _, err := io.WriteString(c, p); err != nil {
-		t.Fatal(err)
-	}
-}
 
 func TestFlow(t *testing.T) {
 	tests := map[string]func(*testing.T, *Loop){

@@ -1,8 +1,6 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix || windows
-
 package evchan
 
 import (
@@ -15,19 +13,6 @@ import (
 	"testing"
 	"time"
 )
-
-// acceptOne returns the next accepted stream.
-func acceptOne(t *testing.T, l *Loop) *Stream {
-	t.Helper()
-	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
-		ev, ok := l.Poll(time.Second)
-		if ev, is := ev.(Accepted); ok && is {
-			return ev.Stream
-		}
-	}
-	t.Fatal("nothing was accepted in time")
-	return nil
-}
 
 func TestListener(t *testing.T) {
 	onMethods(t, Config{Priorities: 3}, map[string]func(*testing.T, *Loop){

@@ -13,58 +13,6 @@ import (
 	"time"
 )
 
-// onMethods runs each test on a new loop of each method.
-func onMethods(t *testing.T, conf Config, tests map[string]func(*testing.T, *Loop)) {
-	for _, method := range Methods() {
-		for name, test := range tests {
-			t.Run(method+"/"+name, func(t *testing.T) {
-				c := conf
-				c.Method, c.IgnoreEnv = method, true
-				l, err := New(&c)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer l.Close()
-				test(t, l)
-			})
-		}
-	}
-}
-
-// waitReleased runs l until no source is live.
-func waitReleased(t *testing.T, l *Loop) {
-	t.Helper()
-	for until := time.Now().Add(10 * time.Second); l.Stats().Sources > 0; {
-		if ev, ok := l.Poll(time.Millisecond); ok {
-			t.Errorf("unexpected %v", ev)
-		}
-		if time.Now().After(until) {
-			t.Fatal("a source is live for ever")
-		}
-	}
-}
-
-// ranges are the ways of receiving until the loop, or the range, ends.
-var ranges = map[string]func(*Loop, func(Event)){
-	"All": func(l *Loop, f func(Event)) {
-		for ev := range l.All() {
-			f(ev)
-		}
-	},
-	"Events": func(l *Loop, f func(Event)) {
-		for ev := range l.Events() {
-			f(ev)
-		}
-	},
-	"Batches": func(l *Loop, f func(Event)) {
-		for b := range l.Batches() {
-			for ev := range b.All() {
-				f(ev)
-			}
-		}
-	},
-}
-
 func TestLoopControl(t *testing.T) {
 	tests := make(map[string]func(*testing.T, *Loop))
 	for form, receive := range ranges {
@@ -481,23 +429,6 @@ func TestShutdown(t *testing.T) {
 		},
 	}
 	onMethods(t, Config{}, tests)
-}
-
-// drain reads all of c, closes it, and returns how much that was.
-func drain(c net.Conn) <-chan int {
-	got := make(chan int, 1)
-	go func() {
-		n, buf := 0, make([]byte, 64<<10)
-		for {
-			k, err := c.Read(buf)
-			if n += k; err != nil {
-				c.Close()
-				got <- n
-				return
-			}
-		}
-	}()
-	return got
 }
 
 // A receiver that always has something to receive must not keep the loop from asking

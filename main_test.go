@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"runtime"
 	"strings"
@@ -76,31 +75,4 @@ func openDescriptors() int {
 		return 0
 	}
 	return len(names)
-}
-
-// needExec skips a test that has tried to start this program, where that cannot be.
-func needExec(t *testing.T, err error) {
-	t.Helper()
-	if err != nil && strings.Contains(err.Error(), "exec format error") {
-		t.Skip("the tests run under an emulator, which the kernel does not start by itself: ", err)
-	}
-}
-
-// inChild runs one of these tests in a process of its own, with a variable in its
-// environment.
-func inChild(t *testing.T, name, env string) {
-	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-test.v")
-	cmd.Env = append(os.Environ(), env)
-	out, err := cmd.CombinedOutput()
-	needExec(t, err)
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+name) {
-		t.Errorf("%v\n%s", err, out)
-		return
-	}
-	for line := range strings.Lines(string(out)) {
-		if _, said, ok := strings.Cut(line, "_test.go:"); ok {
-			t.Log(said)
-		}
-	}
 }

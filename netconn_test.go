@@ -1,19 +1,22 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix || windows
-
 package evchan
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 )
@@ -184,75 +187,240 @@ func testNetConnHTTP(t *testing.T, l *Loop) {
 	}
 }
 
-func TestSendFile(t *testing.T) {
-	name := filepath.Join(tempDir(t), "f")
-	content := pattern(3 << 20)
-	if err := os.WriteFile(name, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	onMethods(t, Config{MaxOutput: 64 << 10}, map[string]func(*testing.T, *Loop){
-		"Whole": func(t *testing.T, l *Loop) {
-			f, err := os.Open(name)
-			if err != nil {
-				t.Fatal(err)
+// The net.Conn of a Pipe and of a filter, beside what the module conntest does.
+func TestNetConnInMemory(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Pipe": func(t *testing.T, l *Loop) {
+			a, b := l.Pipe()
+			b.Write([]byte("abcdef"))
+			nextOf(t, l, a)
+			a.Input().Discard(1)
+			b.Write([]byte("ghi"))
+			c := netConn(t, l, a)
+			if n := l.Stats().Sources; n != 1 {
+				t.Errorf("%d sources are left", n)
 			}
-			s, far := connectedPair(t, l)
-			s.Write([]byte("head "))
-			released := make(chan struct{})
-			if err := s.SendFile(f, 10, int64(len(content))-10, func() { f.Close(); close(released) }); err != nil {
-				t.Fatal(err)
+			b.CloseWrite()
+			for b.out.n > 0 {
+				l.Poll(time.Millisecond)
 			}
-			if n, err := s.Write([]byte(" tail")); n != 5 || err != nil {
-				t.Errorf("the file counts against MaxOutput: %d, %v", n, err)
+			l.Poll(0)
+			if got, err := io.ReadAll(c); string(got) != "bcdefghi" || err != nil {
+				t.Errorf("read %q, %v", got, err)
 			}
-			s.Close()
-			got := make(chan []byte)
-			go func() {
-				p, _ := io.ReadAll(far)
-				far.Close()
-				got <- p
-			}()
+			fmt.Fprint(c, "reply")
+			closeWrite(t, c)
+			if _, err := c.Write([]byte("x")); !errors.Is(err, ePIPE) {
+				t.Errorf("writing after CloseWrite: %v", err)
+			}
+			for _, want := range []Event{Readable{b}, EOF{b}} {
+				if ev := nextOf(t, l, b); ev != want {
+					t.Errorf("received %v, want %v", ev, want)
+				}
+			}
+			c.Close()
+			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("reading after Close: %v", err)
+			}
+			b.Close()
 			waitReleased(t, l)
-			want := append(append([]byte("head "), content[10:]...), " tail"...)
-			if p := <-got; !bytes.Equal(p, want) {
-				t.Errorf("the peer got %d bytes of %d", len(p), len(want))
-			}
-			<-released
 		},
-		"Truncated": func(t *testing.T, l *Loop) {
-			f, err := os.Open(name)
-			if err != nil {
-				t.Fatal(err)
+		"PipeReset": func(t *testing.T, l *Loop) {
+			a, b := l.Pipe()
+			c := netConn(t, l, a)
+			b.Abort()
+			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, eCONNRESET) {
+				t.Errorf("reading: %v", err)
 			}
+			if _, err := c.Write(make([]byte, 1)); !errors.Is(err, ePIPE) {
+				t.Errorf("writing: %v", err)
+			}
+			c.Close()
+		},
+		"PipeDeadline": func(t *testing.T, l *Loop) {
+			a, b := l.Pipe()
+			c := netConn(t, l, a)
+			c.SetDeadline(time.Now().Add(time.Millisecond))
+			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("reading: %v", err)
+			}
+			n, err := 0, error(nil)
+			for err == nil { // b's loop does not run
+				var k int
+				k, err = c.Write(make([]byte, 1000))
+				n += k
+			}
+			var e net.Error
+			if !errors.As(err, &e) || !e.Timeout() {
+				t.Errorf("writing: %v", err)
+			}
+			c.SetDeadline(time.Time{})
+			if _, err := b.Write([]byte("x")); err != nil {
+				t.Error(err)
+			}
+			if _, err := c.Read(make([]byte, 1)); err != nil {
+				t.Error(err)
+			}
+			c.Close()
+			b.Abort()
+		},
+		"FilterInput": func(t *testing.T, l *Loop) {
+			needNetConn(t)
+			// What is decoded and unread, what is left undecoded, and what
+			// the stream under it has not given yet come in order.
 			s, far := connectedPair(t, l)
-			go io.Copy(io.Discard, far)
-			released := make(chan struct{})
-			s.SendFile(f, 0, int64(len(content))+1, func() { f.Close(); close(released) })
-			if ev := nextOf(t, l, s); ev != Event(Closed{s}) || !errors.Is(s.Err(), io.ErrUnexpectedEOF) {
-				t.Errorf("%v, %v", ev, s.Err())
+			f := &frameFilter{t: t}
+			up := filterOn(t, s, f)
+			send(t, far, "HELLO\x00\x03abc\x00\x05de")
+			nextOf(t, l, up)
+			if _, err := s.NetConn(); err == nil {
+				t.Error("NetConn from under a filter")
 			}
-			<-released
+			up.Input().Discard(1)
+			send(t, far, "fgh\x00\x01i\x00")
+			c := netConn(t, l, up)
+			if n := l.Stats().Sources; n != 0 {
+				t.Errorf("%d sources are left", n)
+			}
+			send(t, far, "\x02jk\x00\x00")
+			far.CloseWrite()
+			if got, err := io.ReadAll(c); string(got) != "bcdefghijk" || err != nil {
+				t.Errorf("read %q, %v", got, err)
+			}
+			fmt.Fprint(c, "reply")
+			closeWrite(t, c)
+			if got, err := io.ReadAll(far); string(got) != "HELLO\x00\x05reply\x00\x00" || err != nil {
+				t.Errorf("the peer got %q, %v", got, err)
+			}
+			if _, err := c.Write([]byte("x")); err == nil {
+				t.Error("writing after CloseWrite")
+			}
+			c.Close()
+			if f.closed.Load() != 1 {
+				t.Errorf("the filter was closed %d times", f.closed.Load())
+			}
 		},
-		"Dropped": func(t *testing.T, l *Loop) {
-			f, err := os.Open(name)
-			if err != nil {
-				t.Fatal(err)
+		"FilterHeldBack": func(t *testing.T, l *Loop) {
+			needNetConn(t)
+			// What Encode has left goes out when the handshake is over.
+			s, far := connectedPair(t, l)
+			up := filterOn(t, s, &frameFilter{t: t})
+			up.Write([]byte("early"))
+			c := netConn(t, l, up)
+			fmt.Fprint(c, "late")
+			send(t, far, "HELLO\x00\x01!")
+			if n, err := c.Read(make([]byte, 10)); n != 1 || err != nil {
+				t.Errorf("read %d bytes, %v", n, err)
 			}
-			defer f.Close()
-			s, _ := connectedPair(t, l)
-			s.Pause(Write)
-			calls := 0
-			s.SendFile(f, 0, 100, func() { calls++ })
-			s.Abort()
-			if calls != 1 {
-				t.Errorf("released %d times", calls)
+			c.Close()
+			if got, err := io.ReadAll(far); string(got) != "HELLO\x00\x09earlylate\x00\x00" || err != nil {
+				t.Errorf("the peer got %q, %v", got, err)
 			}
-			if err := s.SendFile(f, 0, 1, func() { calls++ }); err != ErrClosed || calls != 1 {
-				t.Errorf("after the end it gives %v, and releases", err)
+		},
+		"FilterError": func(t *testing.T, l *Loop) {
+			needNetConn(t)
+			s, far := connectedPair(t, l)
+			c := netConn(t, l, filterOn(t, s, &frameFilter{t: t}))
+			send(t, far, "GOODBYE")
+			for range 2 {
+				if _, err := c.Read(make([]byte, 10)); !errors.Is(err, errFrame) {
+					t.Errorf("reading: %v", err)
+				}
 			}
-			if err := s.SendFile(f, -1, 1, nil); err == nil {
-				t.Error("a negative offset gives no error")
+			c.Close()
+		},
+		"FilterUnsent": func(t *testing.T, l *Loop) {
+			needNetConn(t)
+			s, far := connectedPair(t, l)
+			up := filterOn(t, filterOn(t, s, xorFilter(1)), xorFilter(1))
+			want := pattern(8 << 20)
+			up.Write(want)
+			for s.Queued() == 0 {
+				l.Poll(time.Millisecond)
 			}
+			if _, err := up.NetConn(); err != ErrWouldBlock {
+				t.Errorf("NetConn with unsent output: %v", err)
+			}
+			got := make(chan int)
+			go func() {
+				n, _ := io.Copy(io.Discard, far)
+				got <- int(n)
+			}()
+			var c net.Conn
+			for c == nil {
+				if ev := nextOf(t, l, up); ev != Event(Drained{up}) {
+					t.Fatalf("unexpected %v", ev)
+				}
+				var err error
+				if c, err = up.NetConn(); err != nil && err != ErrWouldBlock {
+					t.Fatal(err)
+				}
+			}
+			c.Close()
+			if n := <-got; n != len(want) {
+				t.Errorf("%d bytes were sent, want %d", n, len(want))
+			}
+		},
+		"TLS": func(t *testing.T, l *Loop) {
+			needNetConn(t)
+			// crypto/tls on a socket, on a pipe, and on filters.
+			s, far := connectedPair(t, l)
+			testTLS(t, netConn(t, l, s), far)
+			a, b := l.Pipe()
+			testTLS(t, netConn(t, l, a), netConn(t, l, b))
+			a, b = filtered(t, l, &frameFilter{t: t}, &frameFilter{t: t})
+			testTLS(t, netConn(t, l, a), netConn(t, l, b))
 		},
 	})
+}
+
+// selfSigned returns a server's configuration and that of a client who trusts it.
+func selfSigned(t *testing.T) (server, client *tls.Config) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"evchan.test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(cert)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}},
+		&tls.Config{RootCAs: roots, ServerName: "evchan.test"}
+}
+
+// testTLS has a server on a echo what a client on b sends.
+func testTLS(t *testing.T, a, b net.Conn) {
+	t.Helper()
+	sconf, cconf := selfSigned(t)
+	failed := make(chan error, 1)
+	go func() {
+		c := tls.Server(a, sconf)
+		_, err := io.Copy(c, c)
+		c.CloseWrite()
+		failed <- err
+	}()
+	c := tls.Client(b, cconf)
+	want := pattern(300 << 10)
+	go func() {
+		c.Write(want)
+		c.CloseWrite()
+	}()
+	got, err := io.ReadAll(c)
+	if err != nil || string(got) != string(want) {
+		t.Errorf("%d other bytes have come back: %v", len(got), err)
+	}
+	if err := <-failed; err != nil {
+		t.Error(err)
+	}
+	c.Close()
+	a.Close()
 }

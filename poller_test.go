@@ -4,8 +4,6 @@
 package evchan
 
 import (
-	"math/rand/v2"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -100,16 +98,6 @@ func testPoller(t *testing.T, open openTestPoller) {
 
 // testToken returns a token for tests, with a generation that is easy to see.
 func testToken(slot int) token { return token{uint32(slot), uint32(slot) + 1<<31} }
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// testPatience is how long a test waits for what must come.
-const testPatience = 10 * time.Second
 
 // expectReady waits until everything in want has been reported, in whatever
 // portions. What is not in want must not be reported.
@@ -498,13 +486,6 @@ func testWakeOutlivesPoll(t *testing.T, p poller, n testNet) {
 	_, err := p.wait(nil, -1)
 	must(t, err)
 	expectBlocks(t, p)
-}
-
-// yield lets others run for a while that varies.
-func yield() {
-	for range rand.IntN(20) {
-		runtime.Gosched()
-	}
 }
 
 func testWakeDuringWait(t *testing.T, p poller, n testNet) {

@@ -1,8 +1,6 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix || windows
-
 package evchan
 
 import (
@@ -62,28 +60,6 @@ func testL1(t *testing.T, l *Loop) {
 		t.Error("other bytes have arrived")
 	}
 	noMessage(t, l)
-}
-
-// streamPair returns two streams of l that are connected by a socket.
-func streamPair(t *testing.T, l *Loop) (a, b *Stream) {
-	t.Helper()
-	fa, fb := socketPair(t)
-	for i, fd := range []sysFD{fa, fb} {
-		dup, err := dupFD(fd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := l.WrapFD(uintptr(dup))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if i == 0 {
-			a = s
-		} else {
-			b = s
-		}
-	}
-	return a, b
 }
 
 // testL3: libevent's streams read only once they are enabled; here both
@@ -381,7 +357,7 @@ func testU10(t *testing.T, l *Loop) {
 	if err := a.CloseWrite(); err != nil {
 		t.Errorf("the second CloseWrite gives %v", err)
 	}
-	if err := a.Flush(); !errors.Is(err, syscall.EPIPE) {
+	if err := a.Flush(); !errors.Is(err, ePIPE) {
 		t.Errorf("Flush gives %v", err)
 	}
 	got := 0

@@ -1,8 +1,6 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix || windows
-
 package evchan
 
 import (
@@ -11,7 +9,6 @@ import (
 	"io"
 	"math"
 	"slices"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -165,7 +162,7 @@ func (z *streamFuzz) took(e *fuzzEnd, queued, n, took int, err error) {
 			z.t.Fatal("a closed stream takes output")
 		}
 	case e.shut:
-		if !errors.Is(err, syscall.EPIPE) {
+		if !errors.Is(err, ePIPE) {
 			z.t.Fatalf("after CloseWrite: %v", err)
 		}
 	case full != (err == ErrFull) || err != nil && !full || err == nil && took != n || err != nil && took != 0:
@@ -208,7 +205,7 @@ func (z *streamFuzz) flush(e *fuzzEnd) {
 	queued := e.s.Queued()
 	err := e.s.Flush()
 	n := e.out - e.s.Output().Len()
-	if err != nil && !e.over() && !errors.Is(err, syscall.EPIPE) && n != 0 {
+	if err != nil && !e.over() && !errors.Is(err, ePIPE) && n != 0 {
 		z.t.Fatalf("Flush: %v, and %d bytes are gone", err, n)
 	}
 	if err != nil {

@@ -1,8 +1,6 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-//go:build unix || windows
-
 package evchan
 
 import (
@@ -14,39 +12,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
-
-// serve runs l with f for each message until the test ends.
-func serve(t *testing.T, l *Loop, f func(Event)) {
-	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for ev := range l.All() {
-			f(ev)
-		}
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		<-done
-	})
-}
-
-// echo sends back what arrives, the way DESIGN's example does.
-func echo(ev Event) {
-	switch ev := ev.(type) {
-	case Readable:
-		io.Copy(ev.Stream, ev.Stream)
-	case EOF:
-		ev.Stream.Close()
-	}
-}
 
 // upper answers each line in upper case.
 func upper(ev Event) {
@@ -65,29 +35,6 @@ func upper(ev Event) {
 		s.Output().WriteByte('\n')
 	}
 	s.Flush()
-}
-
-func listen(t *testing.T, l *Loop, network string, c *ListenConfig) *Listener {
-	t.Helper()
-	address := "127.0.0.1:0"
-	if network == "unix" {
-		address = filepath.Join(tempDir(t), "s")
-	}
-	ln, err := l.Listen(network, address, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ln
-}
-
-func dial(t *testing.T, ln *Listener) net.Conn {
-	t.Helper()
-	c, err := net.Dial(ln.Addr().Network(), ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
 }
 
 // TestFiveHundred has 500 clients send lines that are cut at random places; each
@@ -461,7 +408,7 @@ func testAbortResets(t *testing.T, l *Loop) {
 	if n := l.Stats().Sources; n != 0 {
 		t.Errorf("%d live sources after Abort", n)
 	}
-	if _, err := io.Copy(io.Discard, far); !errors.Is(err, syscall.ECONNRESET) {
+	if _, err := io.Copy(io.Discard, far); !errors.Is(err, eCONNRESET) {
 		t.Errorf("the peer sees %v", err)
 	}
 }
@@ -473,7 +420,7 @@ func testHalfClose(t *testing.T, l *Loop) {
 	if err := s.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
+	if _, err := s.Write([]byte("x")); !errors.Is(err, ePIPE) {
 		t.Errorf("Write gives %v after CloseWrite", err)
 	}
 	go func() {
@@ -498,7 +445,7 @@ func testPeerGone(t *testing.T, l *Loop) {
 	}
 	var op *net.OpError
 	var sys *os.SyscallError
-	if err := s.Err(); !errors.Is(err, syscall.ECONNRESET) || !errors.As(err, &op) || !errors.As(err, &sys) || op.Net != "tcp" {
+	if err := s.Err(); !errors.Is(err, eCONNRESET) || !errors.As(err, &op) || !errors.As(err, &sys) || op.Net != "tcp" {
 		t.Errorf("Err is %v", s.Err())
 	}
 	if _, err := s.Write([]byte("x")); err != s.Err() {

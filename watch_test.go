@@ -375,13 +375,6 @@ func testWatchStalled(t *testing.T, l *Loop) {
 	}
 }
 
-// offeredNow reports whether a message of s waits to be received.
-func (s *source) offeredNow() bool {
-	l := s.lock()
-	defer l.mu.Unlock()
-	return s.offered
-}
-
 // TestFireCoalesces fires and activates while the message is being offered: what
 // has happened before it is received does not bring another one.
 func TestFireCoalesces(t *testing.T) {

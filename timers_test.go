@@ -11,37 +11,6 @@ import (
 	"time"
 )
 
-// inBubble runs each test on a loop with a fake poller and virtual time.
-func inBubble(t *testing.T, conf Config, tests map[string]func(*testing.T, *Loop)) {
-	conf.IgnoreEnv = true
-	c, err := conf.complete()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				l := newLoop(c, newFakePoller())
-				defer l.Close()
-				test(t, l)
-			})
-		})
-	}
-}
-
-// wait returns the next message, which must be want, and checks when it came.
-func wait(t *testing.T, l *Loop, want Event, after time.Duration) {
-	t.Helper()
-	began := time.Now()
-	ev, ok := l.Poll(-1)
-	if !ok || ev != want {
-		t.Fatalf("got %v; want %v", ev, want)
-	}
-	if d := time.Since(began); d != after {
-		t.Errorf("%v came after %v; want %v", ev, d, after)
-	}
-}
-
 func TestTimer(t *testing.T) {
 	inBubble(t, Config{}, map[string]func(*testing.T, *Loop){
 		"C1Once": func(t *testing.T, l *Loop) {

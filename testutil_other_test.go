@@ -18,3 +18,18 @@ func anyDescriptor(t *testing.T) uintptr {
 	t.Skip("no loop can be made here, so nothing can be watched")
 	return 0
 }
+
+// A loop cannot be made here, so these skip the tests that need one.
+func needReset(t *testing.T)   { t.Skip("there is no loop here") }
+func needNetConn(t *testing.T) { t.Skip("there is no loop here") }
+
+func socketPair(t testing.TB) (a, b sysFD) {
+	t.Skip("there is no loop here")
+	return noFD, noFD
+}
+
+// plainFDs returns nothing: no descriptor can be a stream.
+func plainFDs(*testing.T) []uintptr { return nil }
+
+// errNotWatched is what watching gives for what cannot be watched.
+var errNotWatched = ErrUnsupported
