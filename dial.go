@@ -101,7 +101,7 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 	s := l.newStream(noFD)
 	s.more().transport = d
 	s.limits.Store(l.limits.with(c.MaxInput, c.MaxOutput))
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	if l.closed {
 		d.cancel()
@@ -158,13 +158,13 @@ func (e deadlineError) Unwrap() []error { return []error{e.error, os.ErrDeadline
 // attached has the poller report on the socket that s has got, and sends what
 // was written before. It returns what came of it. mu is held.
 func (s *Stream) attached(fin bool) pending {
-	l := s.lock()
+	l := s.lockLoop()
 	if l.closed {
-		l.mu.Unlock()
+		l.unlock()
 		return 0 // it is being abandoned
 	}
 	tok := l.register(s, s.sock.fd)
-	l.mu.Unlock()
+	l.unlock()
 	if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
 		return s.failed(l.Method(), err)
 	}

@@ -424,7 +424,7 @@ func TestReadableWhileSent(t *testing.T) {
 		if done.Load() {
 			t.Error("Read has returned while Readable is being sent")
 		}
-		l.vouched(src, bit)
+		src.owner.unhold(bit)
 		l.unpop(src, bit)
 		l.unlock()
 		wg.Wait()

@@ -89,7 +89,7 @@ func (r *route) await(ev Event, done <-chan struct{}) (o outcome) {
 // feed delivers what comes to r until the loop is closed or nobody sends there
 // any more. It is a goroutine.
 func (l *Loop) feed(r *route) {
-	l.mu.Lock()
+	l.lock()
 	yielded := false
 	var manners yieldPolicy
 	for !l.closed && (r.live > 0 || r == &l.own) {
@@ -116,15 +116,15 @@ func (l *Loop) feed(r *route) {
 		o := r.try(ev)
 		if o == offerRefused && (yielded || !manners.pay()) {
 			r.offer, r.offerBit, s.offered = s, bit, true
-			l.leave() // not unlock: two feeders could wait for each other's offer
+			l.unlockOffering() // not unlock: two feeders could wait for each other's offer
 			o = r.await(ev, l.done)
-			l.mu.Lock()
+			l.lock()
 			r.offer, s.offered = nil, false
 			yielded = false
 		} else {
 			yielded = o == offerRefused
 		}
-		l.vouched(s, bit)
+		s.owner.unhold(bit)
 		if o == offerReceived {
 			l.take(s, bit, ev)
 		} else {
@@ -142,7 +142,7 @@ func (l *Loop) feed(r *route) {
 			// rather than wait in a select, which costs far more.
 			l.unlock()
 			runtime.Gosched()
-			l.mu.Lock()
+			l.lock()
 			manners.yielded(l)
 		}
 	}
@@ -204,32 +204,20 @@ func (l *Loop) giveWay() {
 	}
 	l.unlock()
 	runtime.Gosched()
-	l.mu.Lock()
+	l.lock()
 }
 
-// vouch reports whether the message of bit, which next returned with s, may be sent
-// on a channel. If it is a Readable that is not true any more, it is dropped;
-// otherwise it stays true until vouched, or it is taken back. First the flag, then
-// the question: whoever consumes from now on takes the lock. l.mu is held.
+// vouch holds the message of bit, which next returned with s, and reports whether it is
+// still true. If it is not, vouch drops it; else it stays true until unhold, or is taken
+// back. The caller holds the loop's lock.
 func (l *Loop) vouch(s *source, bit pending) bool {
-	if bit != msgReadable {
+	s.owner.hold(bit)
+	if s.owner.confirm(bit) != 0 {
 		return true
 	}
-	stream := s.owner.(*Stream)
-	stream.flags.Or(flagSending)
-	if stream.ample() {
-		return true
-	}
-	stream.flags.And(^uint32(flagSending))
-	l.drop(s, msgReadable)
+	s.owner.unhold(bit)
+	l.drop(s, bit)
 	return false
-}
-
-// vouched ends what vouch has begun. l.mu is held.
-func (l *Loop) vouched(s *source, bit pending) {
-	if bit == msgReadable {
-		s.owner.(*Stream).flags.And(^uint32(flagSending))
-	}
 }
 
 // step ends the delivery of one message: whoever waits for the offer to be
@@ -254,7 +242,7 @@ func (l *Loop) offerBatch(r *route) {
 		case r.batches <- Batch{l}:
 		case <-l.done:
 		}
-		l.mu.Lock()
+		l.lock()
 	}
 	if !l.closed {
 		l.rest(r) // the end of the batch wakes the feeder if there is more
@@ -272,7 +260,7 @@ func (l *Loop) rest(r *route) {
 	case <-r.wakec:
 	case <-l.done:
 	}
-	l.mu.Lock()
+	l.lock()
 }
 
 // wakeFeeder has r's feeder woken when the lock is let go. l.mu is held.

@@ -92,7 +92,7 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 		s.setIdle(0, 0)
 		up.SetIdleTimeouts(after[dirRead], after[dirWrite])
 	}
-	l := s.edit()
+	l := s.lockAndWithdraw()
 	defer l.unlock()
 	if l.closed {
 		return nil, ErrClosed
@@ -273,7 +273,7 @@ func (x *filtering) registration() *registration { return &x.reg }
 
 // tell is what the poller does for a socket.
 func (x *filtering) tell(what What) {
-	l := x.upper.lock()
+	l := x.upper.lockLoop()
 	defer l.unlock()
 	if !x.upper.released && !l.closed {
 		x.upper.ready(what)
@@ -440,7 +440,7 @@ func panicked(err *error) {
 
 // tap has the task called again.
 func (x *filtering) tap() {
-	l := x.upper.lock()
+	l := x.upper.lockLoop()
 	l.assign(x)
 	l.unlock()
 }
@@ -472,7 +472,7 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 	x.done = x.done || done
 	x.mu.Unlock()
 	if owed {
-		l := x.upper.edit()
+		l := x.upper.lockAndWithdraw()
 		l.enqueue(&x.upper.source, msgDrained)
 		l.unlock()
 	}

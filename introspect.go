@@ -16,9 +16,9 @@ import (
 // is open or closing, and whatever has a message that was not received yet.
 func (l *Loop) Sources() iter.Seq[Source] {
 	return func(yield func(Source) bool) {
-		l.mu.Lock()
+		l.lock()
 		live := l.allLive()
-		l.mu.Unlock()
+		l.unlock()
 		for _, s := range live {
 			if !yield(s.owner) {
 				return
@@ -59,8 +59,8 @@ type Stats struct {
 
 // Stats returns counts of what the loop has done so far.
 func (l *Loop) Stats() Stats {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	st := Stats{
 		Turns:    l.turns,
 		Polls:    l.turns,

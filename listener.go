@@ -257,14 +257,14 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error
 // open makes ln live.
 func (ln *Listener) open() error {
 	l := ln.Loop()
-	l.mu.Lock()
+	l.lock()
 	if l.closed {
-		l.mu.Unlock()
+		l.unlock()
 		return ErrClosed
 	}
 	tok := l.register(ln, ln.fd)
 	l.refresh(&ln.source)
-	l.mu.Unlock()
+	l.unlock()
 	return os.NewSyscallError(l.Method(), l.poller.add(ln.fd, tok, Read|Edge))
 }
 
@@ -318,15 +318,15 @@ func (ln *Listener) Addr() net.Addr { return ln.addr }
 
 // Err returns what the last try to accept has failed with; nil if it has not.
 func (ln *Listener) Err() error {
-	l := ln.lock()
-	defer l.mu.Unlock()
+	l := ln.lockLoop()
+	defer l.unlock()
 	return ln.err
 }
 
 // Pause stops accepting. The kernel holds what comes meanwhile, as far as the
 // backlog goes. A paused listener is not live.
 func (ln *Listener) Pause() {
-	l := ln.edit()
+	l := ln.lockAndWithdraw()
 	defer l.unlock()
 	ln.paused = true
 	l.timers.stop(&ln.retry)
@@ -335,7 +335,7 @@ func (ln *Listener) Pause() {
 
 // Resume accepts again, what has come meanwhile first.
 func (ln *Listener) Resume() {
-	l := ln.lock()
+	l := ln.lockLoop()
 	defer l.unlock()
 	if ln.paused && !ln.ended && !l.closed {
 		ln.paused = false
@@ -365,7 +365,7 @@ func (ln *Listener) File() (*os.File, error) {
 // holds are reset; streams that were accepted stay. An AcceptFailed that has
 // not been received is taken back.
 func (ln *Listener) Close() error {
-	l := ln.edit()
+	l := ln.lockAndWithdraw()
 	ln.ended = true
 	l.timers.stop(&ln.retry)
 	l.retract(&ln.source, msgSingle)
@@ -381,12 +381,12 @@ func (ln *Listener) release() {
 	if ln.fd == noFD {
 		return
 	}
-	l := ln.lock()
+	l := ln.lockLoop()
 	if !l.closed {
 		l.unregister(ln, ln.fd)
 	}
 	l.refresh(&ln.source)
-	l.mu.Unlock()
+	l.unlock()
 	if ln.path != "" {
 		os.Remove(ln.path)
 	}
@@ -396,10 +396,10 @@ func (ln *Listener) release() {
 }
 
 func (ln *Listener) abandon() {
-	l := ln.lock()
+	l := ln.lockLoop()
 	ln.ended = true
 	l.timers.stop(&ln.retry)
-	l.mu.Unlock()
+	l.unlock()
 	ln.release()
 }
 
@@ -424,7 +424,7 @@ func (ln *Listener) parted() {
 	if ln.conf.MaxStreams <= 0 {
 		return
 	}
-	l := ln.lock()
+	l := ln.lockLoop()
 	ln.streams--
 	ln.goOn(l)
 	l.unlock()
@@ -453,14 +453,14 @@ func (ln *Listener) task() {
 		return
 	}
 	for range acceptBatch {
-		l := ln.lock()
+		l := ln.lockLoop()
 		wait := ln.paused || ln.ended || ln.retry.running() || l.closed
 		if ln.crowded() {
 			ln.full = true
 			wait = true
 		}
 		route, prio := ln.route, ln.prio
-		l.mu.Unlock()
+		l.unlock()
 		if wait {
 			return
 		}
@@ -468,18 +468,18 @@ func (ln *Listener) task() {
 		switch {
 		case err == nil:
 			ln.recovered()
-			l.mu.Lock()
+			l.lock()
 			s.route, s.prio = route, prio
 			s.acceptPending = true
 			ln.waiting++
 			if ln.conf.MaxStreams > 0 {
 				ln.streams++
 			}
-			l.mu.Unlock()
+			l.unlock()
 			if err := s.open(msgAccepted, true); err != nil {
-				l.mu.Lock()
+				l.lock()
 				ln.waiting--
-				l.mu.Unlock()
+				l.unlock()
 				ln.parted()
 				ln.failed(l, err)
 				return
@@ -487,9 +487,9 @@ func (ln *Listener) task() {
 		case err == eAGAIN:
 			ln.recovered()
 			if !l.edge {
-				l.mu.Lock()
+				l.lock()
 				tok := l.token(ln)
-				l.mu.Unlock()
+				l.unlock()
 				l.poller.arm(ln.fd, tok, Read|Edge)
 			}
 			return
@@ -500,7 +500,7 @@ func (ln *Listener) task() {
 			return
 		}
 	}
-	l := ln.lock()
+	l := ln.lockLoop()
 	l.assign(ln) // more may be waiting
 	l.unlock()
 }
@@ -508,7 +508,7 @@ func (ln *Listener) task() {
 // recovered takes note that accepting has not failed: what AcceptFailed has to
 // say is not true any more.
 func (ln *Listener) recovered() {
-	l := ln.edit()
+	l := ln.lockAndWithdraw()
 	defer l.unlock()
 	if ln.failing {
 		ln.failing, ln.err, ln.delay = false, nil, 0
@@ -520,7 +520,7 @@ func (ln *Listener) recovered() {
 // the next try. ln.mu is held.
 func (ln *Listener) failed(l *Loop, err error) {
 	now := l.clock()
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	if ln.ended || l.closed {
 		return
@@ -534,19 +534,16 @@ func (ln *Listener) failed(l *Loop, err error) {
 	}
 }
 
-func (ln *Listener) event(pending) Event          { return AcceptFailed{ln} }
-func (ln *Listener) prepare(pending) pending      { return 0 }
-func (ln *Listener) confirm(bits pending) pending { return bits }
-func (ln *Listener) received(pending)             {}
-func (ln *Listener) alive() bool                  { return !ln.ended && !ln.paused }
-func (ln *Listener) label() string                { return "listener " + ln.addr.String() }
+func (ln *Listener) event(pending) Event { return AcceptFailed{ln} }
+func (ln *Listener) alive() bool         { return !ln.ended && !ln.paused }
+func (ln *Listener) label() string       { return "listener " + ln.addr.String() }
 
 func (ln *Listener) dump() string {
 	ln.mu.Lock()
 	fd := ln.fd
 	ln.mu.Unlock()
-	l := ln.lock()
-	defer l.mu.Unlock()
+	l := ln.lockLoop()
+	defer l.unlock()
 	state := "open"
 	switch {
 	case ln.ended:

@@ -50,8 +50,8 @@ type Loop struct {
 
 	own      route                   // to All, Poll, Events or Batches
 	routes   map[chan<- Event]*route // to Notify's channels, those with live sources
-	live     table[*source]          // in no order, all but timers
-	ticking  int                     // timers that are live: they run, or stand in a lane
+	live     table[*source]          // in no order, all but the counted
+	counted  int                     // live sources that are not in live: timers
 	watched  map[sysFD]*descriptor   // those with a Watch
 	regs     table[registered]       // by slot
 	freed    uint32                  // the first slot to be used again, plus one; 0: none
@@ -239,17 +239,17 @@ func (l *Loop) turn(limit time.Duration) {
 // turnLocked is turn for the holder of the token. If nobody is to deliver what is in
 // the queue, that is no reason not to wait.
 func (l *Loop) turnLocked(limit time.Duration, delivers bool) {
-	l.mu.Lock()
+	l.lock()
 	wait := l.wait(limit, delivers)
 	l.wakePoller = false
 	l.parked = wait != 0
-	l.mu.Unlock()
+	l.unlock()
 
 	events, err := l.poller.wait(l.events[:0], wait)
 	l.events = events
 	now := time.Now()
 
-	l.mu.Lock()
+	l.lock()
 	l.parked = false
 	l.turnTime = now
 	l.turnClock = int64(now.Sub(l.epoch))
@@ -341,19 +341,19 @@ func (l *Loop) wait(limit time.Duration, delivers bool) time.Duration {
 
 // fail ends the loop because the kernel has failed.
 func (l *Loop) fail(err error) {
-	l.mu.Lock()
+	l.lock()
 	if !l.closed && l.err == nil {
 		l.err = fmt.Errorf("evchan: %s: %w", l.Method(), err)
 	}
-	l.mu.Unlock()
+	l.unlock()
 	l.Close()
 }
 
 // Err returns why the loop has ended, if the kernel failed. It returns nil as
 // long as the loop has not ended, and after Close, Exit, Break and ExitOnEmpty.
 func (l *Loop) Err() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	return l.err
 }
 
@@ -367,16 +367,16 @@ func (l *Loop) Err() error {
 // the same the second time: nil.
 func (l *Loop) Close() error {
 	l.mustBeMade()
-	l.mu.Lock()
+	l.lock()
 	if l.closed {
-		l.mu.Unlock()
+		l.unlock()
 		return nil
 	}
 	l.closed = true
 	l.timers.stop(&l.exit.timerNode)
 	close(l.done)
 	live := l.allLive()
-	l.live, l.ticking = table[*source]{}, 0
+	l.live, l.counted = table[*source]{}, 0
 	for _, s := range live {
 		s.index = 0
 	}
@@ -394,8 +394,8 @@ func (l *Loop) Close() error {
 		s.owner.abandon()
 	}
 	for _, p := range work {
-		if x, ok := p.(*filtering); ok {
-			x.abandon()
+		if p, ok := p.(interface{ abandon() }); ok {
+			p.abandon()
 		}
 	}
 	for _, o := range paused {
@@ -451,8 +451,8 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 // whenQuiet returns a channel that is closed when no stream is left that has
 // not been released, or nil if that is so already.
 func (l *Loop) whenQuiet() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	l.draining = true
 	if l.closed || l.streams == 0 {
 		return nil
@@ -473,8 +473,8 @@ func (l *Loop) streamReleased() {
 }
 
 func (l *Loop) isClosed() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	return l.closed
 }
 
@@ -487,10 +487,15 @@ func (l *Loop) startTimer(t *timerNode, now int64, d time.Duration) {
 	}
 }
 
-// unlock lets go of the loop's lock, after what must follow a change: offers
-// that something more urgent has overtaken are withdrawn, feeders that have
-// something to do are woken, and the goroutine that waits for the kernel, if it
-// has to look at something.
+// lock takes the loop's lock. There are three ways to take it: lock, for one who has the
+// loop, and source.lockLoop and source.lockAndWithdraw, for one who has a source. All
+// three end with unlock.
+func (l *Loop) lock() { l.mu.Lock() }
+
+// unlock withdraws the offers that something more urgent has preempted, lets go of the
+// loop's lock, and wakes what has something to do because of what was changed under it:
+// feeders, and the goroutine that waits for the kernel. While it withdraws offers, it
+// waits for their feeders, never for a receiver.
 func (l *Loop) unlock() {
 	if len(l.preempted) == 0 && len(l.feedersToWake) == 0 && !(l.wakePoller && l.parked) {
 		l.mu.Unlock()
@@ -502,12 +507,13 @@ func (l *Loop) unlock() {
 		r.preempted = false
 		l.withdraw(r)
 	}
-	l.leave()
+	l.unlockOffering()
 }
 
-// leave is unlock for one who may not wait: what has been overtaken is left to
-// whoever is at it.
-func (l *Loop) leave() {
+// unlockOffering is unlock for a feeder that has an offer out. It does not wait for other
+// feeders, which could wait for it: another goroutine that unlocks withdraws what was
+// preempted.
+func (l *Loop) unlockOffering() {
 	for i, r := range l.feedersToWake {
 		l.feedersToWake[i] = nil
 		r.waking = false

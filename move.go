@@ -67,14 +67,14 @@ func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
 	case s.Loop() == to:
 		return nil
 	}
-	to.mu.Lock()
+	to.lock()
 	refuses := to.closed || to.draining
-	to.mu.Unlock()
+	to.unlock()
 	if refuses {
 		return ErrClosed
 	}
 	// The stack changes loops in one piece.
-	l := s.edit()
+	l := s.lockAndWithdraw()
 	if l.closed {
 		l.unlock()
 		return ErrClosed
@@ -144,10 +144,10 @@ func (s *Stream) arrive() error {
 		return nil // one under a filter, and over
 	}
 	l := s.Loop()
-	l.mu.Lock()
+	l.lock()
 	l.streams++
 	if l.closed { // meanwhile
-		l.mu.Unlock()
+		l.unlock()
 		return ErrClosed
 	}
 	var tok token

@@ -193,14 +193,14 @@ func (c *PacketConn) open() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := c.Loop()
-	l.mu.Lock()
+	l.lock()
 	if l.closed {
-		l.mu.Unlock()
+		l.unlock()
 		return ErrClosed
 	}
 	tok := l.register(c, c.fd)
 	l.refresh(&c.source)
-	l.mu.Unlock()
+	l.unlock()
 	return os.NewSyscallError(l.Method(), l.poller.add(c.fd, tok, Read|Edge))
 }
 
@@ -214,7 +214,7 @@ func (c *PacketConn) RemoteAddr() net.Addr { return c.remote }
 // Pause stops the messages; a Packets that has not been received is taken back.
 // Reading and writing work as before. A paused connection is not live.
 func (c *PacketConn) Pause() {
-	l := c.edit()
+	l := c.lockAndWithdraw()
 	defer l.unlock()
 	c.paused = true
 	l.retract(&c.source, msgSingle|workRead)
@@ -222,7 +222,7 @@ func (c *PacketConn) Pause() {
 
 // Resume undoes Pause: a Packets follows if there are datagrams.
 func (c *PacketConn) Resume() {
-	l := c.lock()
+	l := c.lockLoop()
 	defer l.unlock()
 	if c.paused && !c.ended && !l.closed {
 		c.paused = false
@@ -267,7 +267,7 @@ func (c *PacketConn) File() (*os.File, error) {
 // Close closes the socket. Datagrams that were not read are dropped, and a Packets
 // that has not been received is taken back.
 func (c *PacketConn) Close() error {
-	l := c.edit()
+	l := c.lockAndWithdraw()
 	c.ended = true
 	l.retract(&c.source, msgSingle|workRead)
 	l.unlock()
@@ -284,7 +284,7 @@ func (c *PacketConn) release() {
 	if c.fd == noFD {
 		return
 	}
-	l := c.lock()
+	l := c.lockLoop()
 	if !l.closed {
 		l.unregister(c, c.fd)
 	}
@@ -304,9 +304,9 @@ func (c *PacketConn) release() {
 }
 
 func (c *PacketConn) abandon() {
-	l := c.lock()
+	l := c.lockLoop()
 	c.ended = true
-	l.mu.Unlock()
+	l.unlock()
 	c.release()
 }
 
@@ -367,8 +367,8 @@ func (c *PacketConn) dump() string {
 	c.mu.Lock()
 	fd, known := c.fd, c.known
 	c.mu.Unlock()
-	l := c.lock()
-	defer l.mu.Unlock()
+	l := c.lockLoop()
+	defer l.unlock()
 	state := "open"
 	switch {
 	case c.ended:

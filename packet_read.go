@@ -148,7 +148,7 @@ func (c *PacketConn) settle() {
 	case promised && c.known == 0:
 		// If more is set, the loop was told of something just now, and prepare will
 		// be asked: that is no reason to keep the promise.
-		l := c.edit()
+		l := c.lockAndWithdraw()
 		c.coming.Store(packetsNone)
 		l.retract(&c.source, msgSingle)
 		l.unlock()
@@ -157,7 +157,7 @@ func (c *PacketConn) settle() {
 		// If it was received already, and this read came of it, there has to be
 		// another one: received will see.
 	case c.coming.Load() == packetsNone:
-		l := c.lock()
+		l := c.lockLoop()
 		if !c.paused && !c.ended {
 			c.coming.Store(packetsDue)
 			l.enqueue(&c.source, workRead)
@@ -173,8 +173,8 @@ func (c *PacketConn) rearm() {
 	if l.edge {
 		return
 	}
-	l.mu.Lock()
+	l.lock()
 	tok := l.token(c)
-	l.mu.Unlock()
+	l.unlock()
 	l.poller.arm(c.fd, tok, Read|Edge)
 }

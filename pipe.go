@@ -29,7 +29,7 @@ func (l *Loop) Pipe() (*Stream, *Stream) {
 		x.local, x.remote = pipeAddr{}, pipeAddr{}
 		ends[i] = s
 	}
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	for _, s := range ends {
 		if l.closed {
@@ -188,7 +188,7 @@ func (e *pipeEnd) tell(what What) {
 		conn.tell(what)
 		return
 	}
-	l := e.stream.lock()
+	l := e.stream.lockLoop()
 	defer l.unlock()
 	if !e.stream.released && !l.closed {
 		e.stream.ready(what)

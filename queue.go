@@ -32,7 +32,7 @@ const maxFrontRequeues = 16
 // turn. l.mu is held.
 func (l *Loop) enqueue(s *source, bits pending) {
 	if s.filtered {
-		l.tell(s.owner.(*Stream).extra.tap, bits)
+		s.owner.divert(bits)
 		return
 	}
 	s.pend |= bits
@@ -196,18 +196,19 @@ func (l *Loop) next(r *route) (*source, pending) {
 			s.pend = 0
 			s.busy = true
 			r.busy++
-			l.mu.Unlock()
+			l.unlock()
 			bits := s.owner.prepare(work)
-			l.mu.Lock()
+			l.lock()
 			r.busy--
 			if s.loop.Load() != l || s.filtered {
-				l.mu.Unlock()
+				l.unlock()
 				s.handOver(bits)
-				l.mu.Lock()
+				l.lock()
 				continue
 			}
 			s.busy = false
-			if s.pend |= s.owner.confirm(bits); s.pend == 0 || l.closed {
+			s.pend = s.pend&^msgMask | s.owner.confirm(s.pend&msgMask|bits)
+			if s.pend == 0 || l.closed {
 				l.refresh(s)
 				continue
 			}
@@ -215,9 +216,8 @@ func (l *Loop) next(r *route) (*source, pending) {
 				l.unpop(s, 0)
 				continue
 			}
-		}
-		if s.pend&msgReadable != 0 && !s.owner.(*Stream).ample() {
-			l.drop(s, msgReadable) // consumed while it waited
+		} else if msgs := s.pend & msgMask; s.owner.confirm(msgs) != msgs {
+			l.drop(s, msgs&^s.owner.confirm(msgs)) // a Readable, say, whose bytes were consumed meanwhile
 			continue
 		}
 		bit := s.pend & msgMask
@@ -231,7 +231,7 @@ func (l *Loop) next(r *route) (*source, pending) {
 // handOver enqueues what has come of prepare, with the loop that s was moved to
 // meanwhile, or for the filter that it has got.
 func (s *source) handOver(bits pending) {
-	l := s.lock()
+	l := s.lockLoop()
 	defer l.unlock()
 	s.busy = false
 	l.enqueue(s, s.owner.confirm(bits))

@@ -90,8 +90,8 @@ func (l *Loop) Poll(wait time.Duration) (Event, bool) {
 //
 // A first call while the loop runs already panics.
 func (l *Loop) Events() <-chan Event {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	if l.eventsc == nil {
 		c := make(chan Event)
 		if l.startLocked(func() { close(c) }) {
@@ -114,8 +114,8 @@ func (l *Loop) Events() <-chan Event {
 //
 // All else is as with Events. A first call while the loop runs already panics.
 func (l *Loop) Batches() <-chan Batch {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	if l.batchesc == nil {
 		c := make(chan Batch)
 		if l.startLocked(func() { close(c) }) {
@@ -166,14 +166,14 @@ func (b Batch) All() iter.Seq[Event] {
 // takeBatch yields the messages of one batch.
 func (l *Loop) takeBatch(yield func(Event) bool) {
 	defer func() { // also if yield panics
-		l.mu.Lock()
+		l.lock()
 		if l.own.n > 0 {
 			l.wakeFeeder(&l.own)
 		}
 		l.unlock()
 	}()
 	for range l.conf.MaxBatch {
-		l.mu.Lock()
+		l.lock()
 		if l.brk {
 			l.unlock()
 			return
@@ -198,8 +198,8 @@ func (l *Loop) takeBatch(yield func(Event) bool) {
 // begin makes the calling goroutine the one that runs the loop. It returns
 // false if the loop is closed.
 func (l *Loop) begin(stepping bool) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	if l.closed {
 		return false
 	}
@@ -213,15 +213,15 @@ func (l *Loop) begin(stepping bool) bool {
 
 // end undoes begin.
 func (l *Loop) end() {
-	l.mu.Lock()
+	l.lock()
 	l.running, l.stepping = false, false
 	l.unlock()
 }
 
 // proceed reports whether the range goes on. If not it notes how it ended.
 func (l *Loop) proceed() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	switch {
 	case !l.over():
 		return true
@@ -247,9 +247,9 @@ func (l *Loop) over() bool {
 
 // deliver takes the next message from the queue, unless it is time for a turn.
 func (l *Loop) deliver() (Event, bool) {
-	l.mu.Lock()
+	l.lock()
 	if l.left <= 0 || l.brk && !l.stepping {
-		l.mu.Unlock()
+		l.unlock()
 		return nil, false
 	}
 	s, bit := l.next(&l.own)
@@ -289,7 +289,7 @@ func (e *exitTimer) expired(int64) {
 // range runs it applies to the next one. With Events or Batches, the loop is
 // closed when those messages have been received.
 func (l *Loop) Exit(after time.Duration) {
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	if l.closed || l.exitDue {
 		return
@@ -311,7 +311,7 @@ func (l *Loop) Exit(after time.Duration) {
 // queue. Where no range runs it applies to the next one. With Events or
 // Batches, the loop is closed.
 func (l *Loop) Break() {
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	l.brk = true
 	l.wakePoller = true
@@ -323,7 +323,7 @@ func (l *Loop) Break() {
 // Events and Batches the kernel is asked beside that, at the latest after the
 // message that is delivered next.
 func (l *Loop) Continue() {
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	l.left = 0
 }
@@ -331,16 +331,16 @@ func (l *Loop) Continue() {
 // Exited reports whether the last range over All was ended by Exit, or the
 // loop itself, with Events and Batches.
 func (l *Loop) Exited() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	return l.exited
 }
 
 // Broke reports whether the last range over All was ended by Break, or the loop
 // itself, with Events and Batches.
 func (l *Loop) Broke() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	return l.broke
 }
 
@@ -348,8 +348,8 @@ func (l *Loop) Broke() bool {
 // messages of a batch, and cheap. While the loop waits, or does not run, it
 // returns the real time.
 func (l *Loop) Now() time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	if l.running && !l.parked && !l.turnTime.IsZero() {
 		return l.turnTime
 	}
@@ -359,7 +359,7 @@ func (l *Loop) Now() time.Time {
 // UpdateNow makes Now return the real time of this call for the rest of the turn.
 // It is for those who have spent much time on a message.
 func (l *Loop) UpdateNow() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	l.turnTime = time.Now()
 }

@@ -51,9 +51,9 @@ func (l *Loop) Signal(sig os.Signal) (*SignalWatch, error) {
 	h := &l.signals
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l.mu.Lock()
+	l.lock()
 	if l.closed {
-		l.mu.Unlock()
+		l.unlock()
 		return nil, ErrClosed
 	}
 	if h.c == nil {
@@ -92,7 +92,7 @@ func (l *Loop) receiveSignals(c <-chan os.Signal) {
 	for {
 		select {
 		case sig := <-c:
-			l.mu.Lock()
+			l.lock()
 			for _, w := range l.signals.watches[sig] {
 				w.count++
 				l.enqueue(&w.source, msgSingle)
@@ -131,7 +131,7 @@ func (w *SignalWatch) Close() error {
 	h := &l.signals
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	w.edit()
+	w.lockAndWithdraw()
 	if w.ended || l.closed {
 		w.ended = true
 		l.unlock()
@@ -167,21 +167,18 @@ func (w *SignalWatch) Close() error {
 	return nil
 }
 
-func (w *SignalWatch) event(pending) Event          { return Signaled{w} }
-func (w *SignalWatch) prepare(pending) pending      { return 0 }
-func (w *SignalWatch) confirm(bits pending) pending { return bits }
-func (w *SignalWatch) received(pending)             {}
-func (w *SignalWatch) alive() bool                  { return !w.ended }
-func (w *SignalWatch) label() string                { return "signal " + signalName(w.sig) }
+func (w *SignalWatch) event(pending) Event { return Signaled{w} }
+func (w *SignalWatch) alive() bool         { return !w.ended }
+func (w *SignalWatch) label() string       { return "signal " + signalName(w.sig) }
 
 func (w *SignalWatch) abandon() {
-	l := w.lock()
+	l := w.lockLoop()
 	w.ended = true
-	l.mu.Unlock()
+	l.unlock()
 }
 
 func (w *SignalWatch) dump() string {
-	l := w.lock()
-	defer l.mu.Unlock()
+	l := w.lockLoop()
+	defer l.unlock()
 	return "signal " + w.words() + " count=" + itoa(w.count) + " signal=" + signalName(w.sig)
 }

@@ -167,18 +167,18 @@ const streamInterest = Read | Write | EarlyClose | Edge | urgent
 // descriptor is closed if close says so.
 func (s *Stream) open(first pending, close bool) error {
 	l := s.Loop()
-	l.mu.Lock()
+	l.lock()
 	if l.closed {
-		l.mu.Unlock()
+		l.unlock()
 		s.forget(close)
 		return ErrClosed
 	}
 	tok := l.register(s, s.sock.fd)
 	l.streams++
 	l.refresh(&s.source)
-	l.mu.Unlock()
+	l.unlock()
 	if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
-		l.mu.Lock()
+		l.lock()
 		l.unregister(s, s.sock.fd)
 		if !s.released {
 			s.released = true
@@ -189,7 +189,7 @@ func (s *Stream) open(first pending, close bool) error {
 		s.forget(close)
 		return os.NewSyscallError(l.Method(), err)
 	}
-	l.mu.Lock()
+	l.lock()
 	l.enqueue(&s.source, first)
 	l.unlock()
 	return nil
@@ -264,7 +264,7 @@ func (s *Stream) announce(bits pending) {
 	if bits == 0 {
 		return
 	}
-	l := s.lock()
+	l := s.lockLoop()
 	l.enqueue(&s.source, s.confirm(bits))
 	l.refresh(&s.source)
 	l.unlock()
@@ -332,9 +332,9 @@ func (s *Stream) rearm() {
 	if s.has(flagLagging) {
 		interest |= Write
 	}
-	l.mu.Lock()
+	l.lock()
 	tok := l.token(s)
-	l.mu.Unlock()
+	l.unlock()
 	l.poller.arm(s.sock.fd, tok, interest)
 }
 
@@ -388,6 +388,23 @@ func (s *Stream) event(bit pending) Event {
 	panic("evchan: BUG: no such message of a stream")
 }
 
+// hold is called before Readable is sent on a channel. Set the flag before asking, so that
+// a concurrent consumer takes the loop's lock.
+func (s *Stream) hold(bit pending) {
+	if bit == msgReadable {
+		s.flags.Or(flagSending)
+	}
+}
+
+func (s *Stream) unhold(bit pending) {
+	if bit == msgReadable {
+		s.flags.And(^uint32(flagSending))
+	}
+}
+
+// divert tells the filter on top of s what s would have to say.
+func (s *Stream) divert(bits pending) { s.Loop().tell(s.extra.tap, bits) }
+
 func (s *Stream) received(bit pending) {
 	switch {
 	case bit == msgReadable:
@@ -417,8 +434,8 @@ func (s *Stream) dump() string {
 	fd, remote := s.sock.fd, s.remoteAddr()
 	connecting := s.connecting()
 	s.mu.Unlock()
-	l := s.lock()
-	defer l.mu.Unlock()
+	l := s.lockLoop()
+	defer l.unlock()
 	d := "stream " + s.words() + " state="
 	switch {
 	case released:
@@ -471,7 +488,7 @@ func (lim *limits) raise() {
 func (s *Stream) Pause(what What) {
 	s.mu.Lock()
 	defer s.unlock()
-	l := s.edit()
+	l := s.lockAndWithdraw()
 	defer l.unlock()
 	if s.closing {
 		return
@@ -496,7 +513,7 @@ func (s *Stream) Pause(what What) {
 func (s *Stream) Resume(what What) {
 	s.mu.Lock()
 	defer s.unlock()
-	l := s.edit()
+	l := s.lockAndWithdraw()
 	if s.closing {
 		l.unlock()
 		return
@@ -526,7 +543,7 @@ func (s *Stream) Resume(what What) {
 
 // Paused returns the directions that are stopped by Pause or by an idle timeout.
 func (s *Stream) Paused() What {
-	l := s.lock()
-	defer l.mu.Unlock()
+	l := s.lockLoop()
+	defer l.unlock()
 	return s.paused
 }

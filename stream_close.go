@@ -94,7 +94,7 @@ func (s *Stream) startLinger() {
 	l := s.Loop()
 	now := l.clock()
 	x := s.more()
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	for !l.closed {
 		if !x.stream.released && !x.overdue && !x.lingers {
@@ -110,7 +110,7 @@ func (s *Stream) startLinger() {
 
 // hush takes back all messages; there will be no more.
 func (s *Stream) hush() {
-	l := s.edit()
+	l := s.lockAndWithdraw()
 	s.closing = true
 	s.clear(flagHeldEOF)
 	l.retract(&s.source, msgMask|workRead)
@@ -154,7 +154,7 @@ func (s *Stream) driveClose() {
 		switch {
 		case n > 0:
 			if budget -= n; budget <= 0 {
-				l := s.lock()
+				l := s.lockLoop()
 				l.assign(s)
 				l.unlock()
 				return
@@ -200,8 +200,8 @@ func (s *Stream) overdue() bool {
 	if s.extra == nil {
 		return false
 	}
-	l := s.lock()
-	defer l.mu.Unlock()
+	l := s.lockLoop()
+	defer l.unlock()
 	return s.extra.overdue
 }
 
@@ -269,7 +269,7 @@ func (s *Stream) release(reset bool) {
 // retreat is release, except that the transport is not closed. mu is held.
 func (s *Stream) retreat() {
 	s.unblock()
-	l := s.lock()
+	l := s.lockLoop()
 	if !l.closed {
 		l.unregister(s, s.sock.fd)
 	}
@@ -313,9 +313,9 @@ func (s *Stream) forget(close bool) {
 	}
 	s.state |= stateGone
 	if s.extra != nil {
-		l := s.lock()
+		l := s.lockLoop()
 		s.extra.retire(l)
-		l.mu.Unlock()
+		l.unlock()
 	}
 }
 
@@ -337,7 +337,7 @@ func (s *Stream) SetLifetime(d time.Duration) {
 	x := s.more()
 	l := s.Loop()
 	now := l.clock()
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	if l.closed || x.overdue || x.lingers {
 		return
@@ -359,9 +359,9 @@ func (s *Stream) outlived() bool {
 	if x == nil || s.state&stateClosed != 0 {
 		return false
 	}
-	l := s.lock()
+	l := s.lockLoop()
 	over := x.overdue && !x.lingers
-	l.mu.Unlock()
+	l.unlock()
 	if over {
 		x.err = s.opError("lifetime", os.ErrDeadlineExceeded)
 	}

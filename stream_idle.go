@@ -73,17 +73,17 @@ func (s *Stream) setIdle(read, write time.Duration) {
 	}
 	x.idle.after = [2]time.Duration{max(read, 0), max(write, 0)}
 	full := s.stopIfFull()
-	l := s.lock()
+	l := s.lockLoop()
 	x.idle.halted = [2]bool{full || x.throttled(dirRead), x.throttled(dirWrite)}
-	l.mu.Unlock()
+	l.unlock()
 	s.restartIdle(Read | Write)
 }
 
 // TimedOut returns the directions that have been idle too long, and that were
 // not resumed since.
 func (s *Stream) TimedOut() What {
-	l := s.lock()
-	defer l.mu.Unlock()
+	l := s.lockLoop()
+	defer l.unlock()
 	return s.timedOut
 }
 
@@ -95,7 +95,7 @@ func (s *Stream) restartIdle(what What) {
 	i := s.extra.idle
 	l := s.Loop()
 	now := l.clock()
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	for dir, bit := range [...]What{Read, Write} {
 		if what&bit == 0 {
@@ -117,9 +117,9 @@ func (s *Stream) count(dir int) {
 		return
 	}
 	i := s.extra.idle
-	l := s.lock()
+	l := s.lockLoop()
 	running := i.timers[dir].running()
-	l.mu.Unlock()
+	l.unlock()
 	if running {
 		i.last[dir] = l.clock() // the timer will see
 	} else {
@@ -151,7 +151,7 @@ func (s *Stream) checkIdle() {
 	i := s.extra.idle
 	l := s.Loop()
 	now := l.clock()
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	for dir, bit := range [...]What{Read, Write} {
 		if !i.due[dir] || i.after[dir] == 0 {
@@ -184,7 +184,7 @@ func (s *Stream) checkIdle() {
 // recheckIdle has checkIdle called if it has waited for fill. mu is held.
 func (s *Stream) recheckIdle() {
 	if s.clear(flagOverdue) {
-		l := s.lock()
+		l := s.lockLoop()
 		l.assign(s)
 		l.unlock()
 	}

@@ -235,7 +235,7 @@ func (s *Stream) consumed(n int) {
 
 // consumedSlow takes note of what consumed has changed.
 func (s *Stream) consumedSlow() {
-	l := s.edit()
+	l := s.lockAndWithdraw()
 	defer l.unlock()
 	if s.closing {
 		return
@@ -422,7 +422,7 @@ func (s *Stream) SetReadMarks(low, high int) {
 // reconsider looks again at whether there is reason to read, or to have sent
 // Readable. mu is held.
 func (s *Stream) reconsider() {
-	l := s.edit()
+	l := s.lockAndWithdraw()
 	defer l.unlock()
 	if s.closing {
 		return

@@ -318,7 +318,7 @@ func (s *Stream) lowMark() int {
 func (s *Stream) noteOwed() {
 	if s.out.n > s.lowMark() && s.state&stateOwed == 0 {
 		s.state |= stateOwed
-		l := s.edit()
+		l := s.lockAndWithdraw()
 		l.retract(&s.source, msgDrained)
 		l.unlock()
 	}
@@ -333,7 +333,7 @@ func (s *Stream) unblock() {
 	waiters := s.extra.waiters
 	s.extra.waiters = nil
 	for _, w := range waiters {
-		l := w.lock()
+		l := w.lockLoop()
 		if !w.clear(flagBlocked) { // it has found another way
 			l.unlock()
 			continue
@@ -355,7 +355,7 @@ func (s *Stream) unblock() {
 
 // block notes that s waits until dst, whose mu is held, has drained.
 func (s *Stream) block(dst *Stream) {
-	l := s.edit()
+	l := s.lockAndWithdraw()
 	s.set(flagBlocked)
 	if s.pend&msgEOF != 0 {
 		l.retract(&s.source, msgEOF)

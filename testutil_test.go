@@ -20,7 +20,7 @@ import (
 
 // offeredNow reports whether a message of s waits to be received.
 func (s *source) offeredNow() bool {
-	l := s.lock()
+	l := s.lockLoop()
 	defer l.mu.Unlock()
 	return s.offered
 }

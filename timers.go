@@ -438,9 +438,10 @@ func (l *Loop) Every(d time.Duration) *Timer {
 func (l *Loop) newTimer(d, period time.Duration) *Timer {
 	t := &Timer{period: period}
 	t.init(l, t)
+	t.source.counted = true // a list would cost much where there are many timers
 	t.node.owner = t
 	now := l.clock()
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	if !l.closed {
 		l.startTimer(&t.node, now, d)
@@ -453,7 +454,7 @@ func (l *Loop) newTimer(d, period time.Duration) *Timer {
 // true if that made a difference: if the timer was running, or its Tick had not
 // been received yet.
 func (t *Timer) Stop() bool {
-	l := t.edit()
+	l := t.lockAndWithdraw()
 	defer l.unlock()
 	return t.stop(l)
 }
@@ -475,7 +476,7 @@ func (t *Timer) stop(l *Loop) bool {
 // after Close, and on a closed loop.
 func (t *Timer) Reset(d time.Duration) bool {
 	now := t.Loop().clock()
-	l := t.edit()
+	l := t.lockAndWithdraw()
 	defer l.unlock()
 	if t.ended || l.closed {
 		return false
@@ -494,8 +495,8 @@ func (t *Timer) Reset(d time.Duration) bool {
 // When returns the time of the next expiry, or the zero Time if the timer does
 // not run.
 func (t *Timer) When() time.Time {
-	l := t.lock()
-	defer l.mu.Unlock()
+	l := t.lockLoop()
+	defer l.unlock()
 	if !t.node.running() {
 		return time.Time{}
 	}
@@ -511,7 +512,7 @@ func (t *Timer) Take() int {
 // Close ends the timer for good: it stops it, and Reset does nothing from then
 // on. Stop is enough for a timer that is to be forgotten.
 func (t *Timer) Close() error {
-	l := t.edit()
+	l := t.lockAndWithdraw()
 	defer l.unlock()
 	t.stop(l)
 	t.ended = true
@@ -534,20 +535,17 @@ func (t *Timer) expired(now int64) {
 	l.enqueue(&t.source, msgSingle)
 }
 
+// counts leads from a running timerNode to its timer, one of the counted sources.
+func (t *Timer) counts() *source { return &t.source }
+
 func (t *Timer) event(pending) Event { return Tick{t} }
-
-func (t *Timer) prepare(pending) pending { return 0 }
-
-func (t *Timer) confirm(bits pending) pending { return bits }
-
-func (t *Timer) received(pending) {}
 
 func (t *Timer) alive() bool { return t.node.running() }
 
 func (t *Timer) abandon() {
-	l := t.lock()
+	l := t.lockLoop()
 	l.timers.stop(&t.node)
-	l.mu.Unlock()
+	l.unlock()
 }
 
 func (t *Timer) label() string {
@@ -558,8 +556,8 @@ func (t *Timer) label() string {
 }
 
 func (t *Timer) dump() string {
-	l := t.lock()
-	defer l.mu.Unlock()
+	l := t.lockLoop()
+	defer l.unlock()
 	s := "timer " + t.words() + " count=" + itoa(t.count)
 	if t.node.running() {
 		s += " due=" + time.Duration(t.node.when-l.clock()).String()

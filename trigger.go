@@ -28,7 +28,7 @@ func (l *Loop) Trigger() *Trigger {
 // Fire makes the loop deliver a Fired. Until that is received, or Take called,
 // further calls only add to the count. It does nothing after Close.
 func (t *Trigger) Fire() {
-	l := t.edit() // so that it is known whether the last Fired was received
+	l := t.lockAndWithdraw() // so that it is known whether the last Fired was received
 	defer l.unlock()
 	if t.ended || l.closed {
 		return
@@ -46,23 +46,20 @@ func (t *Trigger) Take() int {
 
 // Close ends the trigger. A Fired that has not been received is taken back.
 func (t *Trigger) Close() error {
-	l := t.edit()
+	l := t.lockAndWithdraw()
 	defer l.unlock()
 	t.ended = true
 	l.retract(&t.source, msgSingle)
 	return nil
 }
 
-func (t *Trigger) event(pending) Event          { return Fired{t} }
-func (t *Trigger) prepare(pending) pending      { return 0 }
-func (t *Trigger) confirm(bits pending) pending { return bits }
-func (t *Trigger) received(pending)             {}
-func (t *Trigger) alive() bool                  { return false }
-func (t *Trigger) abandon()                     {}
-func (t *Trigger) label() string                { return "trigger" }
+func (t *Trigger) event(pending) Event { return Fired{t} }
+func (t *Trigger) alive() bool         { return false }
+func (t *Trigger) abandon()            {}
+func (t *Trigger) label() string       { return "trigger" }
 
 func (t *Trigger) dump() string {
-	l := t.lock()
-	defer l.mu.Unlock()
+	l := t.lockLoop()
+	defer l.unlock()
 	return "trigger " + t.words() + " count=" + itoa(t.count)
 }

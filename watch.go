@@ -124,9 +124,9 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 	w.limit.owner = w
 	l.watchMu.Lock()
 	defer l.watchMu.Unlock()
-	l.mu.Lock()
+	l.lock()
 	if l.closed || l.watched[sysfd] != nil || l.taken.has(sysfd) {
-		defer l.mu.Unlock()
+		defer l.unlock()
 		switch {
 		case l.closed:
 			return nil, ErrClosed
@@ -138,14 +138,14 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 	// Ask the poller whether it can, so that Arm need not fail.
 	w.desc = newDescriptor(l, sysfd)
 	tok := l.register(w.desc, noFD)
-	l.mu.Unlock()
+	l.unlock()
 	err := l.poller.add(sysfd, tok, 0)
 	if err == nil {
 		l.poller.remove(sysfd)
 	}
-	l.mu.Lock()
+	l.lock()
 	l.unregister(w.desc, noFD)
-	l.mu.Unlock()
+	l.unlock()
 	if err != nil {
 		return nil, fmt.Errorf("evchan: watch descriptor %d: %w", int(fd), os.NewSyscallError(l.Method(), err))
 	}
@@ -174,7 +174,7 @@ func (w *Watch) Arm(timeout time.Duration) error {
 	now := l.clock()
 	l.watchMu.Lock()
 	defer l.watchMu.Unlock()
-	w.edit()
+	w.lockAndWithdraw()
 	if w.ended || l.closed {
 		l.unlock()
 		return ErrClosed
@@ -274,7 +274,7 @@ func (l *Loop) ask(d *descriptor, always bool) error {
 	if errors.Is(err, eNOENT) { // also if the number was closed and opened again
 		err = l.poller.add(d.fd, tok, want)
 	}
-	l.mu.Lock()
+	l.lock()
 	return err
 }
 
@@ -301,7 +301,7 @@ func (l *Loop) trim(d *descriptor) {
 	}
 	l.unlock()
 	l.poller.remove(d.fd) // it may have gone with the descriptor already
-	l.mu.Lock()
+	l.lock()
 }
 
 // disarm is Disarm but for the poller. The loop is locked for an edit.
@@ -323,7 +323,7 @@ func (w *Watch) end(ended bool) error {
 	l := w.Loop()
 	l.watchMu.Lock()
 	defer l.watchMu.Unlock()
-	w.edit()
+	w.lockAndWithdraw()
 	defer l.unlock()
 	w.ended = w.ended || ended
 	w.disarm(l)
@@ -340,7 +340,7 @@ func (w *Watch) SetTimeout(timeout time.Duration) error {
 		return errTimeLimit(timeout)
 	}
 	now := w.Loop().clock()
-	l := w.lock()
+	l := w.lockLoop()
 	defer l.unlock()
 	if w.ended || l.closed {
 		return ErrClosed
@@ -367,7 +367,7 @@ func (w *Watch) setTimeout(l *Loop, now int64, timeout time.Duration) {
 // kernel reports, it does not disarm a watch without Persist. It does nothing
 // after Close.
 func (w *Watch) Activate(what What) {
-	l := w.edit()
+	l := w.lockAndWithdraw()
 	defer l.unlock()
 	if what &= conditions; what == 0 || w.ended || l.closed {
 		return
@@ -379,7 +379,7 @@ func (w *Watch) Activate(what What) {
 // Take returns what has happened since the last Take: some of Read, Write,
 // EarlyClose and Timeout. A Ready that has not been received is taken back.
 func (w *Watch) Take() What {
-	l := w.edit()
+	l := w.lockAndWithdraw()
 	defer l.unlock()
 	what := w.result
 	w.result = 0
@@ -395,8 +395,8 @@ func (w *Watch) Take() What {
 // (Timeout among them if there is a time limit), and those that have happened
 // since the last Take. It is libevent's event_pending, and changes nothing.
 func (w *Watch) Pending() What {
-	l := w.lock()
-	defer l.mu.Unlock()
+	l := w.lockLoop()
+	defer l.unlock()
 	what := w.result
 	if w.armed {
 		what |= w.interest & triggers
@@ -460,7 +460,7 @@ func (d *descriptor) task() {
 	l := d.loop
 	l.watchMu.Lock()
 	defer l.watchMu.Unlock()
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	if l.watched[d.fd] != d || l.closed {
 		return
@@ -471,11 +471,9 @@ func (d *descriptor) task() {
 	}
 }
 
-func (w *Watch) event(pending) Event          { return Ready{w} }
-func (w *Watch) prepare(pending) pending      { return 0 }
-func (w *Watch) confirm(bits pending) pending { return bits }
-func (w *Watch) alive() bool                  { return w.armed }
-func (w *Watch) label() string                { return "watch fd=" + itoa(int(w.fd)) + " " + w.interest.String() }
+func (w *Watch) event(pending) Event { return Ready{w} }
+func (w *Watch) alive() bool         { return w.armed }
+func (w *Watch) label() string       { return "watch fd=" + itoa(int(w.fd)) + " " + w.interest.String() }
 
 // received makes sure that a condition that lasts is reported again.
 func (w *Watch) received(pending) {
@@ -486,15 +484,15 @@ func (w *Watch) received(pending) {
 }
 
 func (w *Watch) abandon() {
-	l := w.lock()
+	l := w.lockLoop()
 	w.armed, w.ended = false, true
 	l.timers.stop(&w.limit)
-	l.mu.Unlock()
+	l.unlock()
 }
 
 func (w *Watch) dump() string {
-	l := w.lock()
-	defer l.mu.Unlock()
+	l := w.lockLoop()
+	defer l.unlock()
 	s := "watch " + w.words() + " fd=" + itoa(int(w.fd)) + " interest=" + w.interest.String() + " result=" + w.result.String()
 	if w.armed {
 		s += " state=armed"

@@ -77,9 +77,9 @@ func (l *Loop) WrapFD(fd uintptr) (*Stream, error) {
 	if l.isClosed() {
 		return nil, ErrClosed
 	}
-	l.mu.Lock()
+	l.lock()
 	watched, taken := l.watched[sysFD(fd)] != nil, l.taken.has(sysFD(fd))
-	l.mu.Unlock()
+	l.unlock()
 	switch {
 	case taken:
 		return nil, errTaken("wrap", sysFD(fd))
