@@ -391,36 +391,3 @@ func TestPipeConn(t *testing.T) {
 		},
 	})
 }
-
-// TestFavoursInTurn: two streams that are consumed by turns, each when the other has
-// something, must not keep a third one waiting.
-func TestFavoursInTurn(t *testing.T) {
-	inBubble(t, Config{MaxInput: 100}, map[string]func(*testing.T, *Loop){
-		"": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
-			c, d := l.Pipe()
-			a.Write(pattern(pipeRoom))
-			c.Write(pattern(pipeRoom))
-			e, f := l.Pipe()
-			for n := 0; ; n++ {
-				ev, _ := l.Poll(-1)
-				switch ev {
-				case Readable{b}:
-					d.Input().Discard(100)
-				case Readable{d}:
-					b.Input().Discard(100)
-				case Readable{f}:
-					return
-				default:
-					t.Fatalf("unexpected %v", ev)
-				}
-				if n == 10 {
-					e.Write([]byte("x"))
-				}
-				if n > 10+3*favours {
-					t.Fatalf("it has not come after %d messages", n)
-				}
-			}
-		},
-	})
-}
