@@ -17,16 +17,6 @@ import (
 	"time"
 )
 
-// pipeFDs returns both ends of a pipe, as descriptors that nobody else owns.
-func pipeFDs(t *testing.T) (r, w uintptr) {
-	t.Helper()
-	var p [2]int
-	if err := syscall.Pipe(p[:]); err != nil {
-		t.Fatal(err)
-	}
-	return uintptr(p[0]), uintptr(p[1])
-}
-
 func TestWrapFD(t *testing.T) {
 	tests := map[string]func(*testing.T, *Loop){
 		"Pipe":        testWrapPipe,
