@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -471,6 +472,64 @@ func TestTurnsWhileBusy(t *testing.T) {
 						return
 					}
 				}
+			}
+		})
+	}
+}
+
+// TestWaitFails: a failure of the kernel's ends the loop, in every form of it, and Err
+// tells it. All that was open is closed.
+func TestWaitFails(t *testing.T) {
+	errKernel := errors.New("no memory")
+	drain := map[string]func(*Loop){
+		"All": func(l *Loop) {
+			for range l.All() {
+			}
+		},
+		"Poll": func(l *Loop) {
+			for !l.isClosed() {
+				l.Poll(-1)
+			}
+		},
+		"Events": func(l *Loop) {
+			for range l.Events() {
+			}
+		},
+		"Batches": func(l *Loop) {
+			for b := range l.Batches() {
+				for range b.All() {
+				}
+			}
+		},
+	}
+	for name, drain := range drain {
+		t.Run(name, func(t *testing.T) {
+			conf, err := (&Config{IgnoreEnv: true}).complete()
+			must(t, err)
+			p := &failingPoller{poller: newFakePoller(), wakes: make(chan error, 1)}
+			l := newLoop(conf, p)
+			defer l.Close()
+			a, b := l.Pipe()
+			timer, trigger := l.Every(time.Hour), l.Trigger()
+			p.wakes <- errKernel
+			trigger.Fire()
+			drain(l)
+			if err := l.Err(); !errors.Is(err, errKernel) || !strings.HasPrefix(err.Error(), "evchan: fake: ") {
+				t.Errorf("Err is %v", err)
+			}
+			if l.Exited() || l.Broke() {
+				t.Errorf("Exited is %v, Broke %v", l.Exited(), l.Broke())
+			}
+			for _, s := range []*Stream{a, b} {
+				if _, err := s.Write([]byte("x")); !errors.Is(err, ErrClosed) {
+					t.Errorf("Write: %v", err)
+				}
+			}
+			if timer.Stop() || l.Stats().Sources != 0 {
+				t.Errorf("%d sources are left", l.Stats().Sources)
+			}
+			if err := l.Close(); err != nil || !errors.Is(l.Err(), errKernel) {
+				t.Errorf("Close: %v; Err is %v", err, l.Err())
 			}
 		})
 	}
