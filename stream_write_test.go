@@ -5,6 +5,7 @@ package evchan
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"runtime"
@@ -155,4 +156,51 @@ func testCopyAndWrite(t *testing.T, l *Loop, echo bool) {
 	if held, st := src.held.Load(), l.Stats(); held != 0 || st.BytesIn != copied || st.BytesOut != uint64(copied+sent.Load()) {
 		t.Errorf("%d bytes are held, %d were read, %d sent; want 0, %d and %d", held, st.BytesIn, st.BytesOut, copied, copied+sent.Load())
 	}
+}
+
+// A breakingPipe takes a number of bytes, in small pieces, and then fails.
+type breakingPipe struct {
+	transport
+	left int
+}
+
+func (p *breakingPipe) write(b []byte) (int, error) {
+	if p.left == 0 {
+		return 0, eCONNRESET
+	}
+	n := min(len(b), p.left, 10)
+	p.left -= n
+	return n, nil
+}
+
+func (p *breakingPipe) flush(out *chain) (int, *chunk, error) {
+	n, err := p.write(make([]byte, out.n))
+	if n > 0 {
+		freeChain(out.cut(n))
+	}
+	return n, nil, err
+}
+
+func TestWriteFailsInTheMiddle(t *testing.T) {
+	inBubble(t, Config{}, map[string]func(*testing.T, *Loop){
+		"": func(t *testing.T, l *Loop) {
+			for before, rooms := range map[int][]int{0: {0, 5, 10, 13}, 7: {0, 5, 10}} { // before: bytes that waited already
+				for _, room := range rooms {
+					a, b := l.Pipe()
+					a.mu.Lock()
+					a.extra.transport = &breakingPipe{a.extra.transport, room}
+					a.out.add(make([]byte, before))
+					a.mu.Unlock()
+					n, err := a.Write(make([]byte, 100))
+					if want := max(room-before, 0); n != want || !errors.Is(err, eCONNRESET) {
+						t.Errorf("Write with room for %d after %d gives %d, %v; want %d", room, before, n, err, want)
+					}
+					if n, err := a.Write(make([]byte, 100)); n != 0 || !errors.Is(err, eCONNRESET) {
+						t.Errorf("another Write gives %d, %v", n, err)
+					}
+					b.Abort()
+				}
+			}
+		},
+	})
 }
