@@ -5,15 +5,33 @@ package evchan
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 )
+
+func TestStreamWrite(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"U8OutputLimit":       testOutputLimit,
+		"BackPressure":        testBackPressure,
+		"ReadFrom":            testReadFrom,
+		"ReleaseWithoutLocks": testReleaseWithoutLocks,
+		"L6WriteLowMark":      testWriteLowMark,
+		"PauseWrite":          testPauseWrite,
+		"UnblockAfterClosed":  testUnblockAfterClosed,
+		"UnblockBelowMark":    testUnblockBelowMark,
+		"BelowMarkOnce":       testBelowMarkOnce,
+		"SendFileOfNothing":   testSendFileOfNothing,
+		"L4FinishedFlush":     testL4,
+	})
+}
 
 // TestWriteFromMany (U7): what one Write sends is not mixed with another's.
 func TestWriteFromMany(t *testing.T) {
@@ -203,4 +221,353 @@ func TestWriteFailsInTheMiddle(t *testing.T) {
 			}
 		},
 	})
+}
+
+func testOutputLimit(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	const limit = 1 << 20
+	s.SetWriteMarks(0, limit)
+	piece := make([]byte, 64<<10)
+	total := 0
+	for {
+		n, err := s.Write(piece)
+		total += n
+		if err == ErrFull {
+			if n != 0 || s.Queued() < limit || s.Queued() >= limit+len(piece) {
+				t.Errorf("ErrFull with %d bytes queued, %d taken", s.Queued(), n)
+			}
+			break
+		}
+		if err != nil || n != len(piece) {
+			t.Fatalf("Write gives %d, %v", n, err)
+		}
+	}
+	s.Output().Write(piece)
+	if err := s.Flush(); err != ErrFull || s.Output().Len() != len(piece) {
+		t.Errorf("Flush gives %v, Output has %d bytes", err, s.Output().Len())
+	}
+	got := drain(far)
+	if ev := nextOf(t, l, s); ev != Event(Drained{s}) || s.Queued() != 0 {
+		t.Fatalf("unexpected %v", ev)
+	}
+	if err := s.Flush(); err != nil {
+		t.Error(err)
+	}
+	total += len(piece)
+	s.Close()
+	waitReleased(t, l)
+	if n := <-got; n != total {
+		t.Errorf("the peer got %d bytes of %d", n, total)
+	}
+}
+
+// A slow destination holds up the source, not the memory, and EOF comes last.
+func testBackPressure(t *testing.T, l *Loop) {
+	const total, limit = 24 << 20, 64 << 10 // more than the kernel's buffers hold
+	src, from := connectedPair(t, l)
+	dst, to := connectedPair(t, l)
+	dst.SetWriteMarks(0, limit)
+	payload := pattern(total)
+	go func() {
+		from.Write(payload)
+		from.CloseWrite()
+	}()
+	var got []byte
+	done := make(chan struct{})
+	begin := make(chan struct{})
+	go func() {
+		defer close(done)
+		<-begin
+		got, _ = io.ReadAll(to)
+		to.Close()
+	}()
+	full, begun := 0, false
+	for {
+		patience := 50 * time.Millisecond
+		if begun {
+			patience = 30 * time.Second
+		}
+		ev, ok := l.Poll(patience)
+		if !ok {
+			if begun {
+				t.Fatal("it does not go on")
+			}
+			if full == 0 {
+				continue // the peer is slow
+			}
+			begun = true
+			close(begin) // now that nothing moves any more
+			continue
+		}
+		switch ev {
+		case Readable{src}:
+			if _, err := io.Copy(dst, src); err == ErrFull {
+				full++
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if n := dst.Queued(); n > limit+defaultMaxInput+fillBudget {
+				t.Fatalf("%d bytes are queued", n)
+			}
+			continue
+		case EOF{src}:
+			if src.held.Load() != 0 {
+				t.Error("EOF before the input was consumed")
+			}
+			dst.CloseWrite()
+			src.Close()
+			continue
+		case Drained{dst}:
+			continue
+		case EOF{dst}:
+			dst.Close()
+		default:
+			t.Fatalf("unexpected %v", ev)
+		}
+		break
+	}
+	<-done
+	if !bytes.Equal(got, payload) {
+		t.Errorf("%d bytes of %d have arrived", len(got), total)
+	}
+	if full == 0 {
+		t.Error("the destination was never full")
+	}
+}
+
+// A release function may call the stream and the loop.
+func testReleaseWithoutLocks(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	var calls atomic.Int32
+	release := func() {
+		calls.Add(1)
+		s.Queued()
+		s.Write([]byte("from the release function"))
+		l.Stats()
+		l.Trigger().Fire()
+	}
+	s.Output().Append(make([]byte, 8<<20), release)
+	s.Output().Append([]byte("small"), release)
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	drain(far)
+	for calls.Load() < 2 {
+		if _, ok := l.Poll(10 * time.Second); !ok {
+			t.Fatal("the memory is not released")
+		}
+	}
+	s.Output().Append([]byte("dropped"), func() { calls.Add(1); s.Close() })
+	s.Pause(Write)
+	s.Flush()
+	s.Abort()
+	if n := calls.Load(); n != 3 {
+		t.Errorf("%d calls of release functions", n)
+	}
+}
+
+func testReadFrom(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	s.SetWriteMarks(0, 100<<10)
+	got := drain(far)
+	var total int64
+	src := bytes.NewReader(make([]byte, 4<<20))
+	for src.Len() > 0 {
+		n, err := s.ReadFrom(src)
+		if total += n; err != nil && err != ErrFull {
+			t.Fatal(err)
+		}
+		if err == ErrFull {
+			nextOf(t, l, s)
+		}
+	}
+	s.Close()
+	waitReleased(t, l)
+	if n := <-got; n != 4<<20 || total != 4<<20 {
+		t.Errorf("ReadFrom counts %d, the peer got %d bytes", total, n)
+	}
+}
+
+func testWriteLowMark(t *testing.T, l *Loop) {
+	const low = 100 << 10
+	s, far := connectedPair(t, l)
+	s.SetWriteMarks(low, 0)
+	s.Write(make([]byte, 8<<20))
+	if s.Queued() <= low {
+		t.Skip("the kernel has taken it all")
+	}
+	noMessage(t, l)
+	go io.Copy(io.Discard, far)
+	if ev := nextOf(t, l, s); ev != Event(Drained{s}) {
+		t.Fatalf("unexpected %v", ev)
+	}
+	if n := s.Queued(); n > low {
+		t.Errorf("Drained with %d bytes queued", n)
+	}
+}
+
+func testPauseWrite(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	s.Pause(Write)
+	s.Write([]byte("held"))
+	s.CloseWrite()
+	if n := s.Queued(); n != 4 {
+		t.Errorf("%d bytes are queued", n)
+	}
+	noMessage(t, l)
+	s.Resume(Write)
+	if p, err := io.ReadAll(far); string(p) != "held" || err != nil {
+		t.Errorf("the peer got %q, %v", p, err)
+	}
+	if ev := nextOf(t, l, s); ev != Event(Drained{s}) {
+		t.Errorf("unexpected %v", ev)
+	}
+}
+
+// A stream that waits until its destination has drained is not told so after
+// its Closed.
+func testUnblockAfterClosed(t *testing.T, l *Loop) {
+	src, from := connectedPair(t, l)
+	dst, to := connectedPair(t, l)
+	dst.SetWriteMarks(0, 1)
+	dst.Pause(Write)
+	dst.Write([]byte("x"))
+	send(t, from, "never passed on")
+	nextOf(t, l, src)
+	if _, err := io.Copy(dst, src); err != ErrFull {
+		t.Fatalf("io.Copy gives %v", err)
+	}
+	reset(t, l, src, from)
+	dst.Resume(Write)
+	if ev, _ := l.Poll(10 * time.Second); ev != Event(Drained{dst}) {
+		t.Fatalf("unexpected %v", ev)
+	}
+	noMessage(t, l)
+	to.Close()
+}
+
+// What WriteTo has left is told again once its destination has drained, however
+// little it is, and the EOF behind it comes.
+func testUnblockBelowMark(t *testing.T, l *Loop) {
+	for _, paused := range []bool{false, true} {
+		src, from := connectedPair(t, l)
+		dst, to := connectedPair(t, l)
+		src.SetReadMarks(5, 0)
+		dst.SetWriteMarks(0, 1)
+		dst.Pause(Write)
+		dst.Write([]byte("x"))
+		send(t, from, "abcdefg")
+		nextOf(t, l, src)
+		if _, err := io.Copy(dst, src); err != ErrFull {
+			t.Fatalf("io.Copy gives %v", err)
+		}
+		src.Input().Discard(4)
+		if paused {
+			src.Pause(Read)
+		}
+		from.CloseWrite()
+		noMessage(t, l)
+		dst.Resume(Write)
+		if paused {
+			if ev, _ := l.Poll(10 * time.Second); ev != Event(Drained{dst}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			noMessage(t, l)
+			src.Resume(Read)
+		}
+		if ev, _ := l.Poll(10 * time.Second); ev != Event(Readable{src}) {
+			t.Fatalf("paused %v: unexpected %v", paused, ev)
+		}
+		if !paused {
+			if ev, _ := l.Poll(10 * time.Second); ev != Event(Drained{dst}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+		}
+		if n, err := io.Copy(dst, src); n != 3 || err != nil {
+			t.Fatalf("io.Copy gives %d, %v", n, err)
+		}
+		if ev, _ := l.Poll(10 * time.Second); ev != Event(EOF{src}) {
+			t.Fatalf("unexpected %v", ev)
+		}
+		src.Abort()
+		dst.Abort()
+		to.Close()
+	}
+}
+
+// The mark counts again once that was told, or consumed before.
+func testBelowMarkOnce(t *testing.T, l *Loop) {
+	for _, told := range []bool{false, true} {
+		src, from := connectedPair(t, l)
+		dst, _ := connectedPair(t, l)
+		src.SetReadMarks(5, 0)
+		dst.SetWriteMarks(0, 1)
+		dst.Pause(Write)
+		dst.Write([]byte("x"))
+		send(t, from, "abcdefg")
+		nextOf(t, l, src)
+		if _, err := io.Copy(dst, src); err != ErrFull {
+			t.Fatalf("io.Copy gives %v", err)
+		}
+		src.Input().Discard(4)
+		dst.Resume(Write)
+		if told {
+			nextOf(t, l, src)
+		}
+		src.Input().Discard(3)
+		nextOf(t, l, dst)
+		send(t, from, "hij")
+		noMessage(t, l)
+		send(t, from, "kl")
+		nextOf(t, l, src)
+		src.Abort()
+		dst.Abort()
+	}
+}
+
+func testSendFileOfNothing(t *testing.T, l *Loop) {
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s, _ := connectedPair(t, l)
+	calls := 0
+	release := func() { calls++ }
+	if err := s.SendFile(f, 0, 0, release); err != nil || calls != 1 {
+		t.Errorf("SendFile of no bytes gives %v, and releases %d times", err, calls)
+	}
+	s.Abort()
+	if err := s.SendFile(f, 0, 0, release); err != ErrClosed || calls != 1 {
+		t.Errorf("after the end it gives %v, and has released %d times", err, calls)
+	}
+}
+
+// testL4: what is finished at one end arrives at the other, and then the end.
+func testL4(t *testing.T, l *Loop) {
+	for _, name := range []string{"pipe", "socket"} {
+		a, b := l.Pipe()
+		if name == "socket" {
+			a, b = streamPair(t, l)
+		}
+		if err := a.Flush(); err != nil { // of nothing
+			t.Error(err)
+		}
+		a.Output().WriteString("all of it")
+		noMessage(t, l)
+		if err := a.Flush(); err != nil {
+			t.Error(err)
+		}
+		a.CloseWrite()
+		for _, want := range []Event{Readable{b}, EOF{b}} {
+			if ev, _ := l.Poll(10 * time.Second); ev != want {
+				t.Fatalf("%s: got %v; want %v", name, ev, want)
+			}
+		}
+		if p := string(b.Input().Next(100)); p != "all of it" || !b.AtEOF() {
+			t.Errorf("%s: got %q", name, p)
+		}
+		a.Abort()
+		b.Abort()
+	}
 }
