@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -22,6 +23,10 @@ func TestDial(t *testing.T) {
 			t.Run("U11SecondAddress", func(t *testing.T) { testDialSecondAddress(t, method) })
 		})
 	}
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"L23HostNames":   testL23,
+		"ConnectedFirst": testConnectedFirst,
+	})
 }
 
 func testDialConnected(t *testing.T, method string) {
@@ -177,4 +182,83 @@ func TestDialBadArguments(t *testing.T) {
 	if _, err := l.Dial("tcp", "127.0.0.1:1", nil); err != ErrClosed {
 		t.Errorf("on a closed loop it gives %v", err)
 	}
+}
+
+// testL23 connects by address and by name, and by a name that nobody knows.
+func testL23(t *testing.T, l *Loop) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	for _, host := range []string{"127.0.0.1", "localhost"} {
+		s, err := l.Dial("tcp", net.JoinHostPort(host, port), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev := nextOf(t, l, s); ev != Event(Connected{s}) {
+			t.Errorf("%s: %v, %v", host, ev, s.Err())
+		}
+		s.Abort()
+	}
+	refuses := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("no server to ask")
+	}}
+	s, err := l.Dial("tcp", "nobody.example:"+port, &DialConfig{Resolver: refuses})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ev := nextOf(t, l, s); ev != Event(Closed{s}) {
+		t.Errorf("unexpected %v", ev)
+	}
+	var dns *net.DNSError
+	if !errors.As(s.Err(), &dns) || !strings.HasPrefix(dns.Name, "nobody.example") {
+		t.Errorf("Err is %v", s.Err())
+	}
+	noMessage(t, l)
+}
+
+// Connected comes first: before a Drained because of new marks, and before a
+// TimedOut.
+func testConnectedFirst(t *testing.T, l *Loop) {
+	for _, what := range []string{"Drained", "TimedOut"} {
+		s, err := l.Dial("tcp", "slow.example:1", &DialConfig{Resolver: stuckResolver(nil), Timeout: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Write([]byte("early"))
+		if what == "Drained" {
+			s.SetWriteMarks(10, 0)
+		} else {
+			s.SetIdleTimeouts(time.Microsecond, time.Microsecond)
+		}
+		if ev, ok := l.Poll(5 * time.Millisecond); ok {
+			t.Errorf("%v before Connected", ev)
+		}
+		s.Close()
+	}
+
+	// Once it is connected they come.
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	s, err := l.Dial("tcp", ln.Addr().String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Write([]byte("early"))
+	s.SetWriteMarks(10, 0)
+	s.SetIdleTimeouts(time.Millisecond, 0)
+	if ev := nextOf(t, l, s); ev != Event(Connected{s}) {
+		t.Fatalf("unexpected %v", ev)
+	}
+	for ev := nextOf(t, l, s); ev != Event(TimedOut{s}); ev = nextOf(t, l, s) {
+		if ev != Event(Drained{s}) {
+			t.Fatalf("unexpected %v", ev)
+		}
+	}
+	s.Abort()
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 )
@@ -201,4 +202,95 @@ func TestFilterEnd(t *testing.T) {
 			c.Close()
 		},
 	})
+}
+
+// A panicFilter panics in Decode or Encode when it sees what it shall panic at, and in
+// Close.
+type panicFilter struct{ decode, encode, close bool }
+
+func (f panicFilter) Close() error {
+	if f.close {
+		panic("in Close")
+	}
+	return nil
+}
+
+func (f panicFilter) Decode(in, plain, _ *Buffer, _ bool) error {
+	if f.decode {
+		panic("in Decode")
+	}
+	return plain.AppendBuffer(in)
+}
+
+func (f panicFilter) Encode(plain, out *Buffer, _ bool) error {
+	if f.encode && plain.Len() > 0 {
+		panic("in Encode")
+	}
+	return out.AppendBuffer(plain)
+}
+
+// TestCarelessFilter: a panic of a filter ends its stream, and nothing else.
+func TestCarelessFilter(t *testing.T) {
+	for _, c := range []struct {
+		f    panicFilter
+		says string
+	}{
+		{panicFilter{decode: true}, "in Decode"},
+		{panicFilter{encode: true}, "in Encode"},
+	} {
+		l := dialLoop(t, "")
+		s, far := l.Pipe()
+		up, err := s.Filter(c.f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		far.Write([]byte("x"))
+		up.Write([]byte("y"))
+		for ev := range l.All() {
+			if ev == (Closed{up}) {
+				break
+			}
+		}
+		if err := up.Err(); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("the stream has ended with %v; want %q", err, c.says)
+		}
+		tr := l.Trigger()
+		tr.Fire()
+		for ev := range l.All() {
+			if ev == (Fired{tr}) {
+				break
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestCarelessFilterClose: a panic of a filter's Close is told by Err, and disturbs
+// nobody.
+func TestCarelessFilterClose(t *testing.T) {
+	l := dialLoop(t, "")
+	s, far := l.Pipe()
+	up, err := s.Filter(panicFilter{close: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	up.Close()
+	for ev := range l.All() {
+		if ev != (EOF{far}) {
+			t.Errorf("received %v", ev)
+		}
+		break
+	}
+	far.Close()
+	for range 100 {
+		l.Poll(0)
+	}
+	if err := up.Err(); err == nil || !strings.Contains(err.Error(), "in Close") {
+		t.Errorf("the stream has ended with %v", err)
+	}
+	if n := l.Stats().Sources; n != 0 {
+		t.Errorf("%d sources are left", n)
+	}
 }

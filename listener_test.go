@@ -10,6 +10,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -138,6 +140,7 @@ func TestListener(t *testing.T) {
 		"MaxStreamsFilter":   testMaxStreamsFilter,
 		"MaxStreamsNegative": testMaxStreamsNegative,
 		"MarksOfZero":        testMarksOfZero,
+		"O6PauseElsewhere":   testO6,
 		"StreamSettings": func(t *testing.T, l *Loop) {
 			g, _ := l.RateGroup(RateLimit{ReadRate: 1 << 20, ReadBurst: 1 << 20, Tick: time.Second})
 			limit := &RateLimit{ReadRate: 1 << 20, ReadBurst: 1 << 20, Tick: time.Second}
@@ -222,6 +225,7 @@ func TestListener(t *testing.T) {
 			}
 		},
 	})
+	onMethods(t, Config{ExitOnEmpty: true}, map[string]func(*testing.T, *Loop){"O1PausedEndsLoop": testO1})
 }
 
 // streamsOf returns how many streams ln says are open.
@@ -423,5 +427,123 @@ func testMarksOfZero(t *testing.T, l *Loop) {
 	s.Write(make([]byte, limit))
 	if _, err := s.Write([]byte{0}); err != ErrFull {
 		t.Errorf("Write gives %v", err)
+	}
+}
+
+// TestAcceptFailedTakenBack: an AcceptFailed that is not true any more is not
+// received.
+func TestAcceptFailedTakenBack(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"O2": func(t *testing.T, l *Loop) {
+		ln := listen(t, l, "tcp", nil)
+		ln.mu.Lock()
+		ln.failed(l, os.NewSyscallError("accept", syscall.EMFILE))
+		ln.mu.Unlock()
+		dial(t, ln)
+		for until := time.Now().Add(10 * time.Second); ln.Err() != nil; {
+			l.turn(time.Millisecond)
+			if time.Now().After(until) {
+				t.Fatal("it does not accept again")
+			}
+		}
+		if ev, ok := l.Poll(10 * time.Second); !ok || ev.kind() != kindAccepted {
+			t.Errorf("got %v", ev)
+		}
+
+		// Nobody waits any more when it works again: the next failure is news.
+		ln.mu.Lock()
+		ln.failed(l, os.NewSyscallError("accept", syscall.EMFILE))
+		ln.mu.Unlock()
+		for until := time.Now().Add(10 * time.Second); ln.Err() != nil; {
+			l.turn(time.Millisecond)
+			if time.Now().After(until) {
+				t.Fatal("the failure is never over")
+			}
+		}
+		ln.mu.Lock()
+		ln.failed(l, os.NewSyscallError("accept", syscall.EMFILE))
+		ln.mu.Unlock()
+		if ev, ok := l.Poll(10 * time.Second); !ok || ev != Event(AcceptFailed{ln}) {
+			t.Errorf("got %v", ev)
+		}
+	}})
+}
+
+// testO1: paused listeners keep no loop alive.
+func testO1(t *testing.T, l *Loop) {
+	a, b := listen(t, l, "tcp", nil), listen(t, l, networks[len(networks)-1], nil)
+	dial(t, a)
+	dial(t, b)
+	n := 0
+	for ev := range l.All() {
+		s := ev.(Accepted).Stream
+		s.Listener().Pause()
+		s.Abort()
+		n++
+	}
+	if n != 2 {
+		t.Errorf("%d streams were accepted", n)
+	}
+}
+
+// testO6 pauses and resumes a listener from other goroutines while it accepts
+// and fails.
+func testO6(t *testing.T, l *Loop) {
+	ln := listen(t, l, "tcp", nil)
+	accepted := make(chan bool, 1)
+	serve(t, l, func(ev Event) {
+		switch ev := ev.(type) {
+		case Accepted:
+			ev.Stream.Close()
+			select {
+			case accepted <- true:
+			default:
+			}
+		case AcceptFailed:
+			ev.Listener.Pause()
+			ev.Listener.Resume()
+		}
+	})
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					ln.Resume()
+					return
+				default:
+				}
+				ln.Pause()
+				ln.Err()
+				ln.Resume()
+			}
+		})
+	}
+	wg.Go(func() {
+		for range 20 {
+			ln.mu.Lock()
+			ln.failed(l, os.NewSyscallError("accept", syscall.EMFILE))
+			ln.mu.Unlock()
+		}
+	})
+	for range 50 {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	close(stop)
+	wg.Wait()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	select {
+	case <-accepted:
+	case <-time.After(10 * time.Second):
+		t.Error("it accepts nothing any more")
 	}
 }

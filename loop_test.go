@@ -6,331 +6,14 @@ package evchan
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"net"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 )
-
-func TestLoopControl(t *testing.T) {
-	tests := make(map[string]func(*testing.T, *Loop))
-	for form, receive := range ranges {
-		tests["E1ExitLater/"+form] = func(t *testing.T, l *Loop) { testExitLater(t, l, receive) }
-		tests["E4ExitDeliversQueue/"+form] = func(t *testing.T, l *Loop) { testExitDelivers(t, l, receive) }
-		tests["E3BreakDeliversNothing/"+form] = func(t *testing.T, l *Loop) { testBreak(t, l, receive) }
-		tests["H5ExitFromElsewhere/"+form] = func(t *testing.T, l *Loop) {
-			go l.Exit(0)
-			receive(l, func(ev Event) { t.Errorf("unexpected %v", ev) })
-			if !l.Exited() {
-				t.Error("Exited is false")
-			}
-		}
-		tests["CloseFromElsewhere/"+form] = func(t *testing.T, l *Loop) {
-			go l.Close()
-			receive(l, func(ev Event) { t.Errorf("unexpected %v", ev) })
-			if l.Err() != nil || l.Exited() || l.Broke() {
-				t.Errorf("after Close: Err %v, Exited %v, Broke %v", l.Err(), l.Exited(), l.Broke())
-			}
-		}
-		tests["CloseInRange/"+form] = func(t *testing.T, l *Loop) {
-			a, b := l.Trigger(), l.Trigger()
-			a.Fire()
-			b.Fire()
-			n := 0
-			receive(l, func(Event) {
-				n++
-				if err := errors.Join(l.Close(), l.Close()); err != nil {
-					t.Error(err)
-				}
-			})
-			if n != 1 {
-				t.Errorf("%d messages", n)
-			}
-		}
-	}
-	tests["E2EarliestExit"] = func(t *testing.T, l *Loop) {
-		l.Exit(time.Hour)
-		l.Exit(time.Millisecond)
-		l.Exit(2 * time.Hour)
-		for ev := range l.All() {
-			t.Errorf("unexpected %v", ev)
-		}
-		if !l.Exited() {
-			t.Error("Exited is false")
-		}
-	}
-	tests["E7PollReturnsAtOnce"] = func(t *testing.T, l *Loop) {
-		l.After(time.Hour)
-		if ev, ok := l.Poll(0); ok {
-			t.Errorf("unexpected %v", ev)
-		}
-	}
-	tests["E8StaysWhenEmpty"] = func(t *testing.T, l *Loop) {
-		tr := l.Trigger()
-		go func() {
-			tr.Fire()
-			l.After(time.Millisecond)
-		}()
-		var got []string
-		for ev := range l.All() {
-			got = append(got, ev.String())
-			if _, ok := ev.(Tick); ok {
-				l.Break()
-			}
-		}
-		if len(got) != 2 || !l.Broke() {
-			t.Errorf("got %q, Broke is %v", got, l.Broke())
-		}
-	}
-	tests["E9Continue"] = testContinue
-	tests["Resumable"] = testResumable
-	tests["RequestsWait"] = testRequestsWait
-	tests["PanicInRange"] = testPanicInRange
-	tests["A20AlreadyRunning"] = testAlreadyRunning
-	tests["AfterClose"] = testAfterClose
-	tests["C14C15Now"] = testNow
-	onMethods(t, Config{}, tests)
-}
-
-func testExitLater(t *testing.T, l *Loop, receive func(*Loop, func(Event))) {
-	const after = 20 * time.Millisecond
-	l.After(24 * time.Hour)
-	began := time.Now()
-	l.Exit(after)
-	receive(l, func(ev Event) { t.Errorf("unexpected %v", ev) })
-	if d := time.Since(began); d < after {
-		t.Errorf("ended after %v", d)
-	}
-	if !l.Exited() || l.Broke() || l.Err() != nil {
-		t.Errorf("Exited %v, Broke %v, Err %v", l.Exited(), l.Broke(), l.Err())
-	}
-}
-
-func testExitDelivers(t *testing.T, l *Loop, receive func(*Loop, func(Event))) {
-	for range 5 {
-		l.Trigger().Fire()
-	}
-	late := l.Trigger()
-	n := 0
-	receive(l, func(ev Event) {
-		if n++; n == 1 {
-			l.Exit(0)
-			late.Fire() // was not in the queue by then
-		}
-		if ev.Source() == Source(late) {
-			t.Error("what came after Exit was delivered")
-		}
-	})
-	if n != 5 || !l.Exited() {
-		t.Errorf("%d messages, Exited is %v", n, l.Exited())
-	}
-}
-
-func testBreak(t *testing.T, l *Loop, receive func(*Loop, func(Event))) {
-	for range 5 {
-		l.Trigger().Fire()
-	}
-	n := 0
-	receive(l, func(Event) {
-		n++
-		l.Break()
-	})
-	if n != 1 {
-		t.Errorf("%d messages", n)
-	}
-	if !l.Broke() || l.Exited() {
-		t.Errorf("Broke %v, Exited %v", l.Broke(), l.Exited())
-	}
-}
-
-// After Continue the kernel is asked before the rest of the batch.
-func testContinue(t *testing.T, l *Loop) {
-	for range 3 {
-		l.Trigger().Fire()
-	}
-	n := 0
-	var before uint64
-	for range l.All() {
-		switch n++; n {
-		case 1:
-			before = l.Stats().Turns
-			l.Continue()
-		case 2:
-			if got := l.Stats().Turns; got != before+1 {
-				t.Errorf("%d turns between two messages; want 1", got-before)
-			}
-		case 3:
-			if got := l.Stats().Turns; got != before+1 {
-				t.Errorf("%d turns; want no more", got-before)
-			}
-			l.Break()
-		}
-	}
-}
-
-func testResumable(t *testing.T, l *Loop) {
-	for range 6 {
-		l.Trigger().Fire()
-	}
-	n := 0
-	for range l.All() {
-		n++
-		break
-	}
-	for range l.All() {
-		if n++; n == 3 {
-			l.Break()
-		}
-	}
-	for range l.All() {
-		if n++; n == 4 {
-			l.Exit(0)
-		}
-	}
-	if n != 6 {
-		t.Errorf("%d messages in three ranges; want 6", n)
-	}
-}
-
-// What is requested while nothing runs applies to the next range, and not to Poll.
-func testRequestsWait(t *testing.T, l *Loop) {
-	tr := l.Trigger()
-	tr.Fire()
-	l.Break()
-	if _, ok := l.Poll(0); !ok {
-		t.Error("Poll heeds Break")
-	}
-	tr.Fire()
-	for ev := range l.All() {
-		t.Errorf("unexpected %v", ev)
-	}
-	if !l.Broke() {
-		t.Error("Broke is false")
-	}
-	l.Exit(0)
-	n := 0
-	for range l.All() {
-		n++
-	}
-	if n != 1 || !l.Exited() || l.Broke() {
-		t.Errorf("%d messages, Exited %v, Broke %v", n, l.Exited(), l.Broke())
-	}
-}
-
-func testPanicInRange(t *testing.T, l *Loop) {
-	l.Trigger().Fire()
-	l.Trigger().Fire()
-	func() {
-		defer func() {
-			if recover() != "mine" {
-				t.Error("the panic was lost")
-			}
-		}()
-		for range l.All() {
-			panic("mine")
-		}
-	}()
-	if _, ok := l.Poll(0); !ok {
-		t.Error("the loop does not go on")
-	}
-	l.Close()
-}
-
-func testAlreadyRunning(t *testing.T, l *Loop) {
-	tr := l.Trigger()
-	tr.Fire()
-	for range l.All() {
-		for name, f := range map[string]func(){
-			"All":     func() { l.All()(func(Event) bool { return false }) },
-			"Poll":    func() { l.Poll(0) },
-			"Events":  func() { l.Events() },
-			"Batches": func() { l.Batches() },
-		} {
-			func() {
-				defer func() {
-					if got := fmt.Sprint(recover()); got != "evchan: loop is already running" {
-						t.Errorf("%s: panic %q", name, got)
-					}
-				}()
-				f()
-			}()
-		}
-		if tr.Take() != 1 { // the outer range is undisturbed
-			t.Error("the count was lost")
-		}
-		break
-	}
-}
-
-func testAfterClose(t *testing.T, l *Loop) {
-	tr, tm := l.Trigger(), l.After(time.Hour)
-	l.Close()
-	for ev := range l.All() {
-		t.Errorf("All gives %v", ev)
-	}
-	if ev, ok := l.Poll(-1); ok {
-		t.Errorf("Poll gives %v", ev)
-	}
-	if ev, ok := <-l.Events(); ok {
-		t.Errorf("Events gives %v", ev)
-	}
-	if _, ok := <-l.Batches(); ok {
-		t.Error("Batches gives a batch")
-	}
-	if err := l.Shutdown(t.Context()); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Shutdown gives %v", err)
-	}
-	for name, f := range map[string]func() error{
-		"Listen": func() error { _, err := l.Listen("tcp", "127.0.0.1:0", nil); return err },
-		"Dial":   func() error { _, err := l.Dial("tcp", "127.0.0.1:1", nil); return err },
-		"Watch":  func() error { _, err := l.Watch(anyDescriptor(t), Read); return err },
-		"Signal": func() error { _, err := l.Signal(someSignal); return err },
-		"WrapFD": func() error { _, err := l.WrapFD(anyDescriptor(t)); return err },
-	} {
-		if err := f(); err != ErrClosed {
-			t.Errorf("%s gives %v", name, err)
-		}
-	}
-	tr.Fire()
-	if tr.Take() != 0 || tm.Reset(time.Hour) || tm.Stop() || !l.After(time.Hour).When().IsZero() {
-		t.Error("a source of a closed loop is not inert")
-	}
-	l.Exit(0)
-	l.Break()
-	l.Continue()
-	l.UpdateNow()
-	if l.Now().IsZero() || l.Err() != nil || l.Close() != nil {
-		t.Error("a closed loop does not answer")
-	}
-}
-
-func testNow(t *testing.T, l *Loop) {
-	for range 3 {
-		l.Trigger().Fire()
-	}
-	var times []time.Time
-	for range l.All() {
-		times = append(times, l.Now())
-		for time.Since(times[0]) < time.Millisecond {
-		}
-		if len(times) == 2 {
-			l.UpdateNow()
-		}
-		if len(times) == 3 {
-			break
-		}
-	}
-	if !times[1].Equal(times[0]) {
-		t.Error("Now moves within a batch")
-	}
-	if !times[2].After(times[1]) {
-		t.Error("UpdateNow does not move it")
-	}
-	if time.Since(l.Now()) > time.Minute {
-		t.Error("Now is not the real time while nothing runs")
-	}
-}
 
 func TestExitOnEmpty(t *testing.T) {
 	tests := make(map[string]func(*testing.T, *Loop))
@@ -474,4 +157,194 @@ func TestTurnsWhileBusy(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWaitFails: a failure of the kernel's ends the loop, in every form of it, and Err
+// tells it. All that was open is closed.
+func TestWaitFails(t *testing.T) {
+	errKernel := errors.New("no memory")
+	drain := map[string]func(*Loop){
+		"All": func(l *Loop) {
+			for range l.All() {
+			}
+		},
+		"Poll": func(l *Loop) {
+			for !l.isClosed() {
+				l.Poll(-1)
+			}
+		},
+		"Events": func(l *Loop) {
+			for range l.Events() {
+			}
+		},
+		"Batches": func(l *Loop) {
+			for b := range l.Batches() {
+				for range b.All() {
+				}
+			}
+		},
+	}
+	for name, drain := range drain {
+		t.Run(name, func(t *testing.T) {
+			conf, err := (&Config{IgnoreEnv: true}).complete()
+			must(t, err)
+			p := &failingPoller{poller: newFakePoller(), wakes: make(chan error, 1)}
+			l := newLoop(conf, p)
+			defer l.Close()
+			a, b := l.Pipe()
+			timer, trigger := l.Every(time.Hour), l.Trigger()
+			p.wakes <- errKernel
+			trigger.Fire()
+			drain(l)
+			if err := l.Err(); !errors.Is(err, errKernel) || !strings.HasPrefix(err.Error(), "evchan: fake: ") {
+				t.Errorf("Err is %v", err)
+			}
+			if l.Exited() || l.Broke() {
+				t.Errorf("Exited is %v, Broke %v", l.Exited(), l.Broke())
+			}
+			for _, s := range []*Stream{a, b} {
+				if _, err := s.Write([]byte("x")); !errors.Is(err, ErrClosed) {
+					t.Errorf("Write: %v", err)
+				}
+			}
+			if timer.Stop() || l.Stats().Sources != 0 {
+				t.Errorf("%d sources are left", l.Stats().Sources)
+			}
+			if err := l.Close(); err != nil || !errors.Is(l.Err(), errKernel) {
+				t.Errorf("Close: %v; Err is %v", err, l.Err())
+			}
+		})
+	}
+}
+
+// TestCallsReturn calls everything that a receiver may call, from eight goroutines
+// at once, with messages unread and nobody to read them: all calls return.
+func TestCallsReturn(t *testing.T) {
+	tests := make(map[string]func(*testing.T, *Loop))
+	for form, start := range map[string]func(*Loop){
+		"Events":     func(l *Loop) { l.Events() },
+		"Batches":    func(l *Loop) { l.Batches() },
+		"NotRunning": func(*Loop) {},
+	} {
+		tests["Unread/"+form] = func(t *testing.T, l *Loop) {
+			start(l)
+			testCallsReturn(t, l)
+		}
+	}
+	tests["InsideAll"] = func(t *testing.T, l *Loop) {
+		l.Trigger().Fire()
+		for range l.All() {
+			testCallsReturn(t, l)
+			break
+		}
+	}
+	tests["InsideEvents"] = func(t *testing.T, l *Loop) {
+		l.Trigger().Fire()
+		for range l.Events() {
+			testCallsReturn(t, l)
+			l.Break()
+		}
+	}
+	onMethods(t, Config{Priorities: 2}, tests)
+}
+
+func testCallsReturn(t *testing.T, l *Loop) {
+	full := make(chan Event) // nobody receives from it
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 5 {
+				callEverything(t, l, full)
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		buf := make([]byte, 1<<20)
+		t.Fatalf("some calls do not return:\n%s", buf[:runtime.Stack(buf, true)])
+	}
+}
+
+func callEverything(t *testing.T, l *Loop, full chan Event) {
+	tr, tm := l.Trigger(), l.Every(time.Millisecond)
+	w, err := l.Watch(anyDescriptor(t), Read|Persist)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	ln, err := l.Listen("tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	sig, err := l.Signal(someSignal)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	pc, err := l.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	s, err := l.Dial("tcp", ln.Addr().String(), nil)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	sources := []Source{tr, tm, w, ln, pc, sig, s}
+	for _, route := range []chan<- Event{nil, full} {
+		for _, src := range sources {
+			src.Notify(route)
+			src.SetPriority(0)
+			src.Priority()
+		}
+		tr.Fire()
+		tm.Reset(0)
+		w.Arm(time.Millisecond)
+		w.Activate(Read)
+		s.Write([]byte("x"))
+		s.Pause(Read | Write)
+		s.Resume(Read | Write)
+		s.SetIdleTimeouts(time.Millisecond, time.Millisecond)
+		s.SetLifetime(time.Millisecond)
+		ln.Pause()
+		ln.Resume()
+		pc.WriteTo([]byte("x"), pc.LocalAddr())
+		pc.WriteTo([]byte("y"), pc.LocalAddr())
+		pc.ReadFrom(make([]byte, 1))
+		pc.Pause()
+		pc.Resume()
+		tr.Take()
+		tm.Take()
+		tm.Stop()
+		w.Take()
+		w.Disarm()
+		sig.Take()
+		l.Stats()
+		l.Now()
+		l.Continue()
+		l.Dump(io.Discard)
+		for src := range l.Sources() {
+			src.Loop()
+		}
+		if c, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+			if s, err := l.Wrap(c); err == nil {
+				s.Close()
+			}
+		}
+	}
+	s.CloseWrite()
+	for _, src := range sources {
+		if err := src.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	s.Abort()
 }

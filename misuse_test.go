@@ -9,9 +9,15 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"io"
+	"iter"
 	"net"
 	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -181,125 +187,315 @@ func TestUseAfterClose(t *testing.T) {
 	}})
 }
 
-// TestA33A34A35Config checks the choice of the method.
-func TestA33A34A35Config(t *testing.T) {
-	if len(Methods()) < 2 {
-		t.Skip("there is but one method here")
-	}
-	best := Methods()[0]
-	get := func(c *Config) string {
-		t.Helper()
-		l, err := New(c)
-		if err != nil {
-			t.Fatal(err)
+// TestCarelessNil checks that a nil, typed or not, gives an error that says so.
+func TestCarelessNil(t *testing.T) {
+	l := dialLoop(t, "")
+	s, _ := l.Pipe()
+	for name, f := range map[string]func() error{
+		"Wrap TCPConn":       func() error { _, err := l.Wrap((*net.TCPConn)(nil)); return err },
+		"Wrap UnixConn":      func() error { _, err := l.Wrap((*net.UnixConn)(nil)); return err },
+		"WrapListener TCP":   func() error { _, err := l.WrapListener((*net.TCPListener)(nil)); return err },
+		"WrapListener Unix":  func() error { _, err := l.WrapListener((*net.UnixListener)(nil)); return err },
+		"WrapFile":           func() error { _, err := l.WrapFile(nil); return err },
+		"WatchConn nil File": func() error { _, err := l.WatchConn((*os.File)(nil), Read); return err },
+		"Wrap zero TCPConn":  func() error { _, err := l.Wrap(new(net.TCPConn)); return err },
+		"Wrap zero UnixConn": func() error { _, err := l.Wrap(new(net.UnixConn)); return err },
+		"Filter":             func() error { _, err := s.Filter(nil); return err },
+		"MoveTo":             func() error { return s.MoveTo(nil) },
+	} {
+		if f() == nil {
+			t.Errorf("%s: no error", name)
 		}
-		defer l.Close()
-		return l.Method()
 	}
-	t.Setenv("EVCHAN_METHOD", "")
-	t.Setenv("EVCHAN_AVOID", "")
-	if got := get(nil); got != best {
-		t.Errorf("nil: %s", got)
-	}
-	if got := get(&Config{Avoid: []string{best}}); got == best {
-		t.Error("A33: the method was not avoided")
-	}
-	if got := get(&Config{Require: FeatureAnyFD}); got != "poll" {
-		t.Errorf("A34: %s", got)
-	}
-	t.Setenv("EVCHAN_AVOID", "x,"+best)
-	if got := get(nil); got == best {
-		t.Error("A35: EVCHAN_AVOID has no effect")
-	}
-	if got := get(&Config{IgnoreEnv: true}); got != best {
-		t.Error("A35: IgnoreEnv has no effect")
-	}
-	t.Setenv("EVCHAN_AVOID", "")
-	t.Setenv("EVCHAN_METHOD", "poll")
-	if got := get(nil); got != "poll" {
-		t.Error("EVCHAN_METHOD has no effect")
-	}
-	if got := get(&Config{Method: best}); got != best {
-		t.Error("EVCHAN_METHOD beats Config.Method")
-	}
-	t.Setenv("EVCHAN_METHOD", "quantum")
-	if _, err := New(nil); err == nil {
-		t.Error("an unknown EVCHAN_METHOD gives no error")
+	if _, err := New(nil); err != nil {
+		t.Error(err)
 	}
 }
 
-// TestA25T13Dump: each live source is visited once, with its state in words
-// that a program can read.
-func TestA25T13Dump(t *testing.T) {
+// TestCarelessZero: a zero Batch is empty, as a receive from a closed channel gives
+// one.
+func TestCarelessZero(t *testing.T) {
+	for ev := range (Batch{}).All() {
+		t.Errorf("a zero Batch has %v", ev)
+	}
 	l := dialLoop(t, "")
-	a, b := socketPair(t)
-	w := armed(t, l, a, Read|Persist, time.Hour)
-	write(t, b, "x")
-	l.Every(time.Minute)
-	l.After(time.Hour).Stop() // not live
-	l.Trigger()               // neither
-	tr := l.Trigger()
-	tr.Fire()
-	sig, _ := l.Signal(userSignal)
-	s, _ := connectedPair(t, l)
-	ln, err := l.Listen("tcp", "127.0.0.1:0", nil)
+	c := l.Batches()
+	l.Close()
+	for range c {
+	}
+	for ev := range (<-c).All() {
+		t.Errorf("a closed channel has given %v", ev)
+	}
+}
+
+// TestCarelessZeroValues calls each method of zero values of what must be made by a
+// constructor, with zero arguments, and then Close, as a deferred call would. They may
+// panic, but not wait for ever.
+func TestCarelessZeroValues(t *testing.T) {
+	for _, zero := range []func() any{
+		func() any { return new(Loop) },
+		func() any { return new(Stream) },
+		func() any { return new(Listener) },
+		func() any { return new(PacketConn) },
+		func() any { return new(Watch) },
+		func() any { return new(Timer) },
+		func() any { return new(SignalWatch) },
+		func() any { return new(Trigger) },
+		func() any { return new(RateGroup) },
+	} {
+		typ := reflect.TypeOf(zero())
+		for i := range typ.NumMethod() {
+			v := reflect.ValueOf(zero())
+			m := typ.Method(i)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				callZero(t, v, m.Name)
+				callZero(t, v, "Close")
+			}()
+			select {
+			case <-ended:
+			case <-time.After(10 * time.Second):
+				t.Errorf("%v.%s of the zero value, or Close after it, waits for ever", typ, m.Name)
+			}
+		}
+	}
+}
+
+// callZero calls a method of v with zero arguments, if it has it, and ranges over what
+// that returns.
+func callZero(t *testing.T, v reflect.Value, name string) {
+	f := v.MethodByName(name)
+	if !f.IsValid() {
+		return
+	}
+	defer func() { recover() }()
+	var args []reflect.Value
+	for i := range f.Type().NumIn() {
+		args = append(args, reflect.Zero(f.Type().In(i)))
+	}
+	for _, r := range f.Call(args) {
+		switch r := r.Interface().(type) {
+		case iter.Seq[Event]:
+			for range r {
+			}
+		case <-chan Event:
+			<-r
+		case <-chan Batch:
+			<-r
+		case *os.File:
+			if r != nil {
+				r.Close()
+				t.Errorf("%v.%s of the zero value gives a file", v.Type(), name)
+			}
+		}
+	}
+}
+
+// TestZeroBuffer: a zero Buffer works.
+func TestZeroBuffer(t *testing.T) {
+	var a, b Buffer
+	if n := a.Len() + len(a.Next(1)) + a.Discard(1); n != 0 {
+		t.Errorf("a zero Buffer has %d bytes", n)
+	}
+	if _, err := a.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("Read of a zero Buffer gives %v", err)
+	}
+	a.WriteString("ab")
+	if err := b.AppendBuffer(&a); err != nil || a.Len() != 0 || string(b.Next(2)) != "ab" {
+		t.Errorf("AppendBuffer to a zero Buffer gives %v", err)
+	}
+}
+
+// TestCarelessRateLimit: SetRateLimit says that the stream is over, whatever the
+// limit.
+func TestCarelessRateLimit(t *testing.T) {
+	l := dialLoop(t, "")
+	s, _ := l.Pipe()
+	if err := s.SetRateLimit(nil); err != nil {
+		t.Error(err)
+	}
+	s.Abort()
+	if err := s.SetRateLimit(nil); err != ErrClosed {
+		t.Errorf("after the end SetRateLimit(nil) gives %v", err)
+	}
+	if err := s.SetRateLimit(&RateLimit{ReadRate: 1000, ReadBurst: 1000, Tick: time.Second}); err != ErrClosed {
+		t.Errorf("after the end SetRateLimit gives %v", err)
+	}
+}
+
+// TestCarelessBody ends the range over All in ways in which no range should end, and
+// checks that the loop is as usable as before, and can be closed.
+func TestCarelessBody(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Goexit": func(t *testing.T, l *Loop) {
+			l.Trigger().Fire()
+			tr := l.Trigger()
+			tr.Fire()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for range l.All() {
+					runtime.Goexit()
+				}
+			}()
+			<-done
+			if ev, ok := l.Poll(0); !ok || ev != (Fired{tr}) {
+				t.Errorf("the loop goes on with %v", ev)
+			}
+		},
+		"Close": func(t *testing.T, l *Loop) {
+			l.Trigger().Fire()
+			l.Trigger().Fire()
+			n := 0
+			for range l.All() {
+				n++
+				for range 2 {
+					if err := l.Close(); err != nil {
+						t.Errorf("Close gives %v", err)
+					}
+				}
+			}
+			if n != 1 || l.Err() != nil {
+				t.Errorf("%d messages, then %v", n, l.Err())
+			}
+			for ev := range l.All() {
+				t.Errorf("a closed loop sends %v", ev)
+			}
+		},
+	})
+}
+
+// TestCarelessBatchBody panics over a batch: what is left comes with the next one.
+func TestCarelessBatchBody(t *testing.T) {
+	l := dialLoop(t, "")
+	trs := []*Trigger{l.Trigger(), l.Trigger()}
+	for _, tr := range trs {
+		tr.Fire()
+	}
+	n := 0
+	for b := range l.Batches() {
+		func() {
+			defer func() { recover() }()
+			for range b.All() {
+				if n++; n == len(trs) {
+					l.Close()
+				}
+				panic("mine")
+			}
+		}()
+	}
+	if n != len(trs) {
+		t.Errorf("%d messages were received; want %d", n, len(trs))
+	}
+}
+
+// TestCarelessWriters writes from many goroutines while the stream is closed: each
+// Write takes all, or says that it is over.
+func TestCarelessWriters(t *testing.T) {
+	l := dialLoop(t, "")
+	s, far := l.Pipe()
+	p := make([]byte, 100)
+	var wg sync.WaitGroup
+	first := make(chan struct{}, 8)
+	for range cap(first) {
+		wg.Go(func() {
+			for begun := false; ; begun = true {
+				n, err := s.Write(p)
+				if !begun {
+					first <- struct{}{}
+				}
+				switch {
+				case err == nil && n == len(p), err == ErrFull && n == 0:
+				case err == ErrClosed && n == 0:
+					return
+				default:
+					t.Errorf("Write gives %d, %v", n, err)
+					return
+				}
+			}
+		})
+	}
+	for range cap(first) {
+		<-first
+	}
+	s.Close()
+	s.Close()
+	wg.Wait()
+	far.Abort()
+}
+
+// TestCarelessRelease: a release function may panic. That goes on in whoever lets the
+// last byte go, and all else is in order.
+func TestCarelessRelease(t *testing.T) {
+	calls := 0
+	release := func() { calls++; panic("mine") }
+	panics := func(what string, f func()) {
+		t.Helper()
+		defer func() {
+			if v := recover(); v != "mine" {
+				t.Errorf("%s: the panic was %v", what, v)
+			}
+		}()
+		f()
+	}
+	f, err := os.Create(filepath.Join(tempDir(t), "empty"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.turn(time.Second)
-	seen := make(map[Source]int)
-	for src := range l.Sources() {
-		seen[src]++
-	}
-	for _, src := range []Source{w, tr, sig, s, ln} {
-		if seen[src] != 1 {
-			t.Errorf("%v was visited %d times", src, seen[src])
+	defer f.Close()
+	var b Buffer
+	b.AppendFile(f, 0, 10, release)
+	b.WriteString("after")
+	panics("a read that fails, and Reset", func() {
+		if _, err := b.Read(make([]byte, 1)); err != io.ErrUnexpectedEOF {
+			t.Errorf("Read gives %v", err)
 		}
+		b.Reset()
+	})
+	b.WriteString("x")
+	if string(b.Next(10)) != "x" || calls != 1 {
+		t.Errorf("the Buffer is out of order, after %d calls", calls)
 	}
-	if len(seen) != 6 {
-		t.Errorf("%d sources were visited; want 6", len(seen))
+
+	l := dialLoop(t, "")
+	s, far := l.Pipe()
+	s.Output().Append([]byte("x"), release)
+	s.Output().Append([]byte("y"), release)
+	s.Flush()
+	if ev, _ := l.Poll(10 * time.Second); ev != (Readable{far}) {
+		t.Fatalf("received %v", ev)
 	}
-	var dump bytes.Buffer
-	if err := l.Dump(&dump); err != nil {
-		t.Fatal(err)
+	in := far.Input()
+	panics("Discard", func() { in.Discard(2) })
+	s.Write([]byte("z"))
+	if ev, _ := l.Poll(10 * time.Second); ev != (Readable{far}) {
+		t.Fatalf("received %v", ev)
 	}
-	lines := make(map[string]map[string]string)
-	for line := range strings.Lines(dump.String()) {
-		words := strings.Fields(line)
-		values := make(map[string]string)
-		for _, word := range words[1:] {
-			key, value, ok := strings.Cut(word, "=")
-			if !ok || values[key] != "" {
-				t.Errorf("cannot read %q", line)
-			}
-			values[key] = value
-		}
-		lines[words[0]] = values
+	if p := far.Input().Next(10); string(p) != "z" || calls != 3 {
+		t.Errorf("received %q after %d calls", p, calls)
 	}
-	for _, c := range []struct{ kind, key, want string }{
-		{"watch", "fd", itoa(int(a))},
-		{"watch", "pending", "Ready"},
-		{"watch", "interest", "Read|Persist"},
-		{"watch", "result", "Read"},
-		{"watch", "timeout", "1h0m0s"},
-		{"timer", "period", "1m0s"},
-		{"timer", "pending", "-"},
-		{"trigger", "pending", "Fired"},
-		{"trigger", "count", "1"},
-		{"signal", "prio", "0"},
-		{"stream", "state", "open"},
-		{"stream", "in", "0"},
-		{"stream", "remote", s.RemoteAddr().String()},
-		{"listener", "addr", ln.Addr().String()},
-	} {
-		if got := lines[c.kind][c.key]; got != c.want {
-			t.Errorf("%s: %s=%s; want %s", c.kind, c.key, got, c.want)
-		}
+}
+
+// TestCarelessReceiver stops receiving: nobody waits for it.
+func TestCarelessReceiver(t *testing.T) {
+	l := dialLoop(t, "")
+	tr := l.Trigger()
+	tr.Fire()
+	for range l.Events() {
+		break
 	}
-	if l.Stats().Queue != 2 {
-		t.Errorf("Stats: %+v", l.Stats())
+	for range 3 {
+		tr.Fire()
 	}
-	if tr.Take() != 1 || w.Take() != Read {
-		t.Error("Dump has taken something")
+	s, _ := l.Pipe()
+	s.Notify(make(chan Event)) // from which nobody receives
+	s.Write([]byte("x"))
+	s.Close()
+	if err := tr.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
 	}
 }

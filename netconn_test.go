@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"testing"
 	"time"
 )
@@ -423,4 +424,48 @@ func testTLS(t *testing.T, a, b net.Conn) {
 	}
 	c.Close()
 	a.Close()
+}
+
+// TestNetConnUnixEarly: what had arrived comes first, by Read and by WriteTo.
+func TestNetConnUnixEarly(t *testing.T) {
+	needNetConn(t)
+	if !slices.Contains(networks, "unix") {
+		t.Skip("there are no Unix sockets here")
+	}
+	for name, read := range map[string]func(net.Conn) ([]byte, error){
+		"Read": func(c net.Conn) (all []byte, err error) {
+			for p := make([]byte, 3); err == nil; {
+				var n int
+				n, err = c.Read(p)
+				all = append(all, p[:n]...)
+			}
+			if err == io.EOF {
+				err = nil
+			}
+			return all, err
+		},
+		"WriteTo": func(c net.Conn) ([]byte, error) {
+			var b Buffer
+			_, err := c.(io.WriterTo).WriteTo(&b)
+			return b.Next(b.Len()), err
+		},
+	} {
+		l := dialLoop(t, "")
+		ln := listen(t, l, "unix", nil)
+		far := dial(t, ln)
+		send(t, far, "early ")
+		ev, _ := l.Poll(10 * time.Second)
+		s := ev.(Accepted).Stream
+		if ev := nextOf(t, l, s); ev != Event(Readable{s}) {
+			t.Fatalf("unexpected %v", ev)
+		}
+		c, err := s.NetConn()
+		must(t, err)
+		defer c.Close()
+		send(t, far, "and late")
+		far.Close()
+		if got, err := read(c); err != nil || string(got) != "early and late" {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
 }

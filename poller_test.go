@@ -753,21 +753,6 @@ func testFakePollerInBubble(t *testing.T) {
 	must(t, p.close())
 }
 
-func TestFeatureString(t *testing.T) {
-	for _, c := range []struct {
-		f    Feature
-		want string
-	}{
-		{0, "0"},
-		{FeatureO1, "FeatureO1"},
-		{FeatureEdge | FeatureAnyFD | FeatureEarlyClose, "FeatureEdge|FeatureAnyFD|FeatureEarlyClose"},
-	} {
-		if got := c.f.String(); got != c.want {
-			t.Errorf("%d: got %s, want %s", c.f, got, c.want)
-		}
-	}
-}
-
 func benchmarkPollers(b *testing.B, f func(*testing.B, poller, testNet)) {
 	for _, m := range methods() {
 		b.Run(m.name, func(b *testing.B) {

@@ -5,6 +5,7 @@ package evchan
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -13,223 +14,48 @@ import (
 	"time"
 )
 
-func TestLifetime(t *testing.T) {
-	tests := map[string]func(*testing.T, *Loop){
-		"Ends":   testLifetime,
-		"States": testLifetimeStates,
-		"None":   testLifetimeNone,
-		"Closes": testLifetimeCloses,
-		"Moves":  testLifetimeMoves,
-		"Filter": testLifetimeFilter,
-		"Dial":   testLifetimeDial,
-	}
-	for _, method := range Methods() {
-		for name, test := range tests {
-			t.Run(method+"/"+name, func(t *testing.T) { test(t, dialLoop(t, method)) })
-		}
-	}
-}
-
-// outlives waits until s has ended because its lifetime was over.
-func outlives(t *testing.T, l *Loop, s *Stream) {
-	t.Helper()
-	ev := nextOf(t, l, s)
-	for is := false; ev != Event(Closed{s}); ev = nextOf(t, l, s) {
-		if _, is = ev.(Readable); !is {
-			t.Fatalf("unexpected %v", ev)
-		}
-	}
-	var ne net.Error
-	if err := s.Err(); !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &ne) || !ne.Timeout() {
-		t.Errorf("Err is %v", err)
-	}
-	if l.Stats().Sources > 0 && !s.alive() {
-		noMessage(t, l)
-	}
-}
-
-// A stream ends when its time is over, however busy its peer is, and what has come
-// stays readable.
-func testLifetime(t *testing.T, l *Loop) {
-	s, far := connectedPair(t, l)
-	s.SetLifetime(time.Hour)
-	if !s.ordinary() {
-		t.Error("the stream takes the long way now")
-	}
-	send(t, far, "kept")
-	if ev := nextOf(t, l, s); ev != Event(Readable{s}) {
-		t.Fatalf("unexpected %v", ev)
-	}
-	go func() {
-		for p := make([]byte, 1<<10); ; {
-			if _, err := far.Write(p); err != nil {
-				return
+func TestStreamClose(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"U9CloseFlushes":     testCloseFlushes,
+		"CloseKeepsTheReply": testCloseKeepsReply,
+		"AbortResets":        testAbortResets,
+		"U10HalfClose":       testHalfClose,
+		"PeerGone":           testPeerGone,
+		"ResetWhileFull":     testResetWhileFull,
+		"BytesBeforeClosed":  testBytesBeforeClosed,
+		"NothingAfterClosed": testNothingAfterClosed,
+		"ReleaseAtClose":     testReleaseAtClose,
+		"PausedSeesReset":    testPausedSeesReset,
+		"L9Closing":          testL9Closing,
+		"U10AfterTheOutput":  testU10,
+	})
+	onMethods(t, Config{Linger: time.Hour}, map[string]func(*testing.T, *Loop){
+		"U9BothClose":           testBothClose,
+		"U9CloseReadsAndWrites": testCloseReadsAndWrites,
+	})
+	onMethods(t, Config{Linger: 10 * time.Millisecond}, map[string]func(*testing.T, *Loop){
+		"LingerEnds": func(t *testing.T, l *Loop) {
+			s, far := connectedPair(t, l)
+			for s.Queued() == 0 {
+				s.Write(make([]byte, 4<<20)) // the peer does not read
 			}
-		}
-	}()
-	s.SetLifetime(20 * time.Millisecond)
-	outlives(t, l, s)
-	if p := string(s.Input().Next(4)); p != "kept" {
-		t.Errorf("got %q", p)
-	}
-	if _, err := s.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("Write: %v", err)
-	}
-	waitReleased(t, l)
-}
-
-// It does so in whatever state it is.
-func testLifetimeStates(t *testing.T, l *Loop) {
-	for name, bring := range map[string]func(s *Stream, far *net.TCPConn){
-		"idle":   func(s *Stream, far *net.TCPConn) {},
-		"paused": func(s *Stream, far *net.TCPConn) { s.Pause(Read | Write) },
-		"finished": func(s *Stream, far *net.TCPConn) {
-			s.CloseWrite()
+			s.Close()
+			waitReleased(t, l)
+			_ = far
 		},
-		"half-open": func(s *Stream, far *net.TCPConn) {
-			far.CloseWrite()
-			if ev := nextOf(t, l, s); ev != Event(EOF{s}) {
-				t.Errorf("unexpected %v", ev)
+	})
+	onMethods(t, Config{Linger: -1}, map[string]func(*testing.T, *Loop){
+		"NoLinger": func(t *testing.T, l *Loop) {
+			s, _ := connectedPair(t, l)
+			for s.Queued() == 0 {
+				s.Write(make([]byte, 4<<20))
+			}
+			s.Close()
+			if n := l.Stats().Sources; n != 0 {
+				t.Errorf("%d live sources after Close", n)
 			}
 		},
-		"full": func(s *Stream, far *net.TCPConn) {
-			s.SetReadMarks(0, 4)
-			send(t, far, "12345678")
-		},
-		"unsent": func(s *Stream, far *net.TCPConn) { s.Write(make([]byte, 8<<20)) },
-		"timed out": func(s *Stream, far *net.TCPConn) {
-			s.SetIdleTimeouts(time.Millisecond, 0)
-			if ev := nextOf(t, l, s); ev != Event(TimedOut{s}) {
-				t.Errorf("unexpected %v", ev)
-			}
-		},
-	} {
-		s, far := connectedPair(t, l)
-		bring(s, far)
-		s.SetLifetime(time.Millisecond)
-		outlives(t, l, s)
-		far.SetReadDeadline(time.Now().Add(10 * time.Second))
-		if _, err := io.Copy(io.Discard, far); errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%s: the peer is not told", name)
-		}
-	}
-	a, b := l.Pipe()
-	a.SetLifetime(time.Millisecond)
-	outlives(t, l, a)
-	b.Abort()
-	waitReleased(t, l)
-}
-
-// A close has no more time than the lifetime leaves it, nor more than Linger.
-func testLifetimeCloses(t *testing.T, l *Loop) {
-	s, far := connectedPair(t, l)
-	s.SetLifetime(time.Hour)
-	s.Close()
-	if got := s.extra.linger.when; got >= s.extra.ends {
-		t.Error("Linger is not heeded")
-	}
-	far.Close()
-	waitReleased(t, l)
-	s, _ = connectedPair(t, l) // whose peer does not finish
-	s.SetLifetime(time.Millisecond)
-	s.Close()
-	if got := s.extra.linger.when; got > max(s.extra.ends, l.clock()) { // it may be over already
-		t.Error("the lifetime is not heeded")
-	}
-	s.SetLifetime(time.Hour) // too late
-	waitReleased(t, l)
-	if s.Err() != nil {
-		t.Errorf("Err is %v", s.Err())
-	}
-}
-
-func testLifetimeMoves(t *testing.T, l *Loop) {
-	other := dialLoop(t, l.Method())
-	s, _ := connectedPair(t, l)
-	s.SetLifetime(time.Hour)
-	ends := l.epoch.Add(time.Duration(s.extra.ends))
-	for _, to := range []*Loop{other, l, other} {
-		if err := s.MoveTo(to); err != nil {
-			t.Fatal(err)
-		}
-		if got := to.epoch.Add(time.Duration(s.extra.ends)); !got.Equal(ends) || !s.extra.linger.running() {
-			t.Errorf("it ends at %v; want %v", got, ends)
-		}
-	}
-	if n := l.timers.len(); n > 0 {
-		t.Errorf("%d timers run in the old loop", n)
-	}
-	s.SetLifetime(time.Nanosecond)
-	if err := s.MoveTo(l); err != nil {
-		t.Fatal(err)
-	}
-	outlives(t, l, s)
-	waitReleased(t, l)
-	waitReleased(t, other)
-}
-
-func testLifetimeDial(t *testing.T, l *Loop) {
-	s, err := l.Dial("tcp", "stuck.example:1", &DialConfig{Resolver: stuckResolver(make(chan struct{}, 100))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.SetLifetime(time.Millisecond)
-	outlives(t, l, s)
-	waitReleased(t, l)
-}
-
-func testLifetimeNone(t *testing.T, l *Loop) {
-	s, _ := connectedPair(t, l)
-	for _, none := range []time.Duration{0, -1} {
-		bare := l.newStream(noFD)
-		bare.SetLifetime(none)
-		if bare.extra != nil {
-			t.Fatal("no lifetime costs memory")
-		}
-	}
-	s.SetLifetime(time.Hour)
-	s.SetLifetime(0)
-	if s.extra.linger.running() {
-		t.Error("the timer runs")
-	}
-	s.SetLifetime(time.Hour)
-	needNetConn(t)
-	c := netConn(t, l, s)
-	defer c.Close()
-	if n := l.timers.len(); n > 0 {
-		t.Errorf("%d timers run after NetConn", n)
-	}
-	s.SetLifetime(time.Hour) // has no effect any more
-	l.Close()
-	s.SetLifetime(time.Hour)
-}
-
-// Whichever of the two has the lifetime, the stream on top tells of it, and both
-// have ended.
-func testLifetimeFilter(t *testing.T, l *Loop) {
-	for _, lower := range []bool{true, false} {
-		s, far := connectedPair(t, l)
-		up := filterOn(t, s, xorFilter(1))
-		up.Write(make([]byte, 8<<20)) // more than goes through
-		if lower {
-			s.SetLifetime(time.Millisecond)
-		} else {
-			up.SetLifetime(time.Millisecond)
-		}
-		outlives(t, l, up)
-		waitReleased(t, l)
-		far.Close()
-	}
-	s, far := connectedPair(t, l)
-	s.SetLifetime(time.Hour)
-	up := filterOn(t, s, xorFilter(1))
-	up.Close()
-	s.SetLifetime(0) // does not stop what bounds the close
-	if !s.extra.linger.running() {
-		t.Error("the close has no bound")
-	}
-	far.Close()
-	waitReleased(t, l)
+	})
 }
 
 // TestReset has the system reset connections whose listener is closed before it has
@@ -440,4 +266,325 @@ func TestDroppedOutputResets(t *testing.T) {
 		}
 	}
 	onMethods(t, Config{Linger: 10 * time.Millisecond}, tests)
+}
+
+func testCloseFlushes(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	const total = 8 << 20
+	s.Write(make([]byte, total))
+	got := drain(far)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Write([]byte("x")); err != ErrClosed {
+		t.Errorf("Write gives %v", err)
+	}
+	waitReleased(t, l)
+	if n := <-got; n != total {
+		t.Errorf("the peer got %d bytes of %d", n, total)
+	}
+}
+
+// Unread input does not destroy the reply that is on its way.
+func testCloseKeepsReply(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	send(t, far, "a request that nobody reads")
+	s.Write([]byte("the reply"))
+	s.Close()
+	go far.Write(make([]byte, 1<<20)) // and still more
+	reply := make([]byte, 100)
+	n, err := io.ReadFull(far, reply[:9])
+	if string(reply[:n]) != "the reply" || err != nil {
+		t.Errorf("the peer got %q, %v", reply[:n], err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if n, err := far.Read(reply); n != 0 || err != io.EOF {
+			t.Errorf("then it got %d bytes, %v", n, err)
+		}
+		far.Close()
+	}()
+	waitReleased(t, l)
+	<-done
+}
+
+func testAbortResets(t *testing.T, l *Loop) {
+	needReset(t)
+	s, far := connectedPair(t, l)
+	s.Write(make([]byte, 8<<20))
+	s.Abort()
+	if n := l.Stats().Sources; n != 0 {
+		t.Errorf("%d live sources after Abort", n)
+	}
+	if _, err := io.Copy(io.Discard, far); !errors.Is(err, eCONNRESET) {
+		t.Errorf("the peer sees %v", err)
+	}
+}
+
+func testHalfClose(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	const total = 4 << 20
+	s.Write(make([]byte, total))
+	if err := s.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Write([]byte("x")); !errors.Is(err, ePIPE) {
+		t.Errorf("Write gives %v after CloseWrite", err)
+	}
+	go func() {
+		n, err := io.Copy(io.Discard, far)
+		fmt.Fprintf(far, "%d %v", n, err)
+		far.Close()
+	}()
+	for ev := Event(nil); ev != Event(EOF{s}); ev = nextOf(t, l, s) {
+	}
+	if p := string(s.Input().Next(100)); p != fmt.Sprintf("%d <nil>", total) {
+		t.Errorf("the peer says %q", p)
+	}
+	s.Close()
+}
+
+func testPeerGone(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	far.SetLinger(0)
+	far.Close()
+	if ev := nextOf(t, l, s); ev != Event(Closed{s}) {
+		t.Fatalf("unexpected %v", ev)
+	}
+	var op *net.OpError
+	var sys *os.SyscallError
+	if err := s.Err(); !errors.Is(err, eCONNRESET) || !errors.As(err, &op) || !errors.As(err, &sys) || op.Net != "tcp" {
+		t.Errorf("Err is %v", s.Err())
+	}
+	if _, err := s.Write([]byte("x")); err != s.Err() {
+		t.Errorf("Write gives %v", err)
+	}
+	if _, err := s.Read(make([]byte, 1)); err != s.Err() {
+		t.Errorf("Read gives %v", err)
+	}
+	if n := l.Stats().Sources; n != 0 {
+		t.Errorf("%d live sources after Closed", n)
+	}
+	if s.Close() != nil || s.Abort() != nil {
+		t.Error("Close after Closed gives an error")
+	}
+}
+
+func testResetWhileFull(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	s.SetReadMarks(0, 10)
+	send(t, far, "0123456789 and more")
+	if ev := nextOf(t, l, s); ev != Event(Readable{s}) || !s.InputFull() {
+		t.Fatalf("unexpected %v", ev)
+	}
+	noMessage(t, l)
+	far.SetLinger(0)
+	far.Close()
+	for ev := nextOf(t, l, s); ev != Event(Closed{s}); ev = nextOf(t, l, s) {
+		if ev != Event(Readable{s}) {
+			t.Fatalf("unexpected %v", ev)
+		}
+	}
+	if p := string(s.Input().Next(100)); p[:10] != "0123456789" {
+		t.Errorf("got %q", p)
+	}
+}
+
+func testBytesBeforeClosed(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	send(t, far, "last words")
+	if ev := nextOf(t, l, s); ev != Event(Readable{s}) {
+		t.Fatalf("unexpected %v", ev)
+	}
+	far.SetLinger(0)
+	far.Close()
+	if ev := nextOf(t, l, s); ev != Event(Closed{s}) {
+		t.Fatalf("unexpected %v", ev)
+	}
+	if p := string(s.Input().Next(100)); p != "last words" {
+		t.Errorf("got %q", p)
+	}
+}
+
+// reset has far reset its connection, and returns when s has sent Closed.
+func reset(t *testing.T, l *Loop, s *Stream, far *net.TCPConn) {
+	t.Helper()
+	far.SetLinger(0)
+	far.Close()
+	if ev := nextOf(t, l, s); ev != Event(Closed{s}) {
+		t.Fatalf("unexpected %v", ev)
+	}
+}
+
+// Closed is the last message, whatever is called then.
+func testNothingAfterClosed(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	send(t, far, "last words")
+	nextOf(t, l, s)
+	reset(t, l, s, far)
+	s.Pause(Read | Write)
+	s.Resume(Read | Write)
+	noMessage(t, l)
+	s.SetReadMarks(1, 5)
+	s.SetIdleTimeouts(1, 1)
+	s.Input().Discard(5)
+	s.SetPriority(0)
+	noMessage(t, l)
+	if p := string(s.Input().Next(100)); p != "words" {
+		t.Errorf("got %q", p)
+	}
+}
+
+// Two streams that close with much unsent output, of which neither reads any
+// more, get rid of it all the same.
+func testBothClose(t *testing.T, l *Loop) {
+	const total = 8 << 20
+	a, b := l.Pipe()
+	ln := listen(t, l, "tcp", nil)
+	c := dial(t, ln)
+	d := acceptOne(t, l)
+	ln.Close()
+	e, err := l.Wrap(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []*Stream{a, b, d, e}
+	for _, s := range all {
+		if _, err := s.Write(make([]byte, total)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range all {
+		s.Close()
+	}
+	waitReleased(t, l)
+}
+
+// A stream that is closed takes what the peer sends even before its own output is
+// sent: the peer may be one that reads only once it has written.
+func testCloseReadsAndWrites(t *testing.T, l *Loop) {
+	const total = 16 << 20
+	s, far := connectedPair(t, l)
+	s.Write(make([]byte, total))
+	s.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if n, err := far.Write(make([]byte, total)); n != total || err != nil {
+			t.Errorf("the peer's Write gives %d, %v", n, err)
+		}
+		far.CloseWrite()
+		if n, err := io.Copy(io.Discard, far); n != total || err != nil {
+			t.Errorf("the peer got %d bytes of %d, %v", n, total, err)
+		}
+	}()
+	waitReleased(t, l)
+	<-done
+}
+
+// What a closing end of a pipe discards is released without a lock, as
+// everything is.
+func testReleaseAtClose(t *testing.T, l *Loop) {
+	a, b := l.Pipe()
+	calls := 0
+	a.Output().Append(make([]byte, 1000), func() {
+		calls++
+		a.Queued()
+		b.Queued()
+	})
+	if err := a.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan struct{})
+	go func() {
+		b.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Fatal("Close does not return")
+	}
+	if calls != 1 {
+		t.Errorf("released %d times", calls)
+	}
+}
+
+// testL9Closing: nor does it of one that is being closed, whose peer has finished, and
+// takes nothing.
+func testL9Closing(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	must(t, far.CloseWrite())
+	if ev := nextOf(t, l, s); ev != Event(EOF{s}) {
+		t.Fatalf("unexpected %v", ev)
+	}
+	s.Write(make([]byte, 16<<20))
+	noMessage(t, l)
+	s.Close()
+	noMessage(t, l)
+	turns := l.Stats().Turns
+	if ev, ok := l.Poll(20 * time.Millisecond); ok {
+		t.Errorf("unexpected %v", ev)
+	}
+	if n := l.Stats().Turns - turns; n > 5 {
+		t.Errorf("%d turns of an idle loop", n)
+	}
+	if s.Queued() == 0 {
+		t.Error("nothing is unsent")
+	}
+}
+
+// testU10: the end comes after the output, which is sent after CloseWrite has
+// returned, and Output that was never flushed is not sent.
+func testU10(t *testing.T, l *Loop) {
+	const total = 4 << 20
+	a, b := streamPair(t, l)
+	a.Write(make([]byte, total))
+	a.Output().WriteString("never flushed")
+	a.CloseWrite()
+	if err := a.CloseWrite(); err != nil {
+		t.Errorf("the second CloseWrite gives %v", err)
+	}
+	if err := a.Flush(); !errors.Is(err, ePIPE) {
+		t.Errorf("Flush gives %v", err)
+	}
+	got := 0
+	for ev := Event(nil); ev != Event(EOF{b}); {
+		ev, _ = l.Poll(10 * time.Second)
+		if ev == nil {
+			t.Fatalf("nothing comes after %d bytes", got)
+		}
+		got += b.Input().Discard(total)
+	}
+	if got != total {
+		t.Errorf("%d bytes have arrived, want %d", got, total)
+	}
+	// The other direction is still open.
+	fmt.Fprint(b, "reply")
+	b.Close()
+	for ev := Event(nil); ev != Event(EOF{a}); {
+		if ev, _ = l.Poll(10 * time.Second); ev == nil {
+			t.Fatal("no EOF")
+		}
+	}
+	if p := string(a.Input().Next(100)); p != "reply" {
+		t.Errorf("got %q", p)
+	}
+	a.Close()
+	waitReleased(t, l)
+}
+
+func testPausedSeesReset(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	s.Pause(Read)
+	send(t, far, "last words")
+	far.SetLinger(0)
+	far.Close()
+	if ev := nextOf(t, l, s); ev != Event(Closed{s}) {
+		t.Fatalf("unexpected %v", ev)
+	}
+	if !errors.Is(s.Err(), eCONNRESET) {
+		t.Errorf("Err is %v", s.Err())
+	}
 }

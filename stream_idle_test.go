@@ -8,6 +8,15 @@ import (
 	"time"
 )
 
+func TestStreamIdle(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"L18IdleRead":               testIdleRead,
+		"L18IdleWrite":              testIdleWrite,
+		"L19NoTimeoutWithoutReason": testIdleNot,
+		"ActivityPutsTimeoutOff":    testIdleActivity,
+	})
+}
+
 // at polls until the given time after began, and fails if there is a message
 // before.
 func at(t *testing.T, l *Loop, began time.Time, d time.Duration) {
@@ -241,4 +250,94 @@ func TestIdleCounts(t *testing.T) {
 			}
 		},
 	})
+}
+
+func testIdleRead(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	s.SetIdleTimeouts(5*time.Millisecond, 0)
+	if ev := nextOf(t, l, s); ev != Event(TimedOut{s}) {
+		t.Fatalf("unexpected %v", ev)
+	}
+	if s.TimedOut() != Read || s.Paused() != Read {
+		t.Errorf("TimedOut is %v, Paused %v", s.TimedOut(), s.Paused())
+	}
+	send(t, far, "late")
+	noMessage(t, l)
+	s.Resume(Read)
+	if s.TimedOut() != 0 {
+		t.Errorf("TimedOut is %v after Resume", s.TimedOut())
+	}
+	for ev := nextOf(t, l, s); ev != Event(Readable{s}); ev = nextOf(t, l, s) {
+		if _, ok := ev.(TimedOut); !ok { // which may come first on a slow machine
+			t.Fatalf("unexpected %v", ev)
+		}
+		s.Resume(Read)
+	}
+	s.Input().Discard(100)
+	if ev := nextOf(t, l, s); ev != Event(TimedOut{s}) {
+		t.Fatalf("unexpected %v", ev)
+	}
+}
+
+func testIdleWrite(t *testing.T, l *Loop) {
+	s, _ := connectedPair(t, l)
+	s.SetIdleTimeouts(0, 5*time.Millisecond)
+	for ev := Event(Drained{s}); ev != Event(TimedOut{s}); ev = nextOf(t, l, s) {
+		if ev != Event(Drained{s}) { // the kernel's buffers may grow
+			t.Fatalf("unexpected %v", ev)
+		}
+		for err := error(nil); err == nil && s.Queued() == 0; { // the kernel may take all
+			_, err = s.Write(make([]byte, 4<<20))
+		}
+	}
+	if s.TimedOut() != Write || s.Paused() != Write {
+		t.Errorf("TimedOut is %v, Paused %v", s.TimedOut(), s.Paused())
+	}
+	s.Abort()
+}
+
+// A direction that has nothing to do, or was stopped, does not time out.
+func testIdleNot(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	s.SetReadMarks(0, 4)
+	s.SetIdleTimeouts(time.Millisecond, time.Millisecond)
+	s.Pause(Read)
+	send(t, far, "12345678")
+	if ev, ok := l.Poll(20 * time.Millisecond); ok {
+		t.Fatalf("unexpected %v of an idle stream", ev)
+	}
+	s.SetIdleTimeouts(0, 0)
+	s.Resume(Read)
+	if ev := nextOf(t, l, s); ev != Event(Readable{s}) || !s.InputFull() {
+		t.Fatalf("unexpected %v", ev)
+	}
+	s.SetIdleTimeouts(time.Millisecond, time.Millisecond)
+	if ev, ok := l.Poll(20 * time.Millisecond); ok {
+		t.Fatalf("unexpected %v of a full stream", ev)
+	}
+}
+
+// What arrives puts the time off without touching the timer.
+func testIdleActivity(t *testing.T, l *Loop) {
+	s, far := connectedPair(t, l)
+	s.SetIdleTimeouts(time.Hour, 0)
+	when := s.extra.idle.timers[dirRead].when
+	send(t, far, "x")
+	nextOf(t, l, s)
+	i := s.extra.idle
+	if i.timers[dirRead].when != when {
+		t.Error("the timer was set anew")
+	}
+	if i.last[dirRead]+int64(time.Hour) <= when {
+		t.Error("the activity was not noted")
+	}
+	// The timer expires, and finds that it was too early.
+	l.mu.Lock()
+	l.timers.stop(&i.timers[dirRead])
+	i.expired(when)
+	l.unlock()
+	noMessage(t, l)
+	if got := i.timers[dirRead].when; got <= when {
+		t.Errorf("looks again at %d; want later than %d", got, when)
+	}
 }

@@ -253,3 +253,26 @@ func (n *fakeNet) close(t testing.TB, fd sysFD) {
 	n.p.raise(n.peer[fd], Read|Write|EarlyClose|hangup)
 	n.p.shut(fd)
 }
+
+// A failingPoller fails on demand, as kernels do that are short of memory.
+type failingPoller struct {
+	poller
+	wakes chan error // what waits fail with; empty: they do not
+	adds  error      // what add fails with; nil: it does not
+}
+
+func (p *failingPoller) wait(dst []ready, d time.Duration) ([]ready, error) {
+	select {
+	case err := <-p.wakes:
+		return dst, err
+	default:
+	}
+	return p.poller.wait(dst, d)
+}
+
+func (p *failingPoller) add(fd sysFD, tok token, i What) error {
+	if p.adds != nil {
+		return p.adds
+	}
+	return p.poller.add(fd, tok, i)
+}

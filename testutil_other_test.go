@@ -5,7 +5,11 @@
 
 package evchan
 
-import "testing"
+import (
+	"os"
+	"syscall"
+	"testing"
+)
 
 // networks are those of streams that the system has.
 var networks []string
@@ -33,3 +37,17 @@ func plainFDs(*testing.T) []uintptr { return nil }
 
 // errNotWatched is what watching gives for what cannot be watched.
 var errNotWatched = ErrUnsupported
+
+const userSignal = syscall.SIGINT
+
+var badSignals = []os.Signal{nil, sysSignal(0), sysSignal(200)}
+
+func raiseSignal() error { return ErrUnsupported }
+
+// Without a method there are no descriptors to test with, only fakes.
+
+func testRoom() int { return 1 << 20 }
+
+func newTestNet() testNet { return nil }
+
+func addPackets(*exactTest, *Loop) {}

@@ -7,8 +7,11 @@ package evchan
 
 import (
 	"os"
+	"sync"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // networks are those of streams that the system has.
@@ -67,3 +70,128 @@ func needNetConn(*testing.T) {}
 
 // arrived waits until n bytes can be read from fd: at once, once they were sent.
 func arrived(t testing.TB, fd sysFD, n int) {}
+
+const userSignal = syscall.SIGUSR1
+
+var badSignals = []os.Signal{nil, syscall.Signal(0), syscall.Signal(-1), syscall.Signal(1000), syscall.SIGKILL, syscall.SIGSTOP}
+
+func raiseSignal() error { return syscall.Kill(syscall.Getpid(), userSignal) }
+
+// testRoom returns how many descriptors can be open. (Package os has raised
+// the limit as far as it goes.)
+func testRoom() int {
+	var lim syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim) != nil {
+		return 0
+	}
+	return int(min(uint64(lim.Cur), 1<<20))
+}
+
+// A sysNet makes socket pairs.
+type sysNet struct {
+	mu   sync.Mutex
+	open map[sysFD]bool // guarded by mu; not closed by the test so far
+}
+
+func newTestNet() testNet { return &sysNet{open: make(map[sysFD]bool)} }
+
+func (n *sysNet) pair(t testing.TB) (a, b sysFD) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	must(t, err)
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
+		must(t, unix.SetNonblock(fd, true))
+		n.mu.Lock()
+		n.open[fd] = true
+		n.mu.Unlock()
+		t.Cleanup(func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			if n.open[fd] {
+				delete(n.open, fd)
+				unix.Close(fd)
+			}
+		})
+	}
+	return fds[0], fds[1]
+}
+
+func (n *sysNet) write(t testing.TB, fd sysFD) {
+	t.Helper()
+	_, err := unix.Write(fd, []byte("x"))
+	must(t, err)
+}
+
+func (n *sysNet) fill(t testing.TB, fd sysFD) {
+	t.Helper()
+	buf := make([]byte, 64<<10)
+	for len(buf) > 0 {
+		_, err := unix.Write(fd, buf)
+		switch err {
+		case nil, unix.EINTR:
+		case unix.EAGAIN, unix.ENOBUFS:
+			buf = buf[:len(buf)/2] // A smaller piece might still fit.
+		default:
+			t.Fatal(err)
+		}
+	}
+}
+
+func (n *sysNet) drain(t testing.TB, fd sysFD) {
+	t.Helper()
+	buf := make([]byte, 64<<10)
+	for {
+		switch k, err := unix.Read(fd, buf); {
+		case err == unix.EAGAIN, err == nil && k == 0:
+			return
+		case err != nil && err != unix.EINTR:
+			t.Fatal(err)
+		}
+	}
+}
+
+func (n *sysNet) shutdown(t testing.TB, fd sysFD) {
+	t.Helper()
+	must(t, unix.Shutdown(fd, unix.SHUT_WR))
+}
+
+func (n *sysNet) close(t testing.TB, fd sysFD) {
+	t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.open, fd)
+	must(t, unix.Close(fd))
+}
+
+// eachMethod runs f for every method that works on real descriptors.
+func eachMethod(t *testing.T, f func(*testing.T, poller, *sysNet)) {
+	for _, m := range methods() {
+		t.Run(m.name, func(t *testing.T) {
+			n := newTestNet()
+			p, _ := openTestMethod(m, n)(t)
+			f(t, p, n.(*sysNet))
+		})
+	}
+}
+
+// dupTo makes want another name of fd.
+func dupTo(t *testing.T, fd, want sysFD) {
+	t.Helper()
+	got, err := sysDup(fd, want)
+	must(t, err)
+	if got != want {
+		unix.Close(got)
+		t.Fatalf("descriptor %d is taken", want)
+	}
+}
+
+// pipeFDs returns both ends of a pipe, as descriptors that nobody else owns.
+func pipeFDs(t *testing.T) (r, w uintptr) {
+	t.Helper()
+	var p [2]int
+	if err := syscall.Pipe(p[:]); err != nil {
+		t.Fatal(err)
+	}
+	return uintptr(p[0]), uintptr(p[1])
+}

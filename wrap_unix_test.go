@@ -17,16 +17,6 @@ import (
 	"time"
 )
 
-// pipeFDs returns both ends of a pipe, as descriptors that nobody else owns.
-func pipeFDs(t *testing.T) (r, w uintptr) {
-	t.Helper()
-	var p [2]int
-	if err := syscall.Pipe(p[:]); err != nil {
-		t.Fatal(err)
-	}
-	return uintptr(p[0]), uintptr(p[1])
-}
-
 func TestWrapFD(t *testing.T) {
 	tests := map[string]func(*testing.T, *Loop){
 		"Pipe":        testWrapPipe,
@@ -219,5 +209,52 @@ func testResetAfterEOF(t *testing.T, l *Loop) {
 	}
 	if err := s.Err(); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("Err is %v", err)
+	}
+}
+
+// TestWrapOfOthers: a closed loop, or a closed connection, gives an error, and what was
+// to be taken over stays with its owner.
+func TestWrapOfOthers(t *testing.T) {
+	l := dialLoop(t, "")
+	ln := listen(t, l, "tcp", nil)
+	open := func() (net.Conn, net.Listener, net.PacketConn) {
+		nc, err := net.Dial("tcp", ln.Addr().String())
+		must(t, err)
+		nl, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		must(t, err)
+		return nc, nl, pc
+	}
+	try := func(l *Loop, nc net.Conn, nl net.Listener, pc net.PacketConn, want error) {
+		t.Helper()
+		if _, err := l.Wrap(nc); !errors.Is(err, want) {
+			t.Errorf("Wrap: %v", err)
+		}
+		if _, err := l.WrapListener(nl); !errors.Is(err, want) {
+			t.Errorf("WrapListener: %v", err)
+		}
+		if _, err := l.WrapPacketConn(pc); !errors.Is(err, want) {
+			t.Errorf("WrapPacketConn: %v", err)
+		}
+	}
+	nc, nl, pc := open()
+	nc.Close()
+	nl.Close()
+	pc.Close()
+	sources := l.Stats().Sources
+	try(l, nc, nl, pc, net.ErrClosed)
+	if n := l.Stats().Sources; n != sources {
+		t.Errorf("%d sources, were %d", n, sources)
+	}
+
+	nc, nl, pc = open()
+	closed := dialLoop(t, "")
+	closed.Close()
+	try(closed, nc, nl, pc, ErrClosed)
+	for name, err := range map[string]error{"conn": nc.Close(), "listener": nl.Close(), "packet conn": pc.Close()} {
+		if err != nil {
+			t.Errorf("closing the %s: %v", name, err)
+		}
 	}
 }

@@ -1,0 +1,50 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix
+
+package evchan
+
+import (
+	"net"
+	"testing"
+)
+
+func TestZones(t *testing.T) {
+	all, err := net.Interfaces()
+	if err != nil || len(all) == 0 {
+		t.Skip("no interfaces are known: ", err)
+	}
+	var z zoneCache
+	for range 2 { // asked, then remembered
+		for _, i := range all {
+			if name := z.name(i.Index); name != i.Name {
+				t.Errorf("%d is %s; want %s", i.Index, name, i.Name)
+			}
+			if n, ok := z.index(i.Name); !ok || n != i.Index {
+				t.Errorf("%s is %d, %v; want %d", i.Name, n, ok, i.Index)
+			}
+		}
+	}
+	if name := z.name(1 << 30); name != "1073741824" {
+		t.Errorf("an interface that is not there is %q", name)
+	}
+	if n, ok := z.index("1073741824"); n != 1<<30 || !ok {
+		t.Errorf("a number is %d, %v", n, ok)
+	}
+	for _, name := range []string{"nosuchzone", "", "-1", "4294967296"} {
+		if _, ok := z.index(name); ok {
+			t.Errorf("%q is known", name)
+		}
+	}
+	// What was renamed is found by its new name, at once or after a while.
+	z.names[all[0].Index], z.indexes = "old", map[string]int{"old": all[0].Index}
+	if n, ok := z.index(all[0].Name); !ok || n != all[0].Index {
+		t.Errorf("a new name is %d, %v", n, ok)
+	}
+	z.names[all[0].Index] = "old"
+	z.asked = z.asked.Add(-2 * zoneAge)
+	if name := z.name(all[0].Index); name != all[0].Name {
+		t.Errorf("it is still %q", name)
+	}
+}

@@ -1,0 +1,119 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix
+
+package evchan
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Nothing gets lost on a Unix socket: a sender whose peer is full is told.
+func TestPacketConnUnixgram(t *testing.T) {
+	count := 10_000
+	if raceEnabled {
+		count = 3_000
+	}
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"NothingIsLost": func(t *testing.T, l *Loop) {
+			a, b := listenPacket(t, l, "unixgram"), listenPacket(t, l, "unixgram")
+			full := 0
+			for ; full < 1e6; full++ {
+				if _, err := a.WriteTo(binary.BigEndian.AppendUint64(nil, uint64(full)), b.LocalAddr()); err != nil {
+					if err != ErrWouldBlock && !errors.Is(err, syscall.ENOBUFS) {
+						t.Fatal(err)
+					}
+					break
+				}
+			}
+			t.Logf("full with %d", full)
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for i := full; i < count; {
+					_, err := a.WriteTo(binary.BigEndian.AppendUint64(nil, uint64(i)), b.LocalAddr())
+					switch {
+					case err == nil:
+						i++
+					case err == ErrWouldBlock || errors.Is(err, syscall.ENOBUFS):
+						runtime.Gosched()
+					default:
+						t.Error(err)
+						return
+					}
+				}
+			})
+			p := make([]byte, 9)
+			for i := 0; i < count; {
+				select {
+				case ev := <-l.Events():
+					if ev != Event(Packets{b}) {
+						t.Fatalf("unexpected %v", ev)
+					}
+				case <-time.After(10 * time.Second):
+					t.Fatalf("%d of %d came", i, count)
+				}
+				for {
+					n, _, err := b.ReadFrom(p)
+					if err == ErrWouldBlock {
+						break
+					}
+					if err != nil || n != 8 || binary.BigEndian.Uint64(p) != uint64(i) {
+						t.Fatalf("got %x, %v; want %d", p[:n], err, i)
+					}
+					i++
+				}
+			}
+			wg.Wait()
+		},
+		"AbstractNames": func(t *testing.T, l *Loop) {
+			if runtime.GOOS != "linux" {
+				t.Skip("names without a file are Linux's")
+			}
+			name := fmt.Sprint("@evchan-", os.Getpid(), "-", time.Now().UnixNano())
+			a, err := l.ListenPacket("unixgram", name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := l.ListenPacket("unixgram", name+strings.Repeat("x", 108-len(name))) // the longest there is
+			if err != nil {
+				t.Fatal(err)
+			}
+			sendTo(t, a, b, "1")
+			nextPackets(t, l, b)
+			if from := mustRead(t, b, "1"); from.String() != name {
+				t.Errorf("from %v; want %s", from, name)
+			}
+			sendTo(t, b, a, "2")
+			nextPackets(t, l, a)
+			if from := mustRead(t, a, "2"); from.String() != b.LocalAddr().String() {
+				t.Errorf("from %v; want %v", from, b.LocalAddr())
+			}
+		},
+		"RefusedAndGone": func(t *testing.T, l *Loop) {
+			a, b, c := listenPacket(t, l, "unixgram"), listenPacket(t, l, "unixgram"), listenPacket(t, l, "unixgram")
+			b.path = "" // the file stays, with nobody behind it
+			b.Close()
+			_, err := a.WriteTo([]byte("x"), b.LocalAddr())
+			var op *net.OpError
+			if !errors.Is(err, syscall.ECONNREFUSED) || !errors.As(err, &op) || op.Op != "write" || op.Addr.String() != b.LocalAddr().String() {
+				t.Errorf("to a socket that is closed: %v", err)
+			}
+			sendTo(t, a, c, "1") // which does not concern the others
+			nextPackets(t, l, c)
+			mustRead(t, c, "1")
+			noMessage(t, l)
+			mustBlock(t, a)
+		},
+	})
+}
