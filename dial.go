@@ -137,7 +137,7 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 		}
 	case err != nil:
 		s.more().err = portable(err)
-		s.announce(s.fall())
+		s.release(false, msgClosed)
 	default:
 		x := s.more()
 		x.local, x.remote = conn.LocalAddr(), conn.RemoteAddr()
@@ -166,14 +166,15 @@ func (s *Stream) attached(fin bool) pending {
 	tok := l.register(s, s.sock.fd)
 	l.unlock()
 	if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
-		return s.failed(l.Method(), err)
+		s.fail(l.Method(), err, msgConnected)
+		return 0
 	}
 	s.restartIdle(Read | Write)
-	s.clear(flagLagging)
+	s.out.lagging.Store(false)
 	if fin {
-		s.state &^= stateFinSent
+		s.out.fin = finQueued
 	}
-	return s.flushLocked()
+	return s.flush()
 }
 
 // connecting reports whether s is still being connected. mu is held.

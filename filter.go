@@ -71,7 +71,7 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	s.mu.Lock()
 	defer s.unlock()
 	switch {
-	case s.state&stateClosed != 0:
+	case s.life.closed():
 		return nil, ErrClosed
 	case s.why() != nil:
 		return nil, s.why()
@@ -98,13 +98,13 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 		return nil, ErrClosed
 	}
 	up.route, up.prio = s.route, s.prio
-	up.paused, s.paused, s.timedOut = s.paused&^s.timedOut, 0, 0
+	up.paused, s.paused = s.paused&^s.timedOut(), 0
+	s.resumeIdle(Read | Write)
 	passed := s.pend & msgConnected
+	s.received(msgAccepted) // as far as its listener is concerned
 	l.retract(&s.source, msgMask|workRead)
-	if s.acceptPending {
-		s.received(msgAccepted)
-	}
-	s.clear(flagHeldEOF | flagBlocked)
+	s.in.unwait(waitEOF)
+	s.in.unwait(waitBlocked)
 	s.more().tap, s.filtered = x, true
 	l.streams++
 	l.refresh(&up.source)
@@ -252,7 +252,7 @@ func (x *filtering) close(reset bool) {
 	x.mu.Unlock()
 	if reset || late {
 		x.lower.mu.Lock()
-		x.lower.endLocked(true, reset)
+		x.lower.closeLocked(true, reset)
 		x.lower.bequeath(x.upper)
 		x.lower.mu.Unlock()
 	}
@@ -275,7 +275,7 @@ func (x *filtering) registration() *registration { return &x.reg }
 func (x *filtering) tell(what What) {
 	l := x.upper.lockLoop()
 	defer l.unlock()
-	if !x.upper.released && !l.closed {
+	if !x.upper.gone() && !l.closed {
 		x.upper.ready(what)
 	}
 }
@@ -301,7 +301,7 @@ func (x *filtering) work() {
 	x.done = done || late
 	x.mu.Unlock()
 	if late {
-		x.lower.end(true, false)
+		x.lower.close(true, false)
 	}
 	if done || late {
 		return
@@ -380,7 +380,7 @@ func (x *filtering) decode(plain *Buffer) error {
 	s := x.lower
 	s.mu.Lock()
 	bits := s.fill()
-	eof := s.state&stateEOF != 0
+	eof := s.in.eof
 	gone := s.gone()
 	reason := s.why()
 	s.unlock()
@@ -487,7 +487,7 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 func (x *filtering) unsent() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.upper.out.n > 0 || x.out.n > 0 || x.answer.n > 0 || x.lower.out.n > 0
+	return x.upper.out.queue.n > 0 || x.out.n > 0 || x.answer.n > 0 || x.lower.out.queue.n > 0
 }
 
 // owe has upper send Drained when nothing is unsent any more.

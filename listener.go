@@ -114,7 +114,6 @@ type Listener struct {
 
 	// The loop's mu guards the following.
 
-	paused  bool
 	full    bool          // stopped because of maxPending or MaxStreams
 	failing bool          // the last accept failed
 	err     error         // what it failed with
@@ -215,8 +214,11 @@ func (l *Loop) WrapListener(nl net.Listener) (*Listener, error) {
 // adoptListener makes a listener of nl's socket, and closes nl. If it returns an
 // error, nl is as it was.
 func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error) {
-	ln := &Listener{addr: nl.Addr(), conf: *c, paused: c.Paused, fd: noFD, maxPending: c.MaxPending}
+	ln := &Listener{addr: nl.Addr(), conf: *c, fd: noFD, maxPending: c.MaxPending}
 	ln.init(l, ln)
+	if c.Paused {
+		ln.paused = Read
+	}
 	ln.retry.owner = ln
 	if ln.maxPending == 0 {
 		ln.maxPending = defaultMaxPending
@@ -328,7 +330,7 @@ func (ln *Listener) Err() error {
 func (ln *Listener) Pause() {
 	l := ln.lockAndWithdraw()
 	defer l.unlock()
-	ln.paused = true
+	ln.paused = Read
 	l.timers.stop(&ln.retry)
 	l.retract(&ln.source, msgSingle)
 }
@@ -337,8 +339,8 @@ func (ln *Listener) Pause() {
 func (ln *Listener) Resume() {
 	l := ln.lockLoop()
 	defer l.unlock()
-	if ln.paused && !ln.ended && !l.closed {
-		ln.paused = false
+	if ln.paused != 0 && ln.life == lifeOpen && !l.closed {
+		ln.paused = 0
 		ln.delay = 0
 		l.refresh(&ln.source)
 		l.assign(ln)
@@ -366,7 +368,7 @@ func (ln *Listener) File() (*os.File, error) {
 // not been received is taken back.
 func (ln *Listener) Close() error {
 	l := ln.lockAndWithdraw()
-	ln.ended = true
+	ln.life = lifeClosed
 	l.timers.stop(&ln.retry)
 	l.retract(&ln.source, msgSingle)
 	l.unlock()
@@ -397,7 +399,7 @@ func (ln *Listener) release() {
 
 func (ln *Listener) abandon() {
 	l := ln.lockLoop()
-	ln.ended = true
+	ln.life = lifeClosed
 	l.timers.stop(&ln.retry)
 	l.unlock()
 	ln.release()
@@ -454,7 +456,7 @@ func (ln *Listener) task() {
 	}
 	for range acceptBatch {
 		l := ln.lockLoop()
-		wait := ln.paused || ln.ended || ln.retry.running() || l.closed
+		wait := ln.paused != 0 || ln.life != lifeOpen || ln.retry.running() || l.closed
 		if ln.crowded() {
 			ln.full = true
 			wait = true
@@ -470,7 +472,7 @@ func (ln *Listener) task() {
 			ln.recovered()
 			l.lock()
 			s.route, s.prio = route, prio
-			s.acceptPending = true
+			s.in.set(flagAcceptPending)
 			ln.waiting++
 			if ln.conf.MaxStreams > 0 {
 				ln.streams++
@@ -522,7 +524,7 @@ func (ln *Listener) failed(l *Loop, err error) {
 	now := l.clock()
 	l.lock()
 	defer l.unlock()
-	if ln.ended || l.closed {
+	if ln.life != lifeOpen || l.closed {
 		return
 	}
 	ln.err = &net.OpError{Op: "accept", Net: ln.addr.Network(), Addr: ln.addr, Err: err}
@@ -535,7 +537,7 @@ func (ln *Listener) failed(l *Loop, err error) {
 }
 
 func (ln *Listener) event(pending) Event { return AcceptFailed{ln} }
-func (ln *Listener) alive() bool         { return !ln.ended && !ln.paused }
+func (ln *Listener) alive() bool         { return ln.life == lifeOpen && ln.paused == 0 }
 func (ln *Listener) label() string       { return "listener " + ln.addr.String() }
 
 func (ln *Listener) dump() string {
@@ -546,9 +548,9 @@ func (ln *Listener) dump() string {
 	defer l.unlock()
 	state := "open"
 	switch {
-	case ln.ended:
+	case ln.life != lifeOpen:
 		state = "ended"
-	case ln.paused:
+	case ln.paused != 0:
 		state = "paused"
 	case ln.retry.running():
 		state = "failing"

@@ -56,7 +56,7 @@ func (s *Stream) MoveTo(to *Loop) error {
 // moveTo is MoveTo of the stack that begins with s. The mu of all is held.
 func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
 	switch {
-	case s.state&stateClosed != 0:
+	case s.life.closed():
 		return ErrClosed
 	case s.why() != nil:
 		return s.why()
@@ -103,9 +103,7 @@ func (s *Stream) depart(l, to *Loop) {
 	if s.queued {
 		s.route.remove(&s.source)
 	}
-	if s.acceptPending {
-		s.received(msgAccepted) // as far as its listener is concerned
-	}
+	s.received(msgAccepted) // as far as its listener is concerned
 	l.dismiss(s)
 	if x, ok := s.transport().(*filtering); ok {
 		l.dismiss(x)
@@ -170,11 +168,11 @@ func (s *Stream) arrive() error {
 		l.assign(x)
 	}
 	l.unlock()
-	s.clear(flagStopped)
+	s.in.clear(flagStopped)
 	s.restartIdle(Read | Write)
 	if s.sock.fd != noFD {
 		if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
-			s.announce(s.failed(l.Method(), err))
+			s.fail(l.Method(), err, 0)
 			return os.NewSyscallError(l.Method(), err)
 		}
 	}

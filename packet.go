@@ -68,7 +68,6 @@ type PacketConn struct {
 
 	// The loop's mu guards the following.
 
-	paused bool
 }
 
 // What PacketConn.coming tells.
@@ -216,7 +215,7 @@ func (c *PacketConn) RemoteAddr() net.Addr { return c.remote }
 func (c *PacketConn) Pause() {
 	l := c.lockAndWithdraw()
 	defer l.unlock()
-	c.paused = true
+	c.paused = Read
 	l.retract(&c.source, msgSingle|workRead)
 }
 
@@ -224,8 +223,8 @@ func (c *PacketConn) Pause() {
 func (c *PacketConn) Resume() {
 	l := c.lockLoop()
 	defer l.unlock()
-	if c.paused && !c.ended && !l.closed {
-		c.paused = false
+	if c.paused != 0 && c.life == lifeOpen && !l.closed {
+		c.paused = 0
 		c.more.Store(true)
 		l.enqueue(&c.source, workRead)
 		l.refresh(&c.source)
@@ -268,7 +267,7 @@ func (c *PacketConn) File() (*os.File, error) {
 // that has not been received is taken back.
 func (c *PacketConn) Close() error {
 	l := c.lockAndWithdraw()
-	c.ended = true
+	c.life = lifeClosed
 	l.retract(&c.source, msgSingle|workRead)
 	l.unlock()
 	c.release()
@@ -305,7 +304,7 @@ func (c *PacketConn) release() {
 
 func (c *PacketConn) abandon() {
 	l := c.lockLoop()
-	c.ended = true
+	c.life = lifeClosed
 	l.unlock()
 	c.release()
 }
@@ -315,7 +314,7 @@ func (c *PacketConn) registration() *registration { return &c.reg }
 // ready is told that there are datagrams, or an error.
 func (c *PacketConn) ready(What) {
 	c.more.Store(true)
-	if !c.paused {
+	if c.paused == 0 {
 		c.Loop().enqueue(&c.source, workRead)
 	}
 }
@@ -344,7 +343,7 @@ func (c *PacketConn) prepare(pending) pending {
 // confirm is asked after prepare has let go of mu: whoever has read all meanwhile
 // has seen to coming.
 func (c *PacketConn) confirm(bits pending) pending {
-	if c.coming.Load() < packetsPromised || c.paused || c.ended {
+	if c.coming.Load() < packetsPromised || c.paused != 0 || c.life != lifeOpen {
 		return 0
 	}
 	return bits
@@ -360,7 +359,7 @@ func (c *PacketConn) received(pending) {
 }
 
 func (c *PacketConn) event(pending) Event { return Packets{c} }
-func (c *PacketConn) alive() bool         { return !c.ended && !c.paused }
+func (c *PacketConn) alive() bool         { return c.life == lifeOpen && c.paused == 0 }
 func (c *PacketConn) label() string       { return "packetconn " + addrString(c.local) }
 
 func (c *PacketConn) dump() string {
@@ -371,9 +370,9 @@ func (c *PacketConn) dump() string {
 	defer l.unlock()
 	state := "open"
 	switch {
-	case c.ended:
+	case c.life != lifeOpen:
 		state = "ended"
-	case c.paused:
+	case c.paused != 0:
 		state = "paused"
 	}
 	return "packetconn " + c.words() + " state=" + state + " fd=" + itoa(int(fd)) +

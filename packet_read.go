@@ -158,7 +158,7 @@ func (c *PacketConn) settle() {
 		// another one: received will see.
 	case c.coming.Load() == packetsNone:
 		l := c.lockLoop()
-		if !c.paused && !c.ended {
+		if c.paused == 0 && c.life == lifeOpen {
 			c.coming.Store(packetsDue)
 			l.enqueue(&c.source, workRead)
 		}

@@ -33,8 +33,7 @@ func (l *Loop) Pipe() (*Stream, *Stream) {
 	defer l.unlock()
 	for _, s := range ends {
 		if l.closed {
-			s.state = stateClosed | stateGone
-			s.closing, s.released = true, true
+			s.life = lifeClosed
 			continue
 		}
 		l.streams++
@@ -190,7 +189,7 @@ func (e *pipeEnd) tell(what What) {
 	}
 	l := e.stream.lockLoop()
 	defer l.unlock()
-	if !e.stream.released && !l.closed {
+	if !e.stream.gone() && !l.closed {
 		e.stream.ready(what)
 	}
 }

@@ -495,7 +495,7 @@ func TestReadableWhileSent(t *testing.T) {
 			s.Read(make([]byte, 10))
 			done.Store(true)
 		})
-		for s.held.Load() > 0 {
+		for s.in.held.Load() > 0 {
 			runtime.Gosched()
 		}
 		for range 1000 {

@@ -480,7 +480,7 @@ func (s *Stream) setShare(which int, group func(*Loop) (*RateGroup, error)) erro
 // mayMove has s read, or write, what waits. The loop's mu is held.
 func (s *Stream) mayMove(dir int) {
 	l := s.Loop()
-	if dir == dirRead && !s.closing {
+	if dir == dirRead && !s.life.closed() {
 		l.enqueue(&s.source, workRead)
 	} else if dir == dirWrite {
 		l.assign(s)

@@ -42,8 +42,8 @@ func (s *Stream) SendFile(f *os.File, off, n int64, release func()) error {
 		b.free()
 		return err
 	}
-	s.out.splice(&b.chain)
-	s.sendOn() // a failure is told by Closed
+	s.out.queue.splice(&b.chain)
+	s.send() // a failure is told by Closed
 	s.unlock()
 	return nil
 }

@@ -132,12 +132,12 @@ func (w *SignalWatch) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	w.lockAndWithdraw()
-	if w.ended || l.closed {
-		w.ended = true
+	if w.life != lifeOpen || l.closed {
+		w.life = lifeClosed
 		l.unlock()
 		return nil
 	}
-	w.ended = true
+	w.life = lifeClosed
 	rest := h.watches[w.sig]
 	for i, o := range rest {
 		if o == w {
@@ -168,12 +168,12 @@ func (w *SignalWatch) Close() error {
 }
 
 func (w *SignalWatch) event(pending) Event { return Signaled{w} }
-func (w *SignalWatch) alive() bool         { return !w.ended }
+func (w *SignalWatch) alive() bool         { return w.life == lifeOpen }
 func (w *SignalWatch) label() string       { return "signal " + signalName(w.sig) }
 
 func (w *SignalWatch) abandon() {
 	l := w.lockLoop()
-	w.ended = true
+	w.life = lifeClosed
 	l.unlock()
 }
 

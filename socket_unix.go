@@ -19,9 +19,10 @@ import (
 // A sock is the transport of a stream that has a descriptor, most often a
 // socket's.
 type sock struct {
-	fd    sysFD
-	plain bool // not a socket: a pipe, a terminal, an eventfd
-	class int8 // of the chunk that the next read is expected to fill
+	fd         sysFD
+	plain      bool // not a socket: a pipe, a terminal, an eventfd
+	class      int8 // of the chunk that the next read is expected to fill
+	shortReads bool // a read may give less than there is; never changes once there is a socket
 }
 
 var _ transport = (*sock)(nil)

@@ -114,10 +114,27 @@ type source struct {
 	queued     bool // stands in its lane
 	busy       bool // taken out of its lane by somebody who prepares its next message
 	offered    bool // its message is being offered by route's feeder
-	ended      bool // closed for good, by the user or with the loop; streams have states instead
+	life       life // to change a stream's, its mu is held as well; then to read it, one of the two is enough
+	paused     What // directions that Pause has stopped; to change a stream's, its mu is held as well
 	filtered   bool // its messages are diverted; to change it, the owner's mu is held as well
 	counted    bool // live ones are counted in Loop.counted, and not in Loop.live; never changes
 }
+
+// A life is how far a source has come to its end.
+type life uint8
+
+const (
+	lifeOpen    life = iota
+	lifeClosing      // of a stream that Close was called of: no more messages, but the rest of the output is being sent
+	lifeClosed       // closed, or its loop is, and all was let go
+	lifeFailed       // of a stream that has ended by itself, which Closed tells: all but the input was let go
+)
+
+// closed reports whether Close or Abort was called.
+func (v life) closed() bool { return v == lifeClosing || v == lifeClosed }
+
+// gone reports whether all was let go: nothing is read or sent any more.
+func (v life) gone() bool { return v == lifeClosed || v == lifeFailed }
 
 // init makes s a source of l, without a lock: nobody knows s yet.
 func (s *source) init(l *Loop, o owner) {

@@ -30,31 +30,14 @@ type Stream struct {
 
 	// What every message touches comes first, to lie in few cache lines.
 
-	held   atomic.Int64           // input that was not consumed: the bytes of inbox and in
-	flags  atomic.Uint32          // of the flags below
+	in     streamInput
+	out    streamOutput
 	limits atomic.Pointer[limits] // never nil; what it points to never changes
 
 	// mu guards the following. It is taken before the loop's mu.
 	mu    sync.Mutex
 	extra *streamExtra
-	sock  sock  // its transport, if extra has no other
-	inbox chain // what was read and not yet taken by the consumer
-	out   chain // what is to be sent
-	state streamState
-
-	// The loop's mu guards the following.
-
-	closing       bool // Close was called: no more messages
-	released      bool // nothing will happen any more
-	paused        What // directions; to change it, mu is held as well
-	timedOut      What // directions that were paused because they were idle
-	acceptPending bool // counts as one of the listener's streams that were not received yet
-
-	// The consumer owns the following.
-
-	shown  bool    // Input has returned in
-	in     *Buffer // what the consumer has taken from inbox; nil while that is nothing, unless shown
-	pieces *Buffer // Output's; nil if that was not called
+	sock  sock // its transport, if extra has no other
 
 	// Data is for the user; the package does not touch it.
 	Data any
@@ -64,46 +47,83 @@ type Stream struct {
 	listener *Listener // that accepted it; nil: none did. Never changes
 }
 
-// The flags of a stream. In the lowest byte are EarlyClose, hangup and urgent, once
-// the kernel has reported them.
+// A streamInput is the reading half of a stream.
+type streamInput struct {
+	held   atomic.Int64  // bytes that were not consumed: those of unread and taken
+	flags  atomic.Uint32 // of the flags below
+	waits  inputWaits    // the loop's mu guards it
+	eof    bool          // the peer has finished sending; Stream.mu guards it
+	shown  bool          // Input has returned taken; the consumer owns it
+	unread chain         // what was read and not yet taken by the consumer; Stream.mu guards it
+	taken  *Buffer       // what the consumer has taken from unread; nil while that is nothing, unless shown; the consumer owns it
+}
+
+// The flags of a streamInput are what is looked at without a lock. In the lowest byte are
+// EarlyClose, hangup and urgent, once the kernel has reported them.
 const (
-	flagSeen       = uint32(EarlyClose | hangup | urgent)
-	flagStopped    = 1 << (8 + iota) // reading has stopped at the limit; whoever clears it has it go on
-	flagHeldEOF                      // EOF waits until the input was consumed, or reading goes on; set with the loop's mu held
-	flagLagging                      // there is output that the kernel would not take
-	flagRefused                      // there is input that WriteTo has left, and that Readable is to tell of again
-	flagBlocked                      // WriteTo has found its destination full, and what it has left was not consumed; set with the loop's mu held
-	flagSending                      // a feeder is sending Readable, or offering it; changes with the loop's mu held
-	flagOverdue                      // it may have been idle too long, which checkIdle is to see once fill has read
-	flagFallen                       // it was released, and has yet to say Closed; cleared with the loop's mu held
-	flagShortReads                   // a read may give less than there is; never changes once there is a socket
+	flagSeen          = uint32(EarlyClose | hangup | urgent)
+	flagStopped       = 1 << (8 + iota) // reading has stopped at the limit; the goroutine that clears it has it go on
+	flagWatched                         // waits is not empty: a consumer must take the loop's lock
+	flagAcceptPending                   // Accepted was not received, and counts with the listener; changes with the loop's mu held
 )
 
 // has reports whether one of flags is set.
-func (s *Stream) has(flags uint32) bool { return s.flags.Load()&flags != 0 }
+func (in *streamInput) has(flags uint32) bool { return in.flags.Load()&flags != 0 }
 
-func (s *Stream) set(flags uint32) {
-	if s.flags.Load()&flags != flags {
-		s.flags.Or(flags)
+func (in *streamInput) set(flags uint32) {
+	if in.flags.Load()&flags != flags {
+		in.flags.Or(flags)
 	}
 }
 
-// clear reports whether one of flags was set: of several callers, the one who
-// has cleared it.
-func (s *Stream) clear(flags uint32) bool {
-	return s.has(flags) && s.flags.And(^flags)&flags != 0
+// clear reports whether one of flags was set: of several callers, the one that has
+// cleared it.
+func (in *streamInput) clear(flags uint32) bool {
+	return in.has(flags) && in.flags.And(^flags)&flags != 0
 }
 
-// streamState is a set of what has happened to a stream.
-type streamState uint8
+// inputWaits is a set of things that change when input is consumed.
+type inputWaits uint8
 
 const (
-	stateEOF     streamState = 1 << iota // the peer has finished sending
-	stateFin                             // CloseWrite or Close was called
-	stateFinSent                         // the peer was told
-	stateClosed                          // Close or Abort was called
-	stateOwed                            // Drained is to be sent when the output has fallen
-	stateGone                            // the transport was let go
+	waitEOF     inputWaits = 1 << iota // EOF is held back until the input was consumed, or reading goes on
+	waitRefused                        // there is input that WriteTo has left, and that Readable is to tell of again
+	waitBlocked                        // WriteTo has found its destination full, and what it has left was not consumed
+	waitSending                        // a feeder is sending Readable, or offering it
+)
+
+// wait adds w. Call it before asking how much input is held: then either the answer is up
+// to date, or the consumer takes the loop's lock afterwards. The caller holds the loop's
+// lock.
+func (in *streamInput) wait(w inputWaits) {
+	in.waits |= w
+	in.set(flagWatched)
+}
+
+// unwait removes w. The caller holds the loop's lock.
+func (in *streamInput) unwait(w inputWaits) {
+	if in.waits &^= w; in.waits == 0 {
+		in.clear(flagWatched)
+	}
+}
+
+// A streamOutput is the writing half of a stream. Stream.mu guards it, where no comment
+// says otherwise.
+type streamOutput struct {
+	queue   chain       // what is to be sent
+	lagging atomic.Bool // the kernel would not take all of queue; read without a lock
+	fin     fin
+	owed    bool    // Drained is to be sent when the queue has fallen
+	pieces  *Buffer // Output's; nil if that was not called. The consumer owns it
+}
+
+// A fin is how far the end of a stream's output has come.
+type fin uint8
+
+const (
+	finNone   fin = iota
+	finQueued     // CloseWrite or Close was called
+	finSent       // the peer was told
 )
 
 // A streamExtra is what few streams need. The stream's mu guards it, unless a
@@ -126,9 +146,8 @@ type streamExtra struct {
 	overdue       bool       // linger has expired; the loop's mu guards it
 }
 
-// gone reports whether the transport was let go: nothing is read or sent any more. mu
-// is held.
-func (s *Stream) gone() bool { return s.state&stateGone != 0 }
+// gone reports whether the transport was let go. The caller holds mu, or the loop's lock.
+func (s *Stream) gone() bool { return s.life.gone() }
 
 // transport returns the stream's transport, or nil once that was let go. mu is held.
 func (s *Stream) transport() transport {
@@ -154,7 +173,7 @@ func (l *Loop) newStream(fd sysFD) *Stream {
 // socket can bring descriptors, and a read stops behind those (unix(7)).
 func (s *Stream) expectShortReads(network string) {
 	if network == "unix" {
-		s.set(flagShortReads)
+		s.sock.shortReads = true
 	}
 }
 
@@ -162,37 +181,48 @@ func (s *Stream) expectShortReads(network string) {
 // edge triggering.
 const streamInterest = Read | Write | EarlyClose | Edge | urgent
 
-// open makes s live: from now on the poller reports on it. first is the first
-// message to be sent. If it fails, s is as if it had never been, and its
-// descriptor is closed if close says so.
+// open makes s live: from now on the poller reports on it. first is the first message to
+// be sent. If open fails, s is as if it had never been, and its descriptor is closed if
+// close says so.
 func (s *Stream) open(first pending, close bool) error {
+	s.mu.Lock() // until all is known: the loop may be closed meanwhile
+	defer s.unlock()
 	l := s.Loop()
 	l.lock()
 	if l.closed {
-		l.unlock()
-		s.forget(close)
+		s.discard(l, close)
 		return ErrClosed
 	}
 	tok := l.register(s, s.sock.fd)
 	l.streams++
 	l.refresh(&s.source)
 	l.unlock()
-	if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
-		l.lock()
+	err := l.poller.add(s.sock.fd, tok, streamInterest)
+	l.lock()
+	if err != nil {
 		l.unregister(s, s.sock.fd)
-		if !s.released {
-			s.released = true
-			l.streamReleased()
-		}
-		l.refresh(&s.source)
-		l.unlock()
-		s.forget(close)
+		l.streamReleased()
+		s.discard(l, close)
 		return os.NewSyscallError(l.Method(), err)
 	}
-	l.lock()
 	l.enqueue(&s.source, first)
 	l.unlock()
 	return nil
+}
+
+// discard ends s, which could not be opened. The caller holds mu, and l's lock, of which
+// discard lets go.
+func (s *Stream) discard(l *Loop, close bool) {
+	t := s.transport()
+	s.life = lifeClosed
+	if s.extra != nil {
+		s.extra.leave(l)
+	}
+	l.refresh(&s.source)
+	l.unlock()
+	if close {
+		t.close(false)
+	}
 }
 
 // unlock lets go of s.mu, then calls the release functions of what was sent.
@@ -226,13 +256,13 @@ func (s *Stream) spend(c *chunk) {
 func (s *Stream) ready(what What) {
 	l := s.Loop()
 	if bad := uint32(what) & flagSeen; bad != 0 {
-		s.set(bad)
+		s.in.set(bad)
 	}
-	if what&Write != 0 && s.has(flagLagging) {
+	if what&Write != 0 && s.out.lagging.Load() {
 		l.assign(s)
 	}
 	if what&(Read|EarlyClose|hangup|urgent) != 0 {
-		if s.closing {
+		if s.life.closed() {
 			l.assign(s)
 		} else {
 			l.enqueue(&s.source, workRead)
@@ -248,11 +278,11 @@ func (s *Stream) task() {
 		return
 	}
 	if s.outlived() {
-		s.announce(s.fall())
+		s.release(false, msgClosed)
 		return
 	}
-	bits := s.flushLocked()
-	if s.state&stateClosed != 0 {
+	bits := s.flush()
+	if s.life.closed() {
 		s.driveClose()
 	}
 	s.announce(bits)
@@ -277,7 +307,8 @@ func (s *Stream) announce(bits pending) {
 // system call meanwhile, so that each on the way back costs as much as a lock. mu
 // is held.
 func (s *Stream) ordinary() bool {
-	return s.state == 0 && (s.extra == nil || s.extra.quiet()) && s.paused == 0 && s.out.n == 0 && !s.sock.plain
+	return s.life == lifeOpen && !s.in.eof && s.out.fin == finNone && s.paused == 0 && s.out.queue.n == 0 &&
+		!s.sock.plain && (s.extra == nil || s.extra.quiet())
 }
 
 // quiet reports whether x holds nothing that reading and writing must heed, only the
@@ -287,35 +318,37 @@ func (x *streamExtra) quiet() bool {
 }
 
 // silent reports whether s sends no more messages: Close was called, or Closed was
-// received or is about to be enqueued. The loop's mu is held.
+// received. The caller holds the loop's lock.
 func (s *Stream) silent() bool {
-	return s.closing || s.released && s.unreceived()&msgClosed == 0
+	return s.life.closed() || s.life == lifeFailed && s.unreceived()&msgClosed == 0
 }
 
-// confirm returns those of bits that are still true. The loop's mu is held.
+// confirm returns those of bits that are still true. The caller holds the loop's lock.
 func (s *Stream) confirm(bits pending) pending {
 	if bits&msgMask == 0 {
 		return bits
 	}
-	if bits&msgClosed != 0 {
-		s.clear(flagFallen)
-	}
-	if s.closing || s.released && bits&msgClosed == 0 {
+	if s.life.closed() || bits&msgClosed == 0 && s.silent() {
 		return 0
 	}
-	if bits&msgReadable != 0 && !s.ample() {
+	if bits&msgReadable != 0 && (s.paused&Read != 0 || !s.ample()) {
 		bits &^= msgReadable
 	}
-	if bits&msgEOF != 0 && (s.paused&Read != 0 || s.has(flagBlocked) && s.held.Load() > 0) {
-		s.set(flagHeldEOF) // and then the question whether the input was consumed
-		if s.paused&Read != 0 || s.held.Load() > 0 || !s.clear(flagHeldEOF) {
+	if bits&msgEOF != 0 && s.mustHoldEOF() {
+		s.in.wait(waitEOF)
+		if s.mustHoldEOF() {
 			bits &^= msgEOF
+		} else {
+			s.in.unwait(waitEOF)
 		}
 	}
-	if s.paused&Read != 0 {
-		bits &^= msgReadable
-	}
 	return bits
+}
+
+// mustHoldEOF reports whether EOF has to wait: reading is paused, or WriteTo has left
+// input that has to be consumed before. The caller holds the loop's lock.
+func (s *Stream) mustHoldEOF() bool {
+	return s.paused&Read != 0 || s.in.waits&waitBlocked != 0 && s.in.held.Load() > 0
 }
 
 // rearm asks a poller that reports a condition once only to report again. mu is
@@ -326,10 +359,10 @@ func (s *Stream) rearm() {
 		return
 	}
 	interest := What(Edge)
-	if s.state&stateEOF == 0 && (s.state&stateClosed == 0 || s.transport().halfCloses()) {
+	if !s.in.eof && (!s.life.closed() || s.transport().halfCloses()) {
 		interest |= Read | EarlyClose // else nobody would read, and it would be reported again and again
 	}
-	if s.has(flagLagging) {
+	if s.out.lagging.Load() {
 		interest |= Write
 	}
 	l.lock()
@@ -388,17 +421,15 @@ func (s *Stream) event(bit pending) Event {
 	panic("evchan: BUG: no such message of a stream")
 }
 
-// hold is called before Readable is sent on a channel. Set the flag before asking, so that
-// a concurrent consumer takes the loop's lock.
 func (s *Stream) hold(bit pending) {
 	if bit == msgReadable {
-		s.flags.Or(flagSending)
+		s.in.wait(waitSending)
 	}
 }
 
 func (s *Stream) unhold(bit pending) {
 	if bit == msgReadable {
-		s.flags.And(^uint32(flagSending))
+		s.in.unwait(waitSending)
 	}
 }
 
@@ -408,9 +439,8 @@ func (s *Stream) divert(bits pending) { s.Loop().tell(s.extra.tap, bits) }
 func (s *Stream) received(bit pending) {
 	switch {
 	case bit == msgReadable:
-		s.clear(flagRefused)
-	case bit == msgAccepted && s.acceptPending:
-		s.acceptPending = false
+		s.in.unwait(waitRefused)
+	case bit == msgAccepted && s.in.clear(flagAcceptPending):
 		s.listener.admitted(s.Loop())
 	}
 }
@@ -418,7 +448,7 @@ func (s *Stream) received(bit pending) {
 func (s *Stream) registration() *registration { return &s.reg }
 
 func (s *Stream) alive() bool {
-	return !s.released || s.has(flagFallen) && !s.closing && !s.filtered
+	return !s.gone()
 }
 
 func (s *Stream) label() string {
@@ -430,7 +460,7 @@ func (s *Stream) label() string {
 
 func (s *Stream) dump() string {
 	s.mu.Lock()
-	queued, state, released := s.out.n, s.state, s.gone()
+	queued, life, eof, fin := s.out.queue.n, s.life, s.in.eof, s.out.fin
 	fd, remote := s.sock.fd, s.remoteAddr()
 	connecting := s.connecting()
 	s.mu.Unlock()
@@ -438,28 +468,28 @@ func (s *Stream) dump() string {
 	defer l.unlock()
 	d := "stream " + s.words() + " state="
 	switch {
-	case released:
+	case life.gone():
 		d += "ended"
-	case state&stateClosed != 0:
+	case life.closed():
 		d += "closing"
 	case connecting:
 		d += "connecting"
-	case state&stateEOF != 0 && state&stateFin != 0:
+	case eof && fin != finNone:
 		d += "finished"
-	case state&stateEOF != 0:
+	case eof:
 		d += "eof"
-	case state&stateFin != 0:
+	case fin != finNone:
 		d += "fin"
 	default:
 		d += "open"
 	}
-	if !released && fd != noFD {
+	if !life.gone() && fd != noFD {
 		d += " fd=" + itoa(int(fd))
 	}
 	if paused := s.paused; paused != 0 {
 		d += " paused=" + paused.String()
 	}
-	return d + " in=" + itoa(int(s.held.Load())) + " out=" + itoa(queued) + " remote=" + quote(addrString(remote))
+	return d + " in=" + itoa(int(s.in.held.Load())) + " out=" + itoa(queued) + " remote=" + quote(addrString(remote))
 }
 
 // limits are the marks of a stream.
@@ -490,19 +520,19 @@ func (s *Stream) Pause(what What) {
 	defer s.unlock()
 	l := s.lockAndWithdraw()
 	defer l.unlock()
-	if s.closing {
+	if s.life.closed() {
 		return
 	}
 	what &= Read | Write
 	s.paused |= what
 	if what&Read != 0 {
 		if s.pend&msgEOF != 0 {
-			s.set(flagHeldEOF)
+			s.in.wait(waitEOF)
 		}
 		l.retract(&s.source, msgReadable|msgEOF)
 	}
 	if what&Write != 0 && s.pend&msgDrained != 0 {
-		s.state |= stateOwed
+		s.out.owed = true
 		l.retract(&s.source, msgDrained)
 	}
 }
@@ -514,15 +544,14 @@ func (s *Stream) Resume(what What) {
 	s.mu.Lock()
 	defer s.unlock()
 	l := s.lockAndWithdraw()
-	if s.closing {
+	if s.life.closed() {
 		l.unlock()
 		return
 	}
 	what &= Read | Write
 	on := s.paused & what
 	s.paused &^= what
-	s.timedOut &^= what
-	if s.timedOut == 0 {
+	if !s.resumeIdle(what) {
 		l.retract(&s.source, msgTimedOut)
 	}
 	if on&Read != 0 {
@@ -530,14 +559,14 @@ func (s *Stream) Resume(what What) {
 			l.enqueue(&s.source, msgReadable)
 		}
 		s.releaseEOF(l)
-		if !s.released {
+		if !s.gone() {
 			l.enqueue(&s.source, workRead)
 		}
 	}
 	l.unlock()
 	s.restartIdle(on)
 	if on&Write != 0 {
-		s.announce(s.flushLocked())
+		s.announce(s.flush())
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 func (s *Stream) CloseWrite() error {
 	s.mu.Lock()
 	defer s.unlock()
-	if s.state&stateFin != 0 {
+	if s.out.fin != finNone {
 		return nil
 	}
 	if s.gone() {
@@ -27,8 +27,8 @@ func (s *Stream) CloseWrite() error {
 	if !s.transport().halfCloses() {
 		return ErrUnsupported
 	}
-	s.state |= stateFin
-	return s.sendOn()
+	s.out.fin = finQueued
+	return s.send()
 }
 
 // Close ends the stream gracefully and returns at once: what was written is sent,
@@ -45,44 +45,64 @@ func (s *Stream) CloseWrite() error {
 // The stream sends no more messages: those that were not received are taken
 // back. Closing again returns nil. What lies in Input stays as it is.
 func (s *Stream) Close() error {
-	return s.end(false, false)
+	return s.close(false, false)
 }
 
 // Abort ends the stream at once. Its output is dropped and, where the transport
 // can do that, the peer is told so by a reset.
 func (s *Stream) Abort() error {
-	return s.end(true, true)
+	return s.close(true, true)
 }
 
-// end closes the stream: gracefully, or at once, with a reset or without.
-func (s *Stream) end(now, reset bool) error {
+// close closes the stream: gracefully, or at once, with a reset or without.
+func (s *Stream) close(now, reset bool) error {
 	s.mustBeMade()
 	s.mu.Lock()
 	defer s.unlock()
-	s.endLocked(now, reset)
+	s.closeLocked(now, reset)
 	return nil
 }
 
-// endLocked is end with mu held.
-func (s *Stream) endLocked(now, reset bool) {
-	if s.state&stateClosed != 0 && !now {
+// closeLocked is close for a caller that holds mu.
+func (s *Stream) closeLocked(now, reset bool) {
+	if s.life.closed() && !now {
 		return
 	}
-	s.state |= stateClosed | stateFin
-	s.hush()
+	s.silence()
 	s.forgo(dirRead)
-	s.held.Add(-int64(s.inbox.n))
-	s.spend(s.inbox.detach())
+	s.in.held.Add(-int64(s.in.unread.n))
+	s.spend(s.in.unread.detach())
 	if s.gone() {
 		return
 	}
 	if now || s.Loop().conf.Linger < 0 {
-		s.release(reset)
+		s.release(reset, 0)
 		return
 	}
-	s.flushLocked()
+	s.flush()
 	s.driveClose()
 	s.startLinger()
+}
+
+// silence takes back all messages; there will be no more. The caller holds mu.
+func (s *Stream) silence() {
+	l := s.lockAndWithdraw()
+	defer l.unlock()
+	s.setClosed()
+	s.in.unwait(waitEOF)
+	s.received(msgAccepted)
+	l.retract(&s.source, msgMask|workRead)
+}
+
+// setClosed notes that Close or Abort was called. The caller holds mu and the loop's lock.
+func (s *Stream) setClosed() {
+	switch s.life {
+	case lifeOpen:
+		s.life = lifeClosing
+	case lifeFailed:
+		s.life = lifeClosed
+	}
+	s.out.fin = max(s.out.fin, finQueued)
 }
 
 // startLinger bounds the time that s, and those under it, may take to close. mu
@@ -97,7 +117,7 @@ func (s *Stream) startLinger() {
 	l.lock()
 	defer l.unlock()
 	for !l.closed {
-		if !x.stream.released && !x.overdue && !x.lingers {
+		if !x.stream.gone() && !x.overdue && !x.lingers {
 			x.lingers = true
 			l.startTimer(&x.linger, now, x.rest(now, l.conf.Linger))
 		}
@@ -106,18 +126,6 @@ func (s *Stream) startLinger() {
 		}
 		x = x.under.extra
 	}
-}
-
-// hush takes back all messages; there will be no more.
-func (s *Stream) hush() {
-	l := s.lockAndWithdraw()
-	s.closing = true
-	s.clear(flagHeldEOF)
-	l.retract(&s.source, msgMask|workRead)
-	if s.acceptPending {
-		s.received(msgAccepted)
-	}
-	l.unlock()
 }
 
 // driveClose takes a close as far as possible: it reads and discards until the
@@ -130,25 +138,25 @@ func (s *Stream) driveClose() {
 		return
 	}
 	if s.overdue() {
-		s.release(false)
+		s.release(false, 0)
 		return
 	}
 	if s.connecting() {
-		s.release(false) // there is nobody to say goodbye to
+		s.release(false, 0) // there is nobody to say goodbye to
 		return
 	}
-	if s.has(uint32(hangup)) && s.transport().failure() != nil {
-		s.release(false) // the peer will get nothing more
+	if s.in.has(uint32(hangup)) && s.transport().failure() != nil {
+		s.release(false, 0) // the peer will get nothing more
 		return
 	}
 	if !s.transport().halfCloses() {
-		if s.out.n == 0 {
-			s.release(false)
+		if s.out.queue.n == 0 {
+			s.release(false, 0)
 		}
 		return
 	}
 	var rest chain
-	for budget := fillBudget; s.state&stateEOF == 0; {
+	for budget := fillBudget; !s.in.eof; {
 		n, _, err := s.fillOnce(&rest, fillBudget)
 		s.spend(rest.detach()) // of a pipe, it may have release functions
 		switch {
@@ -163,14 +171,14 @@ func (s *Stream) driveClose() {
 			s.rearm()
 			return
 		case err != nil:
-			s.release(false) // the peer will get nothing more
+			s.release(false, 0) // the peer will get nothing more
 			return
 		default:
-			s.state |= stateEOF
+			s.in.eof = true
 		}
 	}
-	if s.out.n == 0 {
-		s.release(false)
+	if s.out.queue.n == 0 {
+		s.release(false, 0)
 	}
 }
 
@@ -217,8 +225,10 @@ func (s *Stream) abandon() {
 	if s.filtered {
 		tap = s.extra.tap
 	}
-	s.state |= stateClosed | stateFin
-	s.release(false)
+	l := s.lockLoop()
+	s.setClosed()
+	l.unlock()
+	s.release(false, 0)
 	s.unlock()
 	if filtered {
 		x.abandon()
@@ -228,95 +238,89 @@ func (s *Stream) abandon() {
 	}
 }
 
-// failed ends the stream because of err, and returns what came of it. What the
-// kernel still holds is read first. mu is held.
-func (s *Stream) failed(op string, err error) (bits pending) {
+// fail ends the stream because of err: it reads what the kernel still holds, lets go of the
+// transport, and sends bits, the messages so far, Readable for what it has read, and Closed.
+// The caller holds mu.
+func (s *Stream) fail(op string, err error, bits pending) {
 	if x := s.more(); x.err == nil {
 		x.err = s.opError(op, err)
 	}
-	if s.state&(stateClosed|stateEOF) == 0 {
+	if s.life == lifeOpen && !s.in.eof {
 		for {
-			n, _, err := s.fillOnce(&s.inbox, fillBudget)
+			n, _, err := s.fillOnce(&s.in.unread, fillBudget)
 			if n == 0 || err != nil {
 				break
 			}
-			s.held.Add(int64(n))
+			s.in.held.Add(int64(n))
 			s.Loop().bytesIn.Add(uint64(n))
 			bits |= msgReadable
 		}
 	}
-	return bits | s.fall()
+	s.release(false, bits|msgClosed)
 }
 
-// fall is release of a stream that is to say Closed, which it returns. It stays live
-// until that is enqueued, or the loop might find itself empty, and end, before. mu is
-// held.
-func (s *Stream) fall() pending {
-	s.set(flagFallen)
-	s.release(false)
-	return msgClosed
-}
-
-// release lets go of all that the stream has but its input. mu is held.
-func (s *Stream) release(reset bool) {
+// release lets go of all that the stream has but its input, and sends bits. The peer gets
+// a reset if reset says so, or if output is lost: it must not take what it got for all. The
+// caller holds mu.
+func (s *Stream) release(reset bool, bits pending) {
 	if t := s.transport(); t != nil {
-		short := s.out.n > 0 // the peer must not take what it got for all
-		s.retreat()
-		t.close(reset || short)
+		s.unwatch()
+		t.close(reset || s.out.queue.n > 0)
+		s.finish(bits)
 	}
 }
 
-// retreat is release, except that the transport is not closed. mu is held.
-func (s *Stream) retreat() {
-	s.unblock()
+// unwatch has the poller report on the stream no more. The caller holds mu, and ends with
+// finish.
+func (s *Stream) unwatch() {
 	l := s.lockLoop()
 	if !l.closed {
 		l.unregister(s, s.sock.fd)
 	}
-	if s.extra != nil {
-		s.extra.retire(l)
+	l.unlock()
+	if s.sock.fd != noFD {
+		l.poller.remove(s.sock.fd)
 	}
-	s.released = true
+}
+
+// finish ends the stream, whose transport belongs to it no more, and sends bits. In one
+// step with that, the loop counts it no more: it might find itself empty, and end, before
+// Closed is in the queue. The caller holds mu.
+func (s *Stream) finish(bits pending) {
+	s.unblock()
+	l := s.lockLoop()
+	if s.extra != nil {
+		s.extra.leave(l)
+		s.extra.lost = s.out.queue.n
+	}
+	if s.life == lifeOpen {
+		s.life = lifeFailed
+	} else {
+		s.life = lifeClosed
+	}
 	l.streamReleased()
 	l.retract(&s.source, workRead) // there is nothing left to read from
+	if bits = s.confirm(bits); bits != 0 {
+		l.enqueue(&s.source, bits)
+	}
 	if s.filtered {
 		l.assign(s.extra.tap)
 	}
+	l.refresh(&s.source)
 	l.unlock()
 	if s.listener != nil && (s.extra == nil || s.extra.under == nil) { // that of a filter has not been accepted
 		s.listener.parted()
 	}
-	if s.sock.fd != noFD {
-		l.poller.remove(s.sock.fd)
-	}
-	s.state |= stateGone
-	s.clear(flagLagging)
-	if s.extra != nil {
-		s.extra.lost = s.out.n
-	}
-	s.spend(s.out.detach())
+	s.out.lagging.Store(false)
+	s.spend(s.out.queue.detach())
 }
 
-// retire ends what the loop does for x's stream. The loop's mu is held.
-func (x *streamExtra) retire(l *Loop) {
+// leave ends what the loop does for x's stream: its timers, and its part in rate limits.
+// The caller holds the loop's lock.
+func (x *streamExtra) leave(l *Loop) {
 	l.timers.stop(&x.linger)
 	x.stopIdle(l)
 	x.leaveShares()
-}
-
-// forget takes the descriptor from s, unless the end of the loop was faster.
-func (s *Stream) forget(close bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.gone() && close {
-		s.transport().close(false)
-	}
-	s.state |= stateGone
-	if s.extra != nil {
-		l := s.lockLoop()
-		s.extra.retire(l)
-		l.unlock()
-	}
 }
 
 // SetLifetime sets how long the stream may live, counted from this call, whatever
@@ -331,7 +335,7 @@ func (s *Stream) forget(close bool) {
 func (s *Stream) SetLifetime(d time.Duration) {
 	s.mu.Lock()
 	defer s.unlock()
-	if s.gone() || s.state&stateClosed != 0 || d <= 0 && s.extra == nil {
+	if s.life != lifeOpen || d <= 0 && s.extra == nil {
 		return
 	}
 	x := s.more()
@@ -356,7 +360,7 @@ func (s *Stream) SetLifetime(d time.Duration) {
 // is held.
 func (s *Stream) outlived() bool {
 	x := s.extra
-	if x == nil || s.state&stateClosed != 0 {
+	if x == nil || s.life.closed() {
 		return false
 	}
 	l := s.lockLoop()

@@ -13,12 +13,14 @@ import (
 // idle is what a stream with idle timeouts keeps. The stream's mu guards it but
 // for the timers, which the loop's guards.
 type idle struct {
-	stream *Stream
-	after  [2]time.Duration // reading, writing; 0: none
-	last   [2]int64         // when something was last read or written, on the loop's clock
-	timers [2]timerNode     // running: to look whether that was long ago
-	halted [2]bool          // there is no room for it, or it waits for its rate: no time passes
-	due    [2]bool          // the timer has expired; the loop's mu guards it
+	stream  *Stream
+	after   [2]time.Duration // reading, writing; 0: none
+	last    [2]int64         // when something was last read or written, on the loop's clock
+	timers  [2]timerNode     // running: to look whether that was long ago
+	halted  [2]bool          // there is no room for it, or it waits for its rate: no time passes
+	over    What             // directions that were paused because they were idle; the loop's mu guards it
+	recheck bool             // checkIdle is to be called again once fill has read
+	due     [2]bool          // the timer has expired; the loop's mu guards it
 }
 
 // The directions of a stream, as indices.
@@ -61,7 +63,7 @@ func (s *Stream) SetIdleTimeouts(read, write time.Duration) {
 
 // setIdle is SetIdleTimeouts with mu held.
 func (s *Stream) setIdle(read, write time.Duration) {
-	if s.gone() || s.state&stateClosed != 0 {
+	if s.life != lifeOpen {
 		return
 	}
 	x := s.more()
@@ -82,9 +84,28 @@ func (s *Stream) setIdle(read, write time.Duration) {
 // TimedOut returns the directions that have been idle too long, and that were
 // not resumed since.
 func (s *Stream) TimedOut() What {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	l := s.lockLoop()
 	defer l.unlock()
-	return s.timedOut
+	return s.timedOut()
+}
+
+// timedOut is TimedOut for a caller that holds the loop's lock, and mu.
+func (s *Stream) timedOut() What {
+	if s.extra == nil || s.extra.idle == nil {
+		return 0
+	}
+	return s.extra.idle.over
+}
+
+// resumeIdle notes that the directions in what go on after an idle timeout, and reports
+// whether one does not. The caller holds mu and the loop's lock.
+func (s *Stream) resumeIdle(what What) bool {
+	if s.timedOut()&what != 0 {
+		s.extra.idle.over &^= what
+	}
+	return s.timedOut() != 0
 }
 
 // restartIdle begins the time of the directions in what anew. mu is held.
@@ -103,7 +124,7 @@ func (s *Stream) restartIdle(what What) {
 		}
 		i.due[dir] = false
 		i.last[dir] = now
-		if i.after[dir] > 0 && !l.closed && (dir == dirRead || s.out.n > 0) {
+		if i.after[dir] > 0 && !l.closed && (dir == dirRead || s.out.queue.n > 0) {
 			l.startTimer(&i.timers[dir], now, i.after[dir])
 		} else {
 			l.timers.stop(&i.timers[dir])
@@ -145,7 +166,7 @@ func (s *Stream) goOn(dir int) {
 // checkIdle pauses the directions that have been idle too long, and says so. mu
 // is held.
 func (s *Stream) checkIdle() {
-	if s.extra == nil || s.extra.idle == nil || s.gone() || s.state&stateClosed != 0 {
+	if s.extra == nil || s.extra.idle == nil || s.life != lifeOpen {
 		return
 	}
 	i := s.extra.idle
@@ -158,7 +179,7 @@ func (s *Stream) checkIdle() {
 			continue
 		}
 		if dir == dirRead && s.pend&workRead != 0 {
-			s.set(flagOverdue)
+			i.recheck = true
 			continue // fill comes first, and has this called again
 		}
 		if dir == dirRead && s.busy {
@@ -169,13 +190,13 @@ func (s *Stream) checkIdle() {
 		switch rest := i.last[dir] + int64(i.after[dir]) - now; {
 		case s.paused&bit != 0, i.halted[dir]:
 			// Resume, or goOn, starts the time again.
-		case dir == dirRead && s.state&stateEOF != 0, dir == dirWrite && s.out.n == 0:
+		case dir == dirRead && s.in.eof, dir == dirWrite && s.out.queue.n == 0:
 			// There is nothing to wait for.
 		case rest > 0:
 			l.startTimer(&i.timers[dir], now, time.Duration(rest))
 		default:
 			s.paused |= bit
-			s.timedOut |= bit
+			i.over |= bit
 			l.enqueue(&s.source, msgTimedOut)
 		}
 	}
@@ -183,7 +204,8 @@ func (s *Stream) checkIdle() {
 
 // recheckIdle has checkIdle called if it has waited for fill. mu is held.
 func (s *Stream) recheckIdle() {
-	if s.clear(flagOverdue) {
+	if s.extra != nil && s.extra.idle != nil && s.extra.idle.recheck {
+		s.extra.idle.recheck = false
 		l := s.lockLoop()
 		l.assign(s)
 		l.unlock()

@@ -15,7 +15,7 @@ const fillBudget = 256 << 10
 // prepare reads what has arrived.
 func (s *Stream) prepare(pending) pending {
 	s.mu.Lock()
-	if room := s.limits.Load().readHigh - int(s.held.Load()); room > 0 && s.inbox.n == 0 && s.ordinary() && !s.has(flagSeen|flagShortReads) && s.Loop().edge {
+	if room := s.limits.Load().readHigh - int(s.in.held.Load()); room > 0 && s.in.unread.n == 0 && s.ordinary() && !s.in.has(flagSeen) && !s.sock.shortReads && s.Loop().edge {
 		// What fill would do, in one step: see ordinary.
 		c := newChunk(max(s.sock.class, minClass))
 		p := c.buf[:min(len(c.buf), room)]
@@ -23,8 +23,8 @@ func (s *Stream) prepare(pending) pending {
 		n := int(r)
 		if n > 0 && n < len(p) && (n >= len(c.buf)/deserves || c.class == minClass) {
 			c.w = n
-			s.inbox = chain{c, c, n}
-			s.held.Add(int64(n))
+			s.in.unread = chain{c, c, n}
+			s.in.held.Add(int64(n))
 			s.Loop().bytesIn.Add(uint64(n))
 			s.mu.Unlock()
 			return msgReadable
@@ -40,8 +40,8 @@ func (s *Stream) prepare(pending) pending {
 func (s *Stream) prepareSlow(c *chunk, n int, full bool, errno sysErrno) (bits pending) {
 	if n > 0 {
 		s.sock.expect(n, full)
-		s.inbox.pushRead(c, n)
-		s.held.Add(int64(n))
+		s.in.unread.pushRead(c, n)
+		s.in.held.Add(int64(n))
 		s.Loop().bytesIn.Add(uint64(n))
 		if !full {
 			s.mu.Unlock()
@@ -51,14 +51,14 @@ func (s *Stream) prepareSlow(c *chunk, n int, full bool, errno sysErrno) (bits p
 	} else if c != nil {
 		c.put()
 		if n == 0 { // the end, which a second read need not give again
-			s.state |= stateEOF
+			s.in.eof = true
 			s.mu.Unlock()
 			return msgEOF
 		}
 		if !tryAgain(errno) { // the kernel tells it once
-			bits = s.failed("read", errno)
+			s.fail("read", errno, 0)
 			s.unlock()
-			return bits
+			return 0
 		}
 	}
 	bits |= s.fill()
@@ -69,12 +69,12 @@ func (s *Stream) prepareSlow(c *chunk, n int, full bool, errno sysErrno) (bits p
 
 // fill is prepare with mu held.
 func (s *Stream) fill() (bits pending) {
-	if s.gone() || s.state&stateClosed != 0 {
+	if s.life != lifeOpen {
 		return 0
 	}
-	if s.paused&Read != 0 || s.state&stateEOF != 0 {
+	if s.paused&Read != 0 || s.in.eof {
 		s.waive(dirRead)
-		return s.checkFailure()
+		return s.checkFailure(0)
 	}
 	bits, got := s.fillSome()
 	if got > 0 {
@@ -89,24 +89,24 @@ func (s *Stream) fill() (bits pending) {
 func (s *Stream) fillSome() (bits pending, got int) {
 	limit := s.limits.Load().readHigh
 	for {
-		room := limit - int(s.held.Load())
+		room := limit - int(s.in.held.Load())
 		if room <= 0 {
 			if !s.stopIfFull() {
 				continue // the consumer was faster
 			}
 			s.halt(dirRead)
-			return bits | s.checkFailure(), got
+			return s.checkFailure(bits), got
 		}
 		if room = s.quota(dirRead, room); room == 0 {
 			s.halt(dirRead)
-			return bits | s.checkFailure(), got
+			return s.checkFailure(bits), got
 		}
 		s.goOn(dirRead)
-		n, full, err := s.fillOnce(&s.inbox, room)
+		n, full, err := s.fillOnce(&s.in.unread, room)
 		switch {
 		case n > 0:
 			// First the bytes, then the question whether they were consumed.
-			s.held.Add(int64(n))
+			s.in.held.Add(int64(n))
 			s.moved(dirRead, n)
 			got += n
 			bits |= msgReadable
@@ -114,14 +114,15 @@ func (s *Stream) fillSome() (bits pending, got int) {
 			s.rearm()
 			return bits, got
 		case err != nil:
-			return bits | s.failed("read", err), got
-		case hangupIsReset && s.has(uint32(hangup)):
-			return bits | s.checkFailure(), got
+			s.fail("read", err, bits)
+			return 0, got
+		case hangupIsReset && s.in.has(uint32(hangup)):
+			return s.checkFailure(bits), got
 		default:
-			s.state |= stateEOF
+			s.in.eof = true
 			return bits | msgEOF, got
 		}
-		if !full && !s.has(flagSeen|flagShortReads) {
+		if !full && !s.in.has(flagSeen) && !s.sock.shortReads {
 			// A stream socket that gave less than was asked has no more, and
 			// will report it when it has (epoll(7)). Not so if the end, or
 			// urgent bytes, were reported already, nor of a Unix socket: see distrust.
@@ -144,7 +145,7 @@ func (s *Stream) fillOnce(in *chain, limit int) (n int, full bool, err error) {
 		return s.extra.transport.fill(in, limit)
 	}
 	n, full, err = s.sock.fill(in, limit)
-	if err == eAGAIN && s.has(uint32(urgent)) {
+	if err == eAGAIN && s.in.has(uint32(urgent)) {
 		return s.fillUrgent(in, limit)
 	}
 	return n, full, err
@@ -163,28 +164,29 @@ func (s *Stream) fillUrgent(in *chain, limit int) (n int, full bool, err error) 
 // stopIfFull stops reading if there is no room, and reports whether there is none.
 // Whoever makes room has it go on.
 func (s *Stream) stopIfFull() bool {
-	if int(s.held.Load()) < s.limits.Load().readHigh {
+	if int(s.in.held.Load()) < s.limits.Load().readHigh {
 		return false
 	}
-	s.set(flagStopped)
-	return int(s.held.Load()) >= s.limits.Load().readHigh || !s.clear(flagStopped)
+	s.in.set(flagStopped)
+	return int(s.in.held.Load()) >= s.limits.Load().readHigh || !s.in.clear(flagStopped)
 }
 
-// checkFailure ends a stream that does not read, if the peer has reset it. mu is
-// held.
-func (s *Stream) checkFailure() pending {
-	if s.has(uint32(hangup)) {
+// checkFailure ends a stream that does not read, if the peer has reset it. It returns those
+// of bits, the messages so far, that are still to be sent. The caller holds mu.
+func (s *Stream) checkFailure(bits pending) pending {
+	if s.in.has(uint32(hangup)) {
 		if err := s.transport().failure(); err != nil {
-			return s.failed("read", err)
+			s.fail("read", err, bits)
+			return 0
 		}
 	}
-	return 0
+	return bits
 }
 
 // ample reports whether the input is worth a Readable.
 func (s *Stream) ample() bool {
-	held := int(s.held.Load())
-	return held >= s.limits.Load().readLow || held > 0 && s.has(flagRefused)
+	held := int(s.in.held.Load())
+	return held >= s.limits.Load().readLow || held > 0 && s.in.waits&waitRefused != 0
 }
 
 // bufferPool has the input buffers of streams whose Input was not called.
@@ -192,17 +194,17 @@ var bufferPool = sync.Pool{New: func() any { return new(Buffer) }}
 
 // input returns in, to be filled.
 func (s *Stream) input() *Buffer {
-	if s.in == nil {
-		s.in = bufferPool.Get().(*Buffer)
-		s.in.stream = s
+	if s.in.taken == nil {
+		s.in.taken = bufferPool.Get().(*Buffer)
+		s.in.taken.stream = s
 	}
-	return s.in
+	return s.in.taken
 }
 
 // settle lets in go if it is empty, and nobody has seen it.
 func (s *Stream) settle() {
-	if b := s.in; b != nil && b.head == nil && !s.shown {
-		s.in = nil
+	if b := s.in.taken; b != nil && b.head == nil && !s.in.shown {
+		s.in.taken = nil
 		b.stream = nil
 		bufferPool.Put(b)
 	}
@@ -217,18 +219,18 @@ func (s *Stream) take() {
 
 // takeLocked is take with mu held.
 func (s *Stream) takeLocked() {
-	if s.inbox.n > 0 {
+	if s.in.unread.n > 0 {
 		in := s.input()
 		in.settle()
-		in.chain.splice(&s.inbox)
+		in.chain.splice(&s.in.unread)
 	}
 }
 
 // consumed is told by in how many bytes have left it.
 func (s *Stream) consumed(n int) {
-	s.held.Add(-int64(n))
+	s.in.held.Add(-int64(n))
 	// A Readable that no feeder sends is looked at again before it is delivered.
-	if s.has(flagStopped | flagHeldEOF | flagRefused | flagBlocked | flagSending) {
+	if s.in.has(flagStopped | flagWatched) {
 		s.consumedSlow()
 	}
 }
@@ -237,19 +239,20 @@ func (s *Stream) consumed(n int) {
 func (s *Stream) consumedSlow() {
 	l := s.lockAndWithdraw()
 	defer l.unlock()
-	if s.closing {
+	if s.life.closed() {
 		return
 	}
 	if !s.ample() { // more may have come, and have been told
 		l.retract(&s.source, msgReadable)
 	}
-	held := int(s.held.Load())
-	if held < s.limits.Load().readHigh && s.clear(flagStopped) {
+	held := int(s.in.held.Load())
+	if held < s.limits.Load().readHigh && s.in.clear(flagStopped) {
 		l.enqueue(&s.source, workRead)
 		l.requeueFront(&s.source)
 	}
 	if held == 0 {
-		s.clear(flagRefused | flagBlocked)
+		s.in.unwait(waitRefused)
+		s.in.unwait(waitBlocked)
 		s.releaseEOF(l)
 	}
 }
@@ -258,7 +261,7 @@ func (s *Stream) consumedSlow() {
 // always the same one. What is consumed of it makes room for more to be read.
 func (s *Stream) Input() *Buffer {
 	s.take()
-	s.shown = true
+	s.in.shown = true
 	return s.input()
 }
 
@@ -269,11 +272,11 @@ func (s *Stream) Input() *Buffer {
 // What reads until it has enough, as a bufio.Scanner does, stops at ErrWouldBlock
 // in the middle of a line: take lines from Input, or read from NetConn.
 func (s *Stream) Read(p []byte) (int, error) {
-	if s.in == nil || s.in.n == 0 {
+	if s.in.taken == nil || s.in.taken.n == 0 {
 		s.mu.Lock()
-		if c := s.inbox.head; c != nil && c.mem == nil && len(p) > 0 && s.in == nil {
+		if c := s.in.unread.head; c != nil && c.mem == nil && len(p) > 0 && s.in.taken == nil {
 			n := copy(p, c.buf[c.r:c.w])
-			c = s.inbox.cut(n)
+			c = s.in.unread.cut(n)
 			s.mu.Unlock()
 			if c != nil {
 				c.put()
@@ -284,7 +287,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 		s.takeLocked()
 		err := s.readErr()
 		s.mu.Unlock()
-		if s.in == nil || s.in.n == 0 {
+		if s.in.taken == nil || s.in.taken.n == 0 {
 			if len(p) == 0 && err == ErrWouldBlock {
 				return 0, nil
 			}
@@ -292,15 +295,15 @@ func (s *Stream) Read(p []byte) (int, error) {
 		}
 	}
 	defer s.settle()
-	return s.in.Read(p)
+	return s.in.taken.Read(p)
 }
 
 // readErr returns why there is nothing to be read. mu is held.
 func (s *Stream) readErr() error {
 	switch {
-	case s.state&stateClosed != 0:
+	case s.life.closed():
 		return ErrClosed
-	case s.state&stateEOF != 0:
+	case s.in.eof:
 		return io.EOF
 	case s.why() != nil:
 		return s.why()
@@ -322,23 +325,23 @@ func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 	dst, ok := w.(*Stream)
 	if !ok {
 		s.take()
-		if s.in == nil {
+		if s.in.taken == nil {
 			return 0, nil
 		}
 		defer s.settle()
-		return s.in.WriteTo(w)
+		return s.in.taken.WriteTo(w)
 	}
-	if s.in != nil {
+	if s.in.taken != nil {
 		s.take()
 		defer s.settle()
-		n, err := dst.writeBuffer(s.in, s)
+		n, err := dst.writeBuffer(s.in.taken, s)
 		return int64(n), err
 	}
 
 	// The consumer has taken nothing: it goes from s to dst, which may be s.
 	s.mu.Lock()
-	read := s.inbox
-	s.inbox = chain{}
+	read := s.in.unread
+	s.in.unread = chain{}
 	if dst != s {
 		s.mu.Unlock()
 		dst.mu.Lock()
@@ -362,7 +365,7 @@ func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 			return int64(n + m), err
 		}
 		if n < 0 && !tryAgain(errno) {
-			dst.announce(dst.failed("write", errno))
+			dst.fail("write", errno, 0)
 		}
 	}
 	n, err := dst.pour(&read, s)
@@ -387,7 +390,7 @@ func (s *Stream) pour(read *chain, from *Stream) (int, error) {
 func (s *Stream) AtEOF() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state&stateEOF != 0 && s.held.Load() == 0
+	return s.in.eof && s.in.held.Load() == 0
 }
 
 // InputFull reports whether so much input is unread that reading has stopped
@@ -395,7 +398,7 @@ func (s *Stream) AtEOF() bool {
 // come since the last call of Input as well: to find a line that is too long, take the
 // full lines from Input, and look at the Len of what is left.
 func (s *Stream) InputFull() bool {
-	return int(s.held.Load()) >= s.limits.Load().readHigh
+	return int(s.in.held.Load()) >= s.limits.Load().readHigh
 }
 
 // SetReadMarks sets the input at which Readable is sent, at the least (low, by
@@ -424,13 +427,13 @@ func (s *Stream) SetReadMarks(low, high int) {
 func (s *Stream) reconsider() {
 	l := s.lockAndWithdraw()
 	defer l.unlock()
-	if s.closing {
+	if s.life.closed() {
 		return
 	}
 	if !s.ample() {
 		l.retract(&s.source, msgReadable)
 	}
-	if int(s.held.Load()) < s.limits.Load().readHigh && s.clear(flagStopped) {
+	if int(s.in.held.Load()) < s.limits.Load().readHigh && s.in.clear(flagStopped) {
 		l.enqueue(&s.source, workRead)
 	}
 }
@@ -438,8 +441,8 @@ func (s *Stream) reconsider() {
 // releaseEOF sends the EOF that was held back, if nothing is in its way any more.
 // The loop's mu is held.
 func (s *Stream) releaseEOF(l *Loop) {
-	if s.has(flagHeldEOF) && !s.silent() && s.paused&Read == 0 && !(s.has(flagBlocked) && s.held.Load() > 0) {
-		s.clear(flagHeldEOF)
+	if s.in.waits&waitEOF != 0 && !s.silent() && !s.mustHoldEOF() {
+		s.in.unwait(waitEOF)
 		l.enqueue(&s.source, msgEOF)
 	}
 }

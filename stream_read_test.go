@@ -166,12 +166,12 @@ func TestBufferTellsItsStream(t *testing.T) {
 	}
 	defer l.Close()
 	s := l.newStream(noFD)
-	s.closing = true // sends nothing
+	s.life = lifeClosing // sends nothing
 	b := pieces("abc\n", "defgh", "ijklmnop")
 	b.stream = s
 	before := b.Len()
-	s.held.Store(1000)
-	taken := func() int { return 1000 - int(s.held.Load()) }
+	s.in.held.Store(1000)
+	taken := func() int { return 1000 - int(s.in.held.Load()) }
 	b.ReadByte()
 	b.Read(make([]byte, 1))
 	b.ReadLine(LF)

@@ -27,7 +27,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 			return n, nil
 		}
 		if n < 0 && !tryAgain(errno) {
-			s.announce(s.failed("write", errno))
+			s.fail("write", errno, 0)
 		}
 		return s.writeSlow(p, max(n, 0))
 	}
@@ -42,7 +42,7 @@ func (s *Stream) writeSlow(p []byte, n int) (int, error) {
 	}
 	if n > 0 {
 		s.Loop().bytesOut.Add(uint64(n))
-	} else if room := len(p); s.out.n == 0 && s.paused&Write == 0 {
+	} else if room := len(p); s.out.queue.n == 0 && s.paused&Write == 0 {
 		var err error
 		if room = s.quota(dirWrite, room); room > 0 {
 			n, err = s.writeOnce(p[:room])
@@ -54,12 +54,12 @@ func (s *Stream) writeSlow(p []byte, n int) (int, error) {
 			return n, nil
 		}
 		if err != nil && err != eAGAIN {
-			s.announce(s.failed("write", err))
+			s.fail("write", err, 0)
 			return n, s.why()
 		}
 	}
-	s.out.add(p[n:])
-	if err := s.sendOn(); err != nil {
+	s.out.queue.add(p[n:])
+	if err := s.send(); err != nil {
 		return max(len(p)-s.extra.lost, 0), err
 	}
 	return len(p), nil
@@ -71,19 +71,19 @@ func tryAgain(e sysErrno) bool { return e == eAGAIN || e == eINTR }
 
 // writeErr returns why nothing can be written, or nil. mu is held.
 func (s *Stream) writeErr() error {
-	if s.state&(stateClosed|stateFin) == 0 && s.extra == nil && !s.gone() && s.out.n < s.limits.Load().writeHigh {
+	if s.life == lifeOpen && s.out.fin == finNone && s.extra == nil && s.out.queue.n < s.limits.Load().writeHigh {
 		return nil // so it is most often
 	}
 	switch {
-	case s.state&stateClosed != 0:
+	case s.life.closed():
 		return ErrClosed
 	case s.why() != nil:
 		return s.why()
 	case s.gone():
 		return ErrClosed
-	case s.state&stateFin != 0:
+	case s.out.fin != finNone:
 		return s.opError("write", ePIPE)
-	case s.out.n >= s.limits.Load().writeHigh && s.out.inMemory() >= s.limits.Load().writeHigh:
+	case s.out.queue.n >= s.limits.Load().writeHigh && s.out.queue.inMemory() >= s.limits.Load().writeHigh:
 		return ErrFull
 	}
 	return nil
@@ -133,27 +133,27 @@ func (s *Stream) push(p []byte) error {
 	if err := s.writeErr(); err != nil && err != ErrFull {
 		return err
 	}
-	s.out.add(p)
-	return s.sendOn()
+	s.out.queue.add(p)
+	return s.send()
 }
 
 // Output returns a buffer in which a reply can be built piece by piece; Flush
 // sends it. It is always the same one, and nothing of it is sent before that.
 func (s *Stream) Output() *Buffer {
-	if s.pieces == nil {
-		s.pieces = &Buffer{flags: lean}
+	if s.out.pieces == nil {
+		s.out.pieces = &Buffer{flags: lean}
 	}
-	return s.pieces
+	return s.out.pieces
 }
 
 // Flush sends what is in Output, in one piece, and leaves Output empty. It
 // returns ErrFull, and leaves Output as it is, while Queued() is MaxOutput or
 // more; otherwise what Write would return.
 func (s *Stream) Flush() error {
-	if s.pieces == nil {
+	if s.out.pieces == nil {
 		return nil
 	}
-	_, err := s.writeBuffer(s.pieces, nil)
+	_, err := s.writeBuffer(s.out.pieces, nil)
 	return err
 }
 
@@ -183,49 +183,45 @@ func (s *Stream) queue(q *chain, from *Stream) (int, error) {
 		}
 		return 0, err
 	}
-	s.out.splice(q)
-	return n, s.sendOn()
+	s.out.queue.splice(q)
+	return n, s.send()
 }
 
-// sendOn sees to it that output which was added, or its end, is sent: now, or, if the
-// kernel takes no more for the moment, by the loop as soon as it does. mu is held.
-func (s *Stream) sendOn() error {
-	if s.has(flagLagging) {
+// send sends output that was added, or its end: now, or, if the kernel takes no more for the
+// moment, later by the loop. It returns the error if that has ended the stream. The caller
+// holds mu.
+func (s *Stream) send() error {
+	if s.out.lagging.Load() {
 		s.noteOwed()
 		return nil
 	}
-	return s.flushNow()
-}
-
-// flushNow flushes, and returns the error if that ended the stream. mu is held.
-func (s *Stream) flushNow() error {
-	s.announce(s.flushLocked())
+	s.announce(s.flush())
 	if s.gone() {
 		return s.why()
 	}
 	return nil
 }
 
-// flushLocked sends what is possible of the output and returns what came of it.
+// flush sends what is possible of the output and returns what came of it.
 // mu is held.
-func (s *Stream) flushLocked() (bits pending) {
+func (s *Stream) flush() (bits pending) {
 	if s.gone() {
 		return 0
 	}
-	if s.paused&Write != 0 && s.state&stateClosed == 0 {
+	if s.paused&Write != 0 && !s.life.closed() {
 		s.waive(dirWrite)
 		s.noteOwed()
 		return 0
 	}
-	for s.out.n > 0 {
-		room := s.quota(dirWrite, s.out.n)
+	for s.out.queue.n > 0 {
+		room := s.quota(dirWrite, s.out.queue.n)
 		if room == 0 {
-			s.clear(flagLagging) // it waits for its rate, not for the kernel
+			s.out.lagging.Store(false) // it waits for its rate, not for the kernel
 			s.halt(dirWrite)
 			break
 		}
 		s.goOn(dirWrite)
-		n, spent, err := s.flushSome(room)
+		n, spent, err := s.flushPart(room)
 		if spent != nil {
 			s.spend(spent)
 		}
@@ -234,50 +230,52 @@ func (s *Stream) flushLocked() (bits pending) {
 			s.moved(dirWrite, n)
 		}
 		if err != nil {
-			return s.failed("write", err)
+			s.fail("write", err, bits)
+			return 0
 		}
 		if n == room {
 			continue
 		}
-		if s.has(flagLagging) {
+		if s.out.lagging.Load() {
 			break
 		}
 		// Once the flag is up, a report of room is heard. Room that came
 		// before that is found by trying again.
-		s.set(flagLagging)
+		s.out.lagging.Store(true)
 		s.count(dirWrite)
 	}
 	s.waive(dirWrite)
-	if s.out.n > 0 {
+	if s.out.queue.n > 0 {
 		s.rearm()
 		s.noteOwed()
 	} else {
-		s.clear(flagLagging)
+		s.out.lagging.Store(false)
 	}
-	if s.out.n <= s.lowMark() && s.state&stateOwed != 0 && !s.connecting() { // Connected comes first
-		s.state &^= stateOwed
+	if s.out.queue.n <= s.lowMark() && s.out.owed && !s.connecting() { // Connected comes first
+		s.out.owed = false
 		bits |= msgDrained
 		s.unblock()
 	}
-	if s.out.n == 0 && s.state&(stateFin|stateFinSent) == stateFin {
-		s.state |= stateFinSent
+	if s.out.queue.n == 0 && s.out.fin == finQueued {
+		s.out.fin = finSent
 		if err := s.transport().closeWrite(); err != nil && err != eNOTCONN {
-			return bits | s.failed("close", err)
+			s.fail("close", err, bits)
+			return 0
 		}
 	}
 	return bits
 }
 
-// flushSome sends what is possible of the first n bytes of the output. mu is held.
-func (s *Stream) flushSome(n int) (int, *chunk, error) {
-	if n == s.out.n {
-		return s.flushOnce(&s.out)
+// flushPart sends what is possible of the first n bytes of the output. mu is held.
+func (s *Stream) flushPart(n int) (int, *chunk, error) {
+	if n == s.out.queue.n {
+		return s.flushOnce(&s.out.queue)
 	}
 	var part chain
-	part.moveN(&s.out, n)
+	part.moveN(&s.out.queue, n)
 	n, spent, err := s.flushOnce(&part)
-	part.splice(&s.out)
-	s.out = part
+	part.splice(&s.out.queue)
+	s.out.queue = part
 	return n, spent, err
 }
 
@@ -302,13 +300,13 @@ func (s *Stream) writeOnce(p []byte) (n int, err error) {
 func (s *Stream) Queued() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.out.n
+	return s.out.queue.n
 }
 
 // lowMark returns the output from which on downwards Drained is sent: when nothing
 // will be added any more, the last byte is what one waits for. mu is held.
 func (s *Stream) lowMark() int {
-	if s.state&stateFin != 0 {
+	if s.out.fin != finNone {
 		return 0
 	}
 	return s.limits.Load().writeLow
@@ -316,8 +314,8 @@ func (s *Stream) lowMark() int {
 
 // noteOwed takes note that output was added to what waits. mu is held.
 func (s *Stream) noteOwed() {
-	if s.out.n > s.lowMark() && s.state&stateOwed == 0 {
-		s.state |= stateOwed
+	if s.out.queue.n > s.lowMark() && !s.out.owed {
+		s.out.owed = true
 		l := s.lockAndWithdraw()
 		l.retract(&s.source, msgDrained)
 		l.unlock()
@@ -334,19 +332,20 @@ func (s *Stream) unblock() {
 	s.extra.waiters = nil
 	for _, w := range waiters {
 		l := w.lockLoop()
-		if !w.clear(flagBlocked) { // it has found another way
+		if w.in.waits&waitBlocked == 0 { // it has found another way
 			l.unlock()
 			continue
 		}
-		w.set(flagRefused) // and then the question whether the input was consumed
+		w.in.unwait(waitBlocked)
+		w.in.wait(waitRefused)
 		switch {
 		case w.silent():
-		case w.held.Load() > 0:
+		case w.in.held.Load() > 0:
 			if w.paused&Read == 0 {
 				l.enqueue(&w.source, msgReadable)
 			}
 		default:
-			w.clear(flagRefused)
+			w.in.unwait(waitRefused)
 			w.releaseEOF(l)
 		}
 		l.unlock()
@@ -356,10 +355,10 @@ func (s *Stream) unblock() {
 // block notes that s waits until dst, whose mu is held, has drained.
 func (s *Stream) block(dst *Stream) {
 	l := s.lockAndWithdraw()
-	s.set(flagBlocked)
+	s.in.wait(waitBlocked)
 	if s.pend&msgEOF != 0 {
 		l.retract(&s.source, msgEOF)
-		s.set(flagHeldEOF)
+		s.in.wait(waitEOF)
 	}
 	l.unlock()
 	if x := dst.more(); !slices.Contains(x.waiters, s) {
@@ -382,7 +381,7 @@ func (s *Stream) SetWriteMarks(low, high int) {
 	lim.writeLow = max(low, 0)
 	lim.raise()
 	s.limits.Store(&lim)
-	if s.out.n > 0 {
-		s.announce(s.flushLocked()) // it may be low enough now
+	if s.out.queue.n > 0 {
+		s.announce(s.flush()) // it may be low enough now
 	}
 }

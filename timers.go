@@ -478,7 +478,7 @@ func (t *Timer) Reset(d time.Duration) bool {
 	now := t.Loop().clock()
 	l := t.lockAndWithdraw()
 	defer l.unlock()
-	if t.ended || l.closed {
+	if t.life != lifeOpen || l.closed {
 		return false
 	}
 	active := t.node.running()
@@ -515,7 +515,7 @@ func (t *Timer) Close() error {
 	l := t.lockAndWithdraw()
 	defer l.unlock()
 	t.stop(l)
-	t.ended = true
+	t.life = lifeClosed
 	return nil
 }
 

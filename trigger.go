@@ -30,7 +30,7 @@ func (l *Loop) Trigger() *Trigger {
 func (t *Trigger) Fire() {
 	l := t.lockAndWithdraw() // so that it is known whether the last Fired was received
 	defer l.unlock()
-	if t.ended || l.closed {
+	if t.life != lifeOpen || l.closed {
 		return
 	}
 	t.count++
@@ -48,7 +48,7 @@ func (t *Trigger) Take() int {
 func (t *Trigger) Close() error {
 	l := t.lockAndWithdraw()
 	defer l.unlock()
-	t.ended = true
+	t.life = lifeClosed
 	l.retract(&t.source, msgSingle)
 	return nil
 }

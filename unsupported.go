@@ -14,9 +14,10 @@ import (
 // A sock would be a stream's transport; there is none here yet, as New returns
 // ErrUnsupported.
 type sock struct {
-	fd    sysFD
-	plain bool
-	class int8
+	fd         sysFD
+	plain      bool
+	class      int8
+	shortReads bool // a read may give less than there is; never changes once there is a socket
 }
 
 func (k *sock) write(p []byte) (int, error)                { return 0, ErrUnsupported }

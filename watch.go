@@ -175,7 +175,7 @@ func (w *Watch) Arm(timeout time.Duration) error {
 	l.watchMu.Lock()
 	defer l.watchMu.Unlock()
 	w.lockAndWithdraw()
-	if w.ended || l.closed {
+	if w.life != lifeOpen || l.closed {
 		l.unlock()
 		return ErrClosed
 	}
@@ -325,7 +325,9 @@ func (w *Watch) end(ended bool) error {
 	defer l.watchMu.Unlock()
 	w.lockAndWithdraw()
 	defer l.unlock()
-	w.ended = w.ended || ended
+	if ended {
+		w.life = lifeClosed
+	}
 	w.disarm(l)
 	if d := l.watched[w.fd]; d != nil && !l.closed {
 		l.trim(d)
@@ -342,7 +344,7 @@ func (w *Watch) SetTimeout(timeout time.Duration) error {
 	now := w.Loop().clock()
 	l := w.lockLoop()
 	defer l.unlock()
-	if w.ended || l.closed {
+	if w.life != lifeOpen || l.closed {
 		return ErrClosed
 	}
 	if !w.armed {
@@ -369,7 +371,7 @@ func (w *Watch) setTimeout(l *Loop, now int64, timeout time.Duration) {
 func (w *Watch) Activate(what What) {
 	l := w.lockAndWithdraw()
 	defer l.unlock()
-	if what &= conditions; what == 0 || w.ended || l.closed {
+	if what &= conditions; what == 0 || w.life != lifeOpen || l.closed {
 		return
 	}
 	w.result |= what
@@ -485,7 +487,7 @@ func (w *Watch) received(pending) {
 
 func (w *Watch) abandon() {
 	l := w.lockLoop()
-	w.armed, w.ended = false, true
+	w.armed, w.life = false, lifeClosed
 	l.timers.stop(&w.limit)
 	l.unlock()
 }

@@ -132,7 +132,7 @@ func (l *Loop) wrapFD(fd sysFD) (*Stream, error) {
 		}
 	}
 	if !readable {
-		s.state |= stateEOF
+		s.in.eof = true
 	}
 	if err := s.open(0, false); err != nil {
 		return nil, err
