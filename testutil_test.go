@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -436,3 +438,9 @@ func inChild(t *testing.T, name, env string) {
 
 // someSignal is a signal that every system has.
 var someSignal = os.Interrupt
+
+// raceEnabled tells whether the tests were built with the race detector.
+var raceEnabled = func() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}()
