@@ -122,16 +122,13 @@ func TestU13Idle(t *testing.T) {
 	}
 	for _, method := range Methods() {
 		t.Run(method, func(t *testing.T) {
-			inChild(t, "TestIdleChild", "EVCHAN_IDLE_CHILD="+method)
+			runChild(t, "TestIdleChild", method)
 		})
 	}
 }
 
 func TestIdleChild(t *testing.T) {
-	method := os.Getenv("EVCHAN_IDLE_CHILD")
-	if method == "" {
-		t.Skip("it is run by TestU13Idle")
-	}
+	method := childArgs(t)[0]
 	l, err := New(&Config{Method: method, IgnoreEnv: true})
 	if err != nil {
 		t.Fatal(err)

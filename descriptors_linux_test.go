@@ -10,9 +10,9 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,13 +26,11 @@ import (
 // TestNoDescriptors: without descriptors every call that needs one says so, and whatever
 // it was about to take over is as it was. It runs in a process of its own.
 func TestNoDescriptors(t *testing.T) {
-	inChild(t, "TestNoDescriptorsChild", "EVCHAN_NO_DESCRIPTORS=1")
+	runChild(t, "TestNoDescriptorsChild")
 }
 
 func TestNoDescriptorsChild(t *testing.T) {
-	if os.Getenv("EVCHAN_NO_DESCRIPTORS") == "" {
-		t.Skip("it is run by TestNoDescriptors")
-	}
+	childArgs(t)
 	l := dialLoop(t, "")
 	s, far := connectedPair(t, l)
 	ln := listen(t, l, "tcp", nil)
@@ -224,16 +222,13 @@ func TestAddFails(t *testing.T) {
 func TestU12O2O3L23DescriptorLimit(t *testing.T) {
 	for _, method := range Methods() {
 		t.Run(method, func(t *testing.T) {
-			inChild(t, "TestDescriptorLimitChild", "EVCHAN_LIMIT_CHILD="+method)
+			runChild(t, "TestDescriptorLimitChild", method)
 		})
 	}
 }
 
 func TestDescriptorLimitChild(t *testing.T) {
-	method := os.Getenv("EVCHAN_LIMIT_CHILD")
-	if method == "" {
-		t.Skip("it is run by TestU12O2O3L23DescriptorLimit")
-	}
+	method := childArgs(t)[0]
 	l := dialLoop(t, method)
 	ln := listen(t, l, "tcp", nil)
 	l.Poll(0)
@@ -337,45 +332,10 @@ func TestMoreThanDescriptors(t *testing.T) {
 }
 
 func testMoreThanDescriptors(t *testing.T, method string, max int) {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestMoreThanDescriptorsChild$", "-test.v")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("EVCHAN_CROWD_CHILD=%s %d", method, max))
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = cmd.Start()
-	needExec(t, err)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(out)
-	var all []string
-	say := func(format string, a ...any) { // has the child say something
-		t.Helper()
-		for lines.Scan() {
-			all = append(all, lines.Text())
-			if _, err := fmt.Sscanf(lines.Text(), format, a...); err == nil {
-				return
-			}
-		}
-		t.Fatalf("the child has ended: %v\n%s", lines.Err(), strings.Join(all, "\n"))
-	}
-	defer func() {
-		in.Close()
-		for lines.Scan() {
-			all = append(all, lines.Text())
-		}
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("%v\n%s", err, strings.Join(all, "\n"))
-		}
-	}()
+	c := startChild(t, "TestMoreThanDescriptorsChild", method, strconv.Itoa(max))
 	var addr string
 	var served int // by the server at once
-	say("addr %s room %d", &addr, &served)
+	c.scan(t, "addr %s room %d", &addr, &served)
 	if max > 0 {
 		served = max
 	}
@@ -386,18 +346,18 @@ func testMoreThanDescriptors(t *testing.T, method string, max int) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for i := range clients {
-		c, err := net.Dial("tcp", addr)
+		conn, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		wg.Go(func() {
-			defer c.Close()
-			c.SetDeadline(time.Now().Add(20 * time.Second))
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(20 * time.Second))
 			want := fmt.Sprintf("client %d\n", i)
-			_, err := io.WriteString(c, want)
+			_, err := io.WriteString(conn, want)
 			if err == nil {
 				var line string
-				if line, err = bufio.NewReader(c).ReadString('\n'); line != want && err == nil {
+				if line, err = bufio.NewReader(conn).ReadString('\n'); line != want && err == nil {
 					err = fmt.Errorf("it got %q; want %q", line, want)
 				}
 			}
@@ -411,7 +371,7 @@ func testMoreThanDescriptors(t *testing.T, method string, max int) {
 			close(leave)
 		}
 	}()
-	fmt.Fprintln(in, "go")
+	fmt.Fprintln(c.in, "go")
 	hear := func(n int) {
 		t.Helper()
 		for range n {
@@ -422,8 +382,8 @@ func testMoreThanDescriptors(t *testing.T, method string, max int) {
 	}
 	count := func() (turns, failed, accepted int) {
 		t.Helper()
-		fmt.Fprintln(in, "count")
-		say("turns %d failed %d accepted %d", &turns, &failed, &accepted)
+		fmt.Fprintln(c.in, "count")
+		c.scan(t, "turns %d failed %d accepted %d", &turns, &failed, &accepted)
 		return turns, failed, accepted
 	}
 	hear(served)
@@ -450,14 +410,14 @@ func testMoreThanDescriptors(t *testing.T, method string, max int) {
 	if accepted != clients || turns > 20*clients {
 		t.Errorf("%d accepted, %d turns", accepted, turns)
 	}
+	c.wait(t)
 }
 
 func TestMoreThanDescriptorsChild(t *testing.T) {
-	var method string
-	var max int
-	if _, err := fmt.Sscan(os.Getenv("EVCHAN_CROWD_CHILD"), &method, &max); err != nil {
-		t.Skip("it is run by TestMoreThanDescriptors")
-	}
+	args := childArgs(t)
+	method := args[0]
+	max, err := strconv.Atoi(args[1])
+	must(t, err)
 	l := dialLoop(t, method)
 	ln := listen(t, l, "tcp", &ListenConfig{Paused: true, MaxStreams: max})
 	var failed, accepted atomic.Int64

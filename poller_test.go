@@ -12,37 +12,6 @@ import (
 	"time"
 )
 
-// A testNet makes connected pairs of descriptors that a poller understands.
-type testNet interface {
-	pair(t testing.TB) (a, b sysFD)  // closed when the test ends
-	write(t testing.TB, fd sysFD)    // sends a little to the other end
-	fill(t testing.TB, fd sysFD)     // sends until it would block
-	drain(t testing.TB, fd sysFD)    // reads until it would block or there is no more
-	shutdown(t testing.TB, fd sysFD) // sends no more
-	close(t testing.TB, fd sysFD)
-}
-
-// An openTestPoller makes a poller and what goes with it, closed with the test.
-type openTestPoller func(t testing.TB) (poller, testNet)
-
-func openTestFake(t testing.TB) (poller, testNet) {
-	p := newFakePoller()
-	t.Cleanup(func() { p.close() })
-	return p, newFakeNet(p)
-}
-
-func openTestMethod(m method, n testNet) openTestPoller {
-	return func(t testing.TB) (poller, testNet) {
-		t.Helper()
-		p, err := m.open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { p.close() })
-		return p, n
-	}
-}
-
 func TestPoller(t *testing.T) {
 	t.Run("fake", func(t *testing.T) { testPoller(t, openTestFake) })
 	for _, m := range methods() {
@@ -94,67 +63,6 @@ func testPoller(t *testing.T, open openTestPoller) {
 			c.f(t, p, n)
 		})
 	}
-}
-
-// testToken returns a token for tests, with a generation that is easy to see.
-func testToken(slot int) token { return token{uint32(slot), uint32(slot) + 1<<31} }
-
-// expectReady waits until everything in want has been reported, in whatever
-// portions. What is not in want must not be reported.
-func expectReady(t testing.TB, p poller, want ...ready) {
-	t.Helper()
-	var got []ready
-	left := make(map[token]What, len(want))
-	asked := make(map[token]What, len(want))
-	for _, r := range want {
-		left[r.tok] |= r.what
-		asked[r.tok] |= r.what
-	}
-	for start := time.Now(); len(left) > 0; {
-		if time.Since(start) > testPatience {
-			t.Fatalf("not reported: %v", left)
-		}
-		var err error
-		got, err = p.wait(got[:0], testPatience)
-		must(t, err)
-		for _, r := range got {
-			if r.what == 0 || r.what&^asked[r.tok] != 0 {
-				t.Fatalf("got %v, want %v", got, want)
-			}
-			if left[r.tok] &^= r.what; left[r.tok] == 0 {
-				delete(left, r.tok)
-			}
-		}
-	}
-}
-
-// expectNone checks that there is nothing to report now.
-func expectNone(t testing.TB, p poller) {
-	t.Helper()
-	got, err := p.wait(nil, 0)
-	must(t, err)
-	if len(got) > 0 {
-		t.Fatalf("got %v, want nothing", got)
-	}
-}
-
-// expectBlocks checks that a wait with nothing to report lasts as long as it
-// should, allowing for early returns but not for a string of them.
-func expectBlocks(t testing.TB, p poller) {
-	t.Helper()
-	const d = 5 * time.Millisecond
-	for range 3 {
-		start := time.Now()
-		got, err := p.wait(nil, d)
-		must(t, err)
-		if len(got) > 0 {
-			t.Fatalf("got %v, want nothing", got)
-		}
-		if time.Since(start) >= d {
-			return
-		}
-	}
-	t.Fatal("does not block")
 }
 
 func testZeroTimeoutPolls(t *testing.T, p poller, n testNet) {

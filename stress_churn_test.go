@@ -4,13 +4,11 @@
 package evchan
 
 import (
-	"bufio"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -220,8 +218,7 @@ func churn(t *testing.T, method string, round int) {
 		}
 	}
 	some := *churnConns / 10 // for each of the ways that are not the client's
-	kill := churnChild(t, some, addrs)
-	defer kill()
+	clients := startClients(t, some, addrs)
 	var open []net.Conn
 	for i := range some {
 		addr := addrs[i%len(addrs)]
@@ -294,7 +291,7 @@ func churn(t *testing.T, method string, round int) {
 	if n := held.Load(); n != int64(2*some) {
 		t.Errorf("%d are held, want %d", n, 2*some)
 	}
-	kill()
+	clients.kill()
 	live(some, "after the client was killed")
 	l.Close()
 	for _, c := range open {
@@ -311,38 +308,20 @@ func churn(t *testing.T, method string, round int) {
 	}
 }
 
-// churnChild starts a process that opens count connections to the addresses in
-// turn and holds them. kill kills it.
-func churnChild(t *testing.T, count int, addrs []net.Addr) (kill func()) {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestChurnChild$")
-	cmd.Env = append(os.Environ(), "EVCHAN_CHURN_CHILD="+strconv.Itoa(count))
+// startClients starts a process that opens count connections to the addresses in
+// turn and holds them until it is killed.
+func startClients(t *testing.T, count int, addrs []net.Addr) *child {
+	args := []string{strconv.Itoa(count)}
 	for _, a := range addrs {
-		cmd.Env[len(cmd.Env)-1] += " " + a.String()
+		args = append(args, a.String())
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		needExec(t, err)
-		t.Fatal(err)
-	}
-	kill = sync.OnceFunc(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		kill()
-		t.Fatalf("the child says %q, %v", line, err)
-	}
-	return kill
+	c := startChild(t, "TestChurnChild", args...)
+	c.scan(t, "ready")
+	return c
 }
 
 func TestChurnChild(t *testing.T) {
-	args := strings.Fields(os.Getenv("EVCHAN_CHURN_CHILD"))
-	if len(args) == 0 {
-		t.Skip("it is run by TestChurn")
-	}
+	args := childArgs(t)
 	count, err := strconv.Atoi(args[0])
 	if err != nil {
 		t.Fatal(err)

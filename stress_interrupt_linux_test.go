@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -438,8 +437,7 @@ func testInterruptedCalls(t *testing.T, method string) {
 	}
 	theirs := os.NewFile(uintptr(pair[1]), "theirs")
 	defer syscall.Close(pair[0])
-	cmd := exec.Command(os.Args[0], "-test.run=^TestInterruptedCallsChild$", "-test.v")
-	cmd.Env = append(os.Environ(), "EVCHAN_INTERRUPT_CHILD="+method)
+	cmd := childCommand("TestInterruptedCallsChild", method)
 	cmd.ExtraFiles = []*os.File{theirs}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -534,10 +532,7 @@ func receiveFD(fd int) (int, string) {
 }
 
 func TestInterruptedCallsChild(t *testing.T) {
-	method := os.Getenv("EVCHAN_INTERRUPT_CHILD")
-	if method == "" {
-		t.Skip("it is run by TestInterruptedCalls")
-	}
+	method := childArgs(t)[0]
 	const parent = 3 // what ExtraFiles gives
 	notify, err := offerCalls()
 	if err != nil {

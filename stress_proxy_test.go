@@ -4,14 +4,12 @@
 package evchan
 
 import (
-	"bufio"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"sync"
@@ -43,32 +41,11 @@ func testProxy(t *testing.T, method string, readerFirst bool) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestProxyChild$", "-test.v")
-	cmd.Env = append(os.Environ(), "EVCHAN_PROXY_CHILD="+method+" "+ln.Addr().String())
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		needExec(t, err)
-		t.Fatal(err)
-	}
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
-	out := bufio.NewReader(stdout)
+	proxy := startChild(t, "TestProxyChild", method, ln.Addr().String())
 	var addr string
-	for addr == "" {
-		line, err := out.ReadString('\n')
-		if err != nil {
-			t.Fatalf("the proxy says nothing: %v", err)
-		}
-		addr, _ = strings.CutPrefix(line, "proxy: ")
-		if addr == line {
-			addr = ""
-		}
-	}
+	proxy.scan(t, "proxy: %s", &addr)
 
-	writer, err := net.Dial("tcp", strings.TrimSpace(addr))
+	writer, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,16 +137,10 @@ func testProxy(t *testing.T, method string, readerFirst bool) {
 	took := time.Since(began)
 
 	// The proxy ends when both connections have.
-	rest, err := io.ReadAll(out)
-	if err != nil {
-		t.Error(err)
-	}
-	if err := cmd.Wait(); err != nil || !strings.Contains(string(rest), "--- PASS: TestProxyChild") {
-		t.Errorf("the proxy: %v\n%s", err, rest)
-	}
-	for line := range strings.Lines(string(rest)) {
-		if said, ok := strings.CutPrefix(line, "proxy: "); ok {
-			t.Logf("%d MiB in %.1f s; %s", *proxyBytes>>20, took.Seconds(), said)
+	proxy.wait(t)
+	for _, line := range proxy.said {
+		if said, ok := strings.CutPrefix(line, "proxy: at most "); ok {
+			t.Logf("%d MiB in %.1f s; at most %s", *proxyBytes>>20, took.Seconds(), said)
 		}
 	}
 }
@@ -177,10 +148,8 @@ func testProxy(t *testing.T, method string, readerFirst bool) {
 // TestProxyChild is the proxy, as in examples/proxy. It serves one client and
 // checks with each message how much is held.
 func TestProxyChild(t *testing.T) {
-	method, to, ok := strings.Cut(os.Getenv("EVCHAN_PROXY_CHILD"), " ")
-	if !ok {
-		t.Skip("it is run by TestProxy")
-	}
+	args := childArgs(t)
+	method, to := args[0], args[1]
 	l, err := New(&Config{Method: method, IgnoreEnv: true, ExitOnEmpty: true})
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,9 @@
 package evchan
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -12,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -407,6 +410,38 @@ func mustPanic(t testing.TB, f func()) {
 	f()
 }
 
+// childEnv is the environment variable that tells a child which test it is for, and
+// with which arguments.
+const childEnv = "EVCHAN_TEST_CHILD"
+
+// A child is a process that runs one of these tests and nothing else.
+type child struct {
+	name  string
+	cmd   *exec.Cmd
+	in    io.WriteCloser // the child's standard input
+	lines *bufio.Scanner // of the child's standard output and error
+	said  []string       // all lines so far
+}
+
+// childCommand returns the command of a process that runs the test called name, for
+// which childArgs returns args there. No argument may have spaces.
+func childCommand(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-test.v")
+	cmd.Env = append(os.Environ(), childEnv+"="+name+" "+strings.Join(args, " "))
+	return cmd
+}
+
+// childArgs returns the arguments of the child that runs t. In any other process it
+// skips t.
+func childArgs(t *testing.T) []string {
+	t.Helper()
+	name, args, _ := strings.Cut(os.Getenv(childEnv), " ")
+	if name != t.Name() {
+		t.Skipf("it is run by %s", strings.TrimSuffix(t.Name(), "Child"))
+	}
+	return strings.Fields(args)
+}
+
 // needExec skips a test that has tried to start this program, where that cannot be.
 func needExec(t *testing.T, err error) {
 	t.Helper()
@@ -415,19 +450,71 @@ func needExec(t *testing.T, err error) {
 	}
 }
 
-// inChild runs one of these tests in a process of its own, with a variable in its
-// environment.
-func inChild(t *testing.T, name, env string) {
+// startChild starts a child, which is killed when t ends.
+func startChild(t *testing.T, name string, args ...string) *child {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-test.v")
-	cmd.Env = append(os.Environ(), env)
-	out, err := cmd.CombinedOutput()
-	needExec(t, err)
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+name) {
-		t.Errorf("%v\n%s", err, out)
-		return
+	cmd := childCommand(name, args...)
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		needExec(t, err)
+		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(out)) {
+	c := &child{name: name, cmd: cmd, in: in, lines: bufio.NewScanner(out)}
+	t.Cleanup(c.kill)
+	return c
+}
+
+// kill ends the child, if it has not ended yet.
+func (c *child) kill() {
+	c.cmd.Process.Kill()
+	c.cmd.Wait()
+}
+
+// next returns the child's next line, false after the last.
+func (c *child) next() (string, bool) {
+	if !c.lines.Scan() {
+		return "", false
+	}
+	c.said = append(c.said, c.lines.Text())
+	return c.lines.Text(), true
+}
+
+// scan reads the child's lines up to one that has the format, which is fmt.Sscanf's.
+func (c *child) scan(t *testing.T, format string, a ...any) {
+	t.Helper()
+	for {
+		line, ok := c.next()
+		if !ok {
+			t.Fatalf("%s has ended: %v\n%s", c.name, c.lines.Err(), strings.Join(c.said, "\n"))
+		}
+		if _, err := fmt.Sscanf(line, format, a...); err == nil {
+			return
+		}
+	}
+}
+
+// wait waits until the child has ended, and fails t if its test has not passed.
+func (c *child) wait(t *testing.T) {
+	t.Helper()
+	c.in.Close()
+	for ok := true; ok; _, ok = c.next() {
+	}
+	passed := slices.ContainsFunc(c.said, func(line string) bool { return strings.HasPrefix(line, "--- PASS: "+c.name) })
+	if err := c.cmd.Wait(); err != nil || !passed {
+		t.Errorf("%s: %v\n%s", c.name, err, strings.Join(c.said, "\n"))
+	}
+}
+
+// runChild runs a child, and has t log what its test has logged.
+func runChild(t *testing.T, name string, args ...string) {
+	t.Helper()
+	c := startChild(t, name, args...)
+	c.wait(t)
+	for _, line := range c.said {
 		if _, said, ok := strings.Cut(line, "_test.go:"); ok {
 			t.Log(said)
 		}
