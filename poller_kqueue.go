@@ -262,7 +262,7 @@ func (p *kqueue) registerLocked(fd sysFD, tok token, i What) error {
 // askEachLocked adds the filters that r needs one by one.
 func (p *kqueue) askEachLocked(fd sysFD, r *kqueueReg) error {
 	// For a hangup only, one filter will do if the other is refused.
-	hangupOnly := r.i&triggers == 0
+	hangupOnly := r.i&whatPolled == 0
 	var err error
 	if hangupOnly || r.i&(Read|EarlyClose) != 0 {
 		err = p.askLocked(fd, r, kfRead)
@@ -421,7 +421,7 @@ func (p *kqueue) collectLocked(dst []ready, ev *kevent) []ready {
 		}
 	}
 	if r.state&kqEnded == kqEnded {
-		what = r.i&triggers | hangup
+		what = r.i&whatPolled | hangup
 	}
 	switch {
 	case what == 0:

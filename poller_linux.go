@@ -173,7 +173,7 @@ func (e *epoll) ctl(op int, fd sysFD, tok token, i What) error {
 	}
 	// The kernel always reports a hangup. Without a condition asked for, the
 	// edge trigger keeps it from being reported for ever.
-	if i&Edge != 0 || i&triggers == 0 {
+	if i&Edge != 0 || i&whatPolled == 0 {
 		ev.Events |= unix.EPOLLET
 	}
 	e.mu.RLock()
@@ -181,7 +181,7 @@ func (e *epoll) ctl(op int, fd sysFD, tok token, i What) error {
 	if e.epfd == noFD {
 		return os.ErrClosed
 	}
-	e.setAsked(tok.slot, i&triggers) // first, so that no report can find an older one
+	e.setAsked(tok.slot, i&whatPolled) // first, so that no report can find an older one
 	return unix.EpollCtl(e.epfd, op, fd, &ev)
 }
 

@@ -102,7 +102,7 @@ func (p *pollSet) add(fd sysFD, tok token, i What) error {
 		p.regs = append(p.regs, pollReg{})
 		p.index[fd] = k
 	}
-	p.regs[k] = pollReg{fd: fd, tok: tok, i: i, left: i & triggers}
+	p.regs[k] = pollReg{fd: fd, tok: tok, i: i, left: i & whatPolled}
 	return p.changeLocked()
 }
 
@@ -116,7 +116,7 @@ func (p *pollSet) arm(fd sysFD, tok token, i What) error {
 	if !ok {
 		return unix.ENOENT
 	}
-	p.regs[k] = pollReg{fd: fd, tok: tok, i: i, left: i & triggers}
+	p.regs[k] = pollReg{fd: fd, tok: tok, i: i, left: i & whatPolled}
 	return p.changeLocked()
 }
 
@@ -235,7 +235,7 @@ func (p *pollSet) reportLocked(f *unix.PollFd, tok token) (r ready, ok bool) {
 	reg := &p.regs[k]
 	w := pollWhat(f.Revents) & reg.left
 	if f.Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0 {
-		w = reg.i&triggers | hangup
+		w = reg.i&whatPolled | hangup
 	}
 	if w == 0 {
 		return r, false
@@ -247,7 +247,7 @@ func (p *pollSet) reportLocked(f *unix.PollFd, tok token) (r ready, ok bool) {
 	// The system reports a hangup again and again, asked or not. That is as it
 	// should be for a level-triggered condition only, and never for a
 	// descriptor that was closed while watched.
-	if w&hangup != 0 && (reg.i&Edge != 0 || reg.i&triggers == 0) || f.Revents&unix.POLLNVAL != 0 {
+	if w&hangup != 0 && (reg.i&Edge != 0 || reg.i&whatPolled == 0) || f.Revents&unix.POLLNVAL != 0 {
 		reg.mute = true
 		p.changed = true
 	}

@@ -188,7 +188,7 @@ func (p *afdPoller) add(fd sysFD, tok token, i What) error {
 	if err != nil {
 		return err
 	}
-	s := &afdSock{fd: fd, base: base, group: g, tok: tok, i: i, left: i & triggers}
+	s := &afdSock{fd: fd, base: base, group: g, tok: tok, i: i, left: i & whatPolled}
 	p.socks[fd] = s
 	return p.changeLocked(s)
 }
@@ -203,7 +203,7 @@ func (p *afdPoller) arm(fd sysFD, tok token, i What) error {
 	if s == nil {
 		return syscall.ENOENT
 	}
-	s.tok, s.i, s.left, s.mute = tok, i, i&triggers, false
+	s.tok, s.i, s.left, s.mute = tok, i, i&whatPolled, false
 	return p.changeLocked(s)
 }
 
@@ -384,7 +384,7 @@ func (p *afdPoller) completeLocked(op *afdOp) (r ready, ok bool) {
 		events = 0 // Memory is short, say. Who looks at the socket will see.
 	}
 	if events&afdHangup != 0 {
-		w = s.i&triggers | hangup
+		w = s.i&whatPolled | hangup
 	}
 	if w == 0 {
 		return r, false
@@ -395,7 +395,7 @@ func (p *afdPoller) completeLocked(op *afdOp) (r ready, ok bool) {
 	// AFD reports a hangup again and again, asked or not. That is as it should be
 	// for a level-triggered condition only, and never for a socket that was closed
 	// while watched.
-	if w&hangup != 0 && (s.i&Edge != 0 || s.i&triggers == 0) || events&afdLocalClose != 0 {
+	if w&hangup != 0 && (s.i&Edge != 0 || s.i&whatPolled == 0) || events&afdLocalClose != 0 {
 		s.mute = true
 	}
 	return ready{s.tok, w}, true

@@ -359,12 +359,12 @@ func (n *faultNet) collect(dst []ready) ([]ready, error) {
 			continue
 		}
 		if n.idle(faultSpurious) {
-			if w := c.report(What(n.r.IntN(8)) & triggers); w != 0 {
+			if w := c.report(What(n.r.IntN(8)) & whatPolled); w != 0 {
 				dst = append(dst, ready{c.tok, w})
 			}
 		}
 		if !hangupIsReset && n.idle(faultHangup) {
-			dst = append(dst, ready{c.tok, c.asked&triggers | hangup})
+			dst = append(dst, ready{c.tok, c.asked&whatPolled | hangup})
 		}
 	}
 	if k := len(n.stale); k > 0 && n.idle(faultStale) {
@@ -461,7 +461,7 @@ var _ transport = (*faultConn)(nil)
 
 // ask sets what is to be reported.
 func (c *faultConn) ask(tok token, i What) {
-	c.watched, c.tok, c.asked, c.left, c.mute = true, tok, i, i&triggers, false
+	c.watched, c.tok, c.asked, c.left, c.mute = true, tok, i, i&whatPolled, false
 }
 
 // report returns what of w the method reports.
@@ -475,7 +475,7 @@ func (c *faultConn) report(w What) What {
 		}
 		c.mute = true
 		c.left = 0
-		return c.asked&triggers | hangup
+		return c.asked&whatPolled | hangup
 	}
 	w &= c.left
 	c.left &^= w
@@ -501,7 +501,7 @@ func (c *faultConn) sync(w What) {
 	if c.dead || c.inEnd && c.outEnd && !hangupIsReset {
 		now |= hangup // on Windows that is a reset and nothing else
 	}
-	all := triggers | hangup
+	all := whatPolled | hangup
 	c.n.p.lower(c.fd, all&^now)
 	c.n.p.raise(c.fd, now&w)
 }
@@ -578,7 +578,7 @@ func (c *faultConn) fill(in *chain, limit int) (n int, full bool, err error) {
 		}
 		if f.hit(faultReadError) {
 			c.die([]error{syscall.ETIMEDOUT, syscall.EIO, syscall.EHOSTUNREACH}[f.r.IntN(3)], false)
-			c.later(triggers | hangup)
+			c.later(whatPolled | hangup)
 		}
 	}
 	if len(c.in) > 0 {
@@ -643,7 +643,7 @@ func (c *faultConn) send(n int, take func(n int)) (int, error) {
 	if err := c.err; err != nil {
 		c.err = nil
 		c.sync(0)
-		c.later(triggers | hangup)
+		c.later(whatPolled | hangup)
 		return 0, err
 	}
 	if f.hit(faultWriteAgain) {
@@ -672,7 +672,7 @@ func (c *faultConn) send(n int, take func(n int)) (int, error) {
 		c.err = syscall.ECONNRESET
 		c.errs = append(c.errs, c.err)
 		f.counts[faultReset]++
-		c.later(triggers | hangup)
+		c.later(whatPolled | hangup)
 	}
 	c.sync(0)
 	f.progress()
@@ -816,7 +816,7 @@ func (c *faultConn) act() (busy bool) {
 		c.out = nil
 		c.deadAt = time.Now()
 		c.gone = true
-		c.sync(triggers | hangup)
+		c.sync(whatPolled | hangup)
 		f.progress()
 		return true
 	}

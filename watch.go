@@ -112,10 +112,10 @@ func (l *Loop) WatchConn(conn syscall.Conn, interest What) (*Watch, error) {
 }
 
 func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, error) {
-	if interest&triggers == 0 {
+	if interest&whatPolled == 0 {
 		return nil, fmt.Errorf("evchan: interest %v has none of Read, Write and EarlyClose", interest)
 	}
-	if bad := interest &^ (triggers | Edge | Persist); bad != 0 {
+	if bad := interest &^ (whatPolled | Edge | Persist); bad != 0 {
 		return nil, fmt.Errorf("evchan: interest %v: %v is nothing to watch for", interest, bad)
 	}
 	sysfd := sysFD(fd)
@@ -245,7 +245,7 @@ func (d *descriptor) wanted() What {
 	var want What
 	for _, w := range d.watches {
 		if w.armed {
-			want |= w.interest & triggers
+			want |= w.interest & whatPolled
 			if w.edge(d.loop) {
 				want |= Edge
 			} else if w.unreceived() != 0 {
@@ -260,7 +260,7 @@ func (d *descriptor) wanted() What {
 // case. Loop.watchMu and mu are held; mu is let go meanwhile.
 func (l *Loop) ask(d *descriptor, always bool) error {
 	want := d.wanted()
-	if want&triggers&^d.asked == 0 && !always {
+	if want&whatPolled&^d.asked == 0 && !always {
 		return nil
 	}
 	known := d.known
@@ -369,7 +369,7 @@ func (w *Watch) setTimeout(l *Loop, now int64, timeout time.Duration) {
 func (w *Watch) Activate(what What) {
 	l := w.lockAndWithdraw()
 	defer l.unlock()
-	if what &= conditions; what == 0 || w.ended || l.closed {
+	if what &= whatHappens; what == 0 || w.ended || l.closed {
 		return
 	}
 	w.result |= what
@@ -399,7 +399,7 @@ func (w *Watch) Pending() What {
 	defer l.unlock()
 	what := w.result
 	if w.armed {
-		what |= w.interest & triggers
+		what |= w.interest & whatPolled
 	}
 	if w.limit.running() {
 		what |= Timeout
@@ -433,9 +433,9 @@ func (d *descriptor) ready(what What) {
 	}
 	wanted := false
 	for _, w := range d.watches {
-		got := what & w.interest & triggers
+		got := what & w.interest & whatPolled
 		if got == 0 && what&hangup != 0 {
-			got = w.interest & triggers
+			got = w.interest & whatPolled
 		}
 		if !w.armed || got == 0 {
 			continue
@@ -478,7 +478,7 @@ func (w *Watch) label() string       { return "watch fd=" + itoa(int(w.fd)) + " 
 // received makes sure that a condition that lasts is reported again.
 func (w *Watch) received(pending) {
 	l := w.Loop()
-	if d := l.watched[w.fd]; d != nil && w.armed && !d.hung && w.interest&triggers&^d.asked != 0 {
+	if d := l.watched[w.fd]; d != nil && w.armed && !d.hung && w.interest&whatPolled&^d.asked != 0 {
 		l.assign(d)
 	}
 }
