@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// Plan 9 has words for errors and signals, no numbers. These come from package
-// evchan only, since New returns ErrUnsupported.
+// Plan 9 has strings for errors and signals, not numbers. The system never returns the
+// ones here, since New returns ErrUnsupported.
 
 type sysErrno = syscall.ErrorString
 
@@ -25,7 +25,7 @@ const (
 	ePIPE        = sysErrno("broken pipe")
 )
 
-// A sysSignal is no signal of the system.
+// A sysSignal stands in for the type of signals, of which there are none here.
 type sysSignal int
 
 func (sysSignal) Signal()        {}

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file puts the real system call behind the seam of poller_kqueue.go. It
-// converts and does nothing else: none of it can be run by the tests on Linux.
-// What differs between the systems is in kqueue_darwin.go and so on.
+// This file implements the interface kernelQueue of poller_kqueue.go with the real
+// system call. It only converts, since the tests on Linux cannot run it. What differs
+// between the systems is in poller_darwin.go, poller_freebsd.go and so on.
 
-// methods returns what can be had here, best first.
+// methods returns the methods of this system, best first.
 func methods() []method {
 	return []method{
 		{"kqueue", kqueueFeatures, openKqueue},
@@ -32,7 +32,7 @@ type sysQueue struct {
 	events  []unix.Kevent_t  // scratch
 }
 
-// sysFilters are the system's numbers of the filters.
+// sysFilters has the system's number of each filter.
 var sysFilters = [...]int{
 	kfRead:  unix.EVFILT_READ,
 	kfWrite: unix.EVFILT_WRITE,
@@ -40,8 +40,8 @@ var sysFilters = [...]int{
 }
 
 func openKqueue() (poller, error) {
-	// A process that is forked does not inherit the queue, but exec without fork
-	// would keep it open.
+	// A forked process does not inherit the queue. An exec without fork would keep it
+	// open, so it is marked close-on-exec.
 	syscall.ForkLock.RLock()
 	fd, err := unix.Kqueue()
 	if err == nil {
@@ -86,7 +86,7 @@ func (q *sysQueue) kevent(changes, events []kevent, d time.Duration) (int, error
 		case unix.EVFILT_WRITE:
 			ev.filter = kfWrite
 		default:
-			ev.filter = kfUser // there is no other
+			ev.filter = kfUser // no other filter is used
 		}
 		events[i] = ev
 	}
@@ -95,8 +95,8 @@ func (q *sysQueue) kevent(changes, events []kevent, d time.Duration) (int, error
 
 func (q *sysQueue) close() { unix.Close(q.fd) }
 
-// The flags, the order of the fields, and the sizes of those that they must fit in,
-// are the same on all systems. An index that is not 0 does not compile.
+// On all systems, the flags have the same values, and the fields the same order and the
+// sizes checked here. An index that is not 0 does not compile.
 var (
 	_ = [1]struct{}{}[evAdd-unix.EV_ADD]
 	_ = [1]struct{}{}[evDelete-unix.EV_DELETE]
@@ -110,8 +110,8 @@ var (
 	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Data)-8]
 	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Udata)-unsafe.Sizeof(uintptr(0))]
 
-	// From one field to the next there is no gap but before or after Data, where the
-	// files of the systems say so.
+	// There are no gaps between the fields. Where Data stands is checked in the files of
+	// the systems.
 	_ = [1]struct{}{}[unsafe.Offsetof(unix.Kevent_t{}.Ident)]
 	_ = [1]struct{}{}[unsafe.Offsetof(unix.Kevent_t{}.Filter)-unsafe.Sizeof(unix.Kevent_t{}.Ident)]
 	_ = [1]struct{}{}[unsafe.Offsetof(unix.Kevent_t{}.Flags)-unsafe.Offsetof(unix.Kevent_t{}.Filter)-unsafe.Sizeof(unix.Kevent_t{}.Filter)]
@@ -119,7 +119,7 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(unix.Kevent_t{}.Udata)-unsafe.Offsetof(unix.Kevent_t{}.Data)-unsafe.Sizeof(unix.Kevent_t{}.Data)]
 )
 
-// What the files of the systems assert the sizes with.
+// For the checks in the files of the systems.
 const (
 	sizeofKevent = int(unsafe.Sizeof(unix.Kevent_t{}))
 	offsetofData = int(unsafe.Offsetof(unix.Kevent_t{}.Data))

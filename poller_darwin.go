@@ -15,8 +15,8 @@ const (
 )
 
 // sys/event.h: intptr_t-sized ident, int16_t filter, uint16_t flags, uint32_t
-// fflags, intptr_t data, pointer udata, under pack(4), which on the 64-bit
-// systems that are left leaves no gap.
+// fflags, intptr_t data, pointer udata, with pack(4), which on the remaining 64-bit
+// systems leaves no gap.
 var (
 	_ = [1]struct{}{}[unix.EVFILT_READ+1]
 	_ = [1]struct{}{}[unix.EVFILT_WRITE+2]

@@ -15,7 +15,7 @@ const (
 )
 
 // sys/event.h: uintptr_t ident, short filter, u_short flags, u_int fflags,
-// intptr_t data, pointer udata. There are 64-bit systems only.
+// intptr_t data, pointer udata. All its systems are 64-bit.
 var (
 	_ = [1]struct{}{}[unix.EVFILT_READ+1]
 	_ = [1]struct{}{}[unix.EVFILT_WRITE+2]

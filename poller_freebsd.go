@@ -16,7 +16,7 @@ const (
 
 // sys/event.h of FreeBSD 12 and later: uintptr_t ident, short filter, u_short
 // flags, u_int fflags, int64_t data, pointer udata, uint64_t ext[4]. On 32-bit
-// arm an int64_t stands at a multiple of 8, on 386 of 4.
+// arm the offset of an int64_t is a multiple of 8, on 386 of 4.
 var (
 	_ = [1]struct{}{}[unix.EVFILT_READ+1]
 	_ = [1]struct{}{}[unix.EVFILT_WRITE+2]

@@ -10,15 +10,15 @@ import (
 )
 
 // golang.org/x/sys/unix has no user events for NetBSD, where they are recent. A
-// pipe does as well.
+// pipe is used instead.
 const (
 	sysUserEvents = false
 	sysFilterUser = 0 // never used
 )
 
 // sys/event.h, as __kevent50 takes it: uintptr_t ident, uint32_t filter, flags
-// and fflags, int64_t data, pointer udata. On 32-bit arm an int64_t stands at a
-// multiple of 8, on 386 of 4. Other than elsewhere, filters count from 0 upwards.
+// and fflags, int64_t data, pointer udata. On 32-bit arm the offset of an int64_t is a
+// multiple of 8, on 386 of 4. Unlike elsewhere, filters count from 0 upwards.
 var (
 	_ = [1]struct{}{}[unix.EVFILT_READ-0]
 	_ = [1]struct{}{}[unix.EVFILT_WRITE-1]

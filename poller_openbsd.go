@@ -10,14 +10,14 @@ import (
 )
 
 // golang.org/x/sys/unix has no user events for OpenBSD, where they are recent. A
-// pipe does as well.
+// pipe is used instead.
 const (
 	sysUserEvents = false
 	sysFilterUser = 0 // never used
 )
 
 // sys/event.h: uintptr_t ident, short filter, unsigned short flags, unsigned int
-// fflags, int64_t data, pointer udata. On 32-bit arm an int64_t stands at a
+// fflags, int64_t data, pointer udata. On 32-bit arm the offset of an int64_t is a
 // multiple of 8, on 386 of 4.
 var (
 	_ = [1]struct{}{}[unix.EVFILT_READ+1]

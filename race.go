@@ -5,5 +5,5 @@
 
 package evchan
 
-// raceEnabled tells whether the race detector is at work.
+// raceEnabled reports whether the race detector is on.
 const raceEnabled = true

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The calls in this file that read from or write to a descriptor never block,
-// so they need not tell the scheduler: a raw call keeps the monitor thread from
-// taking the processor away.
+// The calls in this file that read from or write to a descriptor never block, so the
+// scheduler need not know of them: during a raw call the runtime's monitor does not take
+// the processor away.
 
 // sysRead reads once from fd to p, which is not empty.
 func sysRead(fd sysFD, p []byte) (int, error) {
@@ -42,7 +42,7 @@ func sysWrite(fd sysFD, p []byte) (int, error) {
 	}
 }
 
-// sysWriteChain writes c and those that follow, up to the first file, to fd once.
+// sysWriteChain writes c and the chunks that follow it, up to the first file, to fd once.
 func sysWriteChain(fd sysFD, c *chunk) (int, error) {
 	var v [maxVector]syscall.Iovec
 	count := 0
@@ -62,8 +62,8 @@ func sysWriteChain(fd sysFD, c *chunk) (int, error) {
 	}
 }
 
-// maxSendFile is the most that one call sends: arbitrary, but safely below what
-// the kernel takes.
+// maxSendFile is the most that one call sends: arbitrary, but below the limit of the
+// kernel.
 const maxSendFile = 1 << 30
 
 // sysSendFile sends up to n bytes of f that begin at off to fd once. It may wait
@@ -87,15 +87,16 @@ func sysSendFile(fd sysFD, f *os.File, off int64, n int) (sent int, err error) {
 	return max(sent, 0), err
 }
 
-// tryRecv reads once from the socket fd to p, which is not empty, and returns how
-// many bytes, as an int, or -1 and why that failed. It is inlined, just: see
-// Stream.ordinary. It costs less than a read, which goes through the file system's layer.
+// tryRecv reads once from the socket fd to p, which is not empty. It returns the number
+// of bytes, to be converted to int: -1 if it failed, with the error in e. It costs less
+// than a read, which goes through the file system's layer. It is just small enough to be
+// inlined: see Stream.ordinary.
 func tryRecv(fd sysFD, p []byte) (n uintptr, e sysErrno) {
 	n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
 	return
 }
 
-// trySend is tryRecv's counterpart.
+// trySend writes p once to the socket fd, with results like tryRecv.
 func trySend(fd sysFD, p []byte) (n uintptr, e sysErrno) {
 	n, _, e = syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
 	return
@@ -128,8 +129,8 @@ func sysSend(fd sysFD, p []byte) (int, error) {
 	}
 }
 
-// sysUnread reports whether there is something to be read from the socket fd behind an
-// urgent byte that is next.
+// sysUnread reports whether the socket fd has something to read although a read has
+// returned EAGAIN, which it does before an urgent byte.
 func sysUnread(fd sysFD) bool {
 	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	for {
@@ -140,7 +141,7 @@ func sysUnread(fd sysFD) bool {
 	}
 }
 
-// sysAccept accepts a connection as a non-blocking socket.
+// sysAccept accepts a connection and returns its non-blocking socket.
 func sysAccept(fd sysFD) (sysFD, peerAddr, error) {
 	var sa unix.RawSockaddrInet6 // the longest that matters
 	size := uint32(unix.SizeofSockaddrInet6)
@@ -152,7 +153,7 @@ func sysAccept(fd sysFD) (sysFD, peerAddr, error) {
 	return sysFD(n), peerOf((*unix.RawSockaddr)(unsafe.Pointer(&sa)), size), nil
 }
 
-// peerOf returns sa, of which there are size bytes; none if it is not an IP
+// peerOf returns the address in the first size bytes of sa; none if it is not an IP
 // address.
 func peerOf(sa *unix.RawSockaddr, size uint32) (a peerAddr) {
 	switch {
@@ -167,8 +168,8 @@ func peerOf(sa *unix.RawSockaddr, size uint32) (a peerAddr) {
 	return a
 }
 
-// setKeepAlive has the kernel ask an idle peer every so many seconds, and give
-// up after 9 questions without an answer, as package net does.
+// setKeepAlive makes the kernel probe an idle peer every so many seconds, and end the
+// connection after 9 probes without an answer, as package net does.
 func setKeepAlive(fd sysFD, seconds int) error {
 	for _, o := range [...]struct{ level, name, value int }{
 		{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1},
@@ -187,7 +188,7 @@ func setDeferAccept(fd sysFD, seconds int) error {
 	return syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_DEFER_ACCEPT, seconds)
 }
 
-// wakeMonitor makes an ordinary system call, one of which the scheduler is told.
+// wakeMonitor makes an ordinary system call, one that the scheduler knows of.
 func wakeMonitor() { syscall.Syscall(syscall.SYS_GETPID, 0, 0, 0) }
 
 const (

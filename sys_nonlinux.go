@@ -42,14 +42,15 @@ func (b *packetOutput) send(fd sysFD) (int, error) {
 	return b.n, nil
 }
 
-// wakeMonitor has nothing to do: all system calls here are ordinary ones.
+// wakeMonitor does nothing: all system calls here are ordinary ones, which the scheduler
+// knows of.
 func wakeMonitor() {}
 
-// tryRecv reads once from the socket fd to p, which is not empty, and returns how
-// many bytes, as an int, or -1 and why that failed.
-func tryRecv(fd sysFD, p []byte) (uintptr, sysErrno) { return try(sysRecv(fd, p)) }
+// tryRecv reads once from the socket fd to p, which is not empty. It returns the number
+// of bytes, to be converted to int: -1 if it failed, with the error in e.
+func tryRecv(fd sysFD, p []byte) (n uintptr, e sysErrno) { return try(sysRecv(fd, p)) }
 
-// trySend is tryRecv's counterpart.
+// trySend writes p once to the socket fd, with results like tryRecv.
 func trySend(fd sysFD, p []byte) (uintptr, sysErrno) { return try(sysSend(fd, p)) }
 
 func try(n int, err error) (uintptr, sysErrno) {
@@ -60,6 +61,6 @@ func try(n int, err error) (uintptr, sysErrno) {
 	return uintptr(n), errno
 }
 
-// sysUnread reports whether the socket fd has something to be read although a read has
-// said EAGAIN. That is not known to happen.
+// sysUnread reports whether the socket fd has something to read although a read has
+// returned EAGAIN. No such case is known here.
 func sysUnread(sysFD) bool { return false }

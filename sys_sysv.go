@@ -5,7 +5,7 @@
 
 package evchan
 
-// methods returns what can be had here, best first.
+// methods returns the methods of this system, best first.
 func methods() []method {
 	return []method{{"poll", pollFeatures, openPollSet}}
 }

@@ -33,15 +33,15 @@ func sysRead(fd sysFD, p []byte) (int, error) {
 	}
 }
 
-// sysRecv is sysRead for a socket.
+// sysRecv reads once from the socket fd to p, which is not empty.
 func sysRecv(fd sysFD, p []byte) (int, error) { return sysRead(fd, p) }
 
 // sysSend writes p, which is not empty, to the socket fd once.
 func sysSend(fd sysFD, p []byte) (int, error) { return sysWrite(fd, p) }
 
-// sysAccept accepts a connection as a non-blocking socket.
+// sysAccept accepts a connection and returns its non-blocking socket.
 func sysAccept(fd sysFD) (sysFD, peerAddr, error) {
-	// A process that is started between the two calls would inherit the socket.
+	// Without the lock, a process started between the two calls would inherit the socket.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	nfd, sa, err := unix.Accept(fd)
@@ -69,8 +69,7 @@ func remoteOf(sa unix.Sockaddr) (a peerAddr) {
 	return a
 }
 
-// setKeepAlive has the kernel ask an idle peer whether it is still there, at
-// the system's own times.
+// setKeepAlive makes the kernel probe an idle peer, at the system's own intervals.
 func setKeepAlive(fd sysFD, seconds int) error {
 	return syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1)
 }
@@ -133,14 +132,14 @@ func sysSendTo(fd sysFD, p []byte, to *packetAddr) error {
 	}
 }
 
-// poll(2) has no early close in POSIX. EarlyClose then comes with a hangup only.
+// poll(2) has no early close in POSIX. So EarlyClose comes with a hangup only.
 const (
 	pollEarlyClose = 0
 	pollRDHUP      = 0
 )
 
-// pollFDs is poll(2) with a limit as in poller.wait, here rounded up to the
-// millisecond: a timer that is a little early would make the loop turn idly.
+// pollFDs is poll(2) with a limit as in poller.wait, here rounded up to a millisecond:
+// a wait that ends a little early would make the loop turn again for nothing.
 func pollFDs(fds []unix.PollFd, d time.Duration) (int, error) {
 	if d < 0 {
 		return unix.Poll(fds, -1)

@@ -22,12 +22,12 @@ var (
 	procIoctlsocket = modws2_32.NewProc("ioctlsocket")
 )
 
-// The calls in this file that read from or write to a socket never block, because
-// the socket is non-blocking and they are not overlapped. Nor has the completion
-// port that the socket may belong to anything to do with them.
+// The calls in this file that read from or write to a socket never block: the socket is
+// non-blocking and the calls are not overlapped. For the same reason a completion port
+// to which the socket may belong gets no packets of them.
 
-// wsaError returns errno as the rest of the package knows it: that nothing can be done
-// now is EAGAIN.
+// wsaError returns errno, with EAGAIN instead of WSAEWOULDBLOCK, as the rest of the
+// package expects.
 func wsaError(errno syscall.Errno) error {
 	if errno == windows.WSAEWOULDBLOCK {
 		return syscall.EAGAIN
@@ -35,10 +35,10 @@ func wsaError(errno syscall.Errno) error {
 	return errno
 }
 
-// sysRead is sysRecv: there are only sockets.
+// sysRead is sysRecv: all descriptors are sockets.
 func sysRead(fd sysFD, p []byte) (int, error) { return sysRecv(fd, p) }
 
-// wsaLen returns the length of p, or as much of it as one call takes.
+// wsaLen returns how much of p one call is given.
 func wsaLen(p []byte) uint32 { return uint32(min(len(p), 1<<30)) }
 
 func recvVector(fd sysFD, v *windows.WSABuf, count uintptr, flags uint32) (int, error) {
@@ -52,9 +52,9 @@ func recvVector(fd sysFD, v *windows.WSABuf, count uintptr, flags uint32) (int, 
 	return int(n), nil
 }
 
-// maxSend is how much one call sends at most. The system takes all of what it is given,
-// however much that is, into memory of which there is little, and fails
-// (WSAENOBUFS), or forgets about the send buffer's size. Arbitrary.
+// maxSend is the most that one call sends. The system copies all that it is given,
+// however much that is, to memory that is scarce: it may fail (WSAENOBUFS) or exceed the
+// size of the send buffer. Arbitrary.
 const maxSend = 1 << 20
 
 func sendVector(fd sysFD, v *windows.WSABuf, count uintptr) (int, error) {
@@ -68,11 +68,11 @@ func sendVector(fd sysFD, v *windows.WSABuf, count uintptr) (int, error) {
 	return int(n), nil
 }
 
-// sysWrite writes p, which is not empty, to fd once. There are only sockets.
+// sysWrite is sysSend: all descriptors are sockets.
 func sysWrite(fd sysFD, p []byte) (int, error) { return sysSend(fd, p) }
 
-// sysWriteChain writes c and those that follow, up to the first file, to the socket fd
-// once.
+// sysWriteChain writes c and the chunks that follow it, up to the first file, to the
+// socket fd once.
 func sysWriteChain(fd sysFD, c *chunk) (int, error) {
 	var v [maxVector]windows.WSABuf
 	count := 0
@@ -85,8 +85,7 @@ func sysWriteChain(fd sysFD, c *chunk) (int, error) {
 	return sendVector(fd, &v[0], uintptr(count))
 }
 
-// sysSendFile is not to be had: TransmitFile does not stop where the socket takes no
-// more.
+// sysSendFile is not supported: TransmitFile does not stop when the socket takes no more.
 func sysSendFile(sysFD, *os.File, int64, int) (int, error) { return 0, ErrUnsupported }
 
 // sysRecv reads once from the socket fd to p, which is not empty.
@@ -101,16 +100,16 @@ func sysSend(fd sysFD, p []byte) (int, error) {
 	return sendVector(fd, &v, 1)
 }
 
-// peekByte reads a byte from the socket fd and leaves it there.
+// peekByte reads a byte from the socket fd without taking it.
 func peekByte(fd sysFD) (int, error) {
 	var b byte
 	v := windows.WSABuf{Len: 1, Buf: &b}
 	return recvVector(fd, &v, 1, windows.MSG_PEEK)
 }
 
-// sysAccept accepts a connection as a non-blocking socket.
+// sysAccept accepts a connection and returns its non-blocking socket.
 func sysAccept(fd sysFD) (nfd sysFD, peer peerAddr, err error) {
-	// A process that is started between the calls could inherit the socket.
+	// Without the lock, a process started between the calls could inherit the socket.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	var sa windows.RawSockaddrAny
@@ -127,8 +126,7 @@ func sysAccept(fd sysFD) (nfd sysFD, peer peerAddr, err error) {
 	return nfd, peerOf(&sa), nil
 }
 
-// setNonblock makes the calls on the socket fd that are not overlapped return at
-// once.
+// setNonblock makes calls on the socket fd that are not overlapped return at once.
 func setNonblock(fd sysFD) error {
 	const fionbio = 0x8004667e
 	on := uint32(1)
@@ -138,12 +136,12 @@ func setNonblock(fd sysFD) error {
 	return nil
 }
 
-// A winsockError is an error number of Winsock, such as WSAECONNRESET, and, to
-// errors.Is, also the one that package syscall has for the same on every system,
-// such as ECONNRESET.
+// A winsockError is an error number of Winsock, such as WSAECONNRESET. To errors.Is it is
+// also the error that package syscall has for the same on every system, such as
+// ECONNRESET.
 type winsockError struct {
 	syscall.Errno
-	same syscall.Errno
+	same syscall.Errno // of portableErrnos
 }
 
 func (e winsockError) Is(target error) bool { return target == e.same || e.same.Is(target) }
@@ -154,8 +152,9 @@ func (e winsockError) Timeout() bool { return e.same.Timeout() }
 
 func (e winsockError) Temporary() bool { return e.same.Temporary() }
 
-// same has the other number of those errors that programs ask for.
-var same = map[syscall.Errno]syscall.Errno{
+// portableErrnos has, for the errors of Winsock that programs test for, the errors that
+// package syscall has for the same.
+var portableErrnos = map[syscall.Errno]syscall.Errno{
 	windows.WSAEACCES:        syscall.EACCES,
 	windows.WSAEINVAL:        syscall.EINVAL,
 	windows.WSAEMFILE:        syscall.EMFILE,
@@ -179,12 +178,12 @@ var same = map[syscall.Errno]syscall.Errno{
 	windows.WSAEHOSTUNREACH:  syscall.EHOSTUNREACH,
 }
 
-// portable returns err, which may be one of package net's, with what is in it as a
-// winsockError.
+// portable returns err with the Winsock error in it, if there is one, replaced by a
+// winsockError. err may be an error of package net.
 func portable(err error) error {
 	switch e := err.(type) {
 	case syscall.Errno:
-		if n, ok := same[e]; ok {
+		if n, ok := portableErrnos[e]; ok {
 			return winsockError{e, n}
 		}
 	case *os.SyscallError:

@@ -3,8 +3,8 @@
 
 //go:build unix
 
-// Fifo reads a named pipe through a Watch: the loop says when there is something,
-// the program reads it with the system's own call.
+// Fifo reads a named pipe with a Watch: the loop tells when there is something to read,
+// and the program reads it with a system call of its own.
 //
 //	go run ./examples/fifo -path /tmp/events &
 //	echo hello > /tmp/events
@@ -26,8 +26,8 @@ import (
 )
 
 func main() {
-	path := flag.String("path", "event.fifo", "the pipe, which is made, and removed at the end")
-	demo := flag.Bool("demo", false, "make a pipe in a temporary directory, and write to it")
+	path := flag.String("path", "event.fifo", "the pipe, which is created, and removed at the end")
+	demo := flag.Bool("demo", false, "create the pipe in a temporary directory, and write to it")
 	flag.Parse()
 	if *demo {
 		dir, err := os.MkdirTemp("", "fifo")
@@ -47,8 +47,8 @@ func run(path string, demo bool) error {
 		return fmt.Errorf("mkfifo %s: %w", path, err)
 	}
 	defer os.Remove(path)
-	// Opened for writing as well, the pipe has no end of input when a writer
-	// goes.
+	// Open it for writing as well, so that there is no end of input when a writer has
+	// closed the pipe.
 	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return err
