@@ -14,25 +14,27 @@ import (
 	"syscall"
 )
 
-// A PacketConn is a socket for datagrams: of UDP, or a Unix socket of type
-// "unixgram". [Packets] tells that datagrams wait to be read. No method waits for
-// the kernel, and all are safe for concurrent use. It is made by [Loop.ListenPacket] or
-// [Loop.WrapPacketConn]; a zero one is of no use.
+// A PacketConn is a socket for datagrams: a UDP socket, or a Unix socket of type
+// "unixgram". The message [Packets] says that datagrams wait to be read. Make one
+// with [Loop.ListenPacket] or [Loop.WrapPacketConn]; the zero value cannot be used.
 //
-// Where the system can do that (Linux, for UDP), up to 16 datagrams are taken from the
-// kernel by one call, and later reads have them from memory. Until they
-// were read the connection holds a buffer of 1 MiB for them, of which the system
-// provides as much as they fill; an idle connection holds nothing. What was taken
-// from the kernel and not read is dropped by Close.
+// All methods are safe for concurrent use, and none of them waits: not for the
+// kernel, and not for the receiver of the messages.
 //
-// A datagram may get lost: the kernel drops what comes when its own
-// buffer, whose size is the socket's SO_RCVBUF, is full. That happens also while
-// the connection is paused, or nobody reads.
+// On Linux, a UDP connection takes up to 16 datagrams from the kernel with one
+// system call, and later reads return them from memory. While some of them are
+// unread, the connection holds a buffer of 1 MiB, of which the system provides only
+// the pages that the datagrams fill. An idle connection holds no buffer. Close drops
+// the datagrams that were taken from the kernel and not read.
 //
-// Failures are about one call and never end the connection. Errors that
-// the network reports for datagrams sent earlier come to the sockets that the
-// kernel gives them to: on most systems connected ones (see WrapPacketConn) only,
-// whose next read or write then fails, and has done nothing.
+// Datagrams can get lost: the kernel drops those that arrive while its receive
+// buffer (SO_RCVBUF) is full. That also happens while the connection is paused, or
+// while the program does not read.
+//
+// An error is about one call and never ends the connection. When the network
+// reports that an earlier datagram could not be delivered, the next read or write
+// returns that error and does nothing else. Most systems report this to connected
+// sockets only (see WrapPacketConn).
 type PacketConn struct {
 	source
 	reg registration
@@ -40,64 +42,66 @@ type PacketConn struct {
 	// Data is for the user; the package does not touch it.
 	Data any
 
-	local   net.Addr // never changes
-	remote  net.Addr // nil: not connected; never changes
-	six     bool     // of the family AF_INET6; never changes
-	onlySix bool     // and for IPv6 alone; never changes
-	direct  bool     // reads go to the kernel, not through batch; never changes
+	// These never change.
+	local    net.Addr
+	remote   net.Addr // nil: not connected
+	ipv6     bool     // the socket's family is AF_INET6
+	ipv6Only bool     // and it cannot reach IPv4
+	direct   bool     // each read asks the kernel; there are no batches
 
-	// more means that the kernel may have something that is not known yet. Set by
-	// the loop when it is told so, and cleared before the kernel is asked.
+	// more says that the kernel may hold datagrams or errors that have not been
+	// counted in known. The loop sets it when the poller reports the socket; it is
+	// cleared before the kernel is asked.
 	more atomic.Bool
 
-	// coming tells what becomes of the next Packets: one of the constants below. mu
-	// guards it, except that the loop notes with its own mu held that the message was
-	// received. To take a promise back, the loop's mu is held as well.
-	coming atomic.Int32
+	// announced says what becomes of the next Packets: one of the constants below.
+	// Changes need mu, with two exceptions: received needs the loop's mu only, and
+	// to give up a promise both are needed.
+	announced atomic.Int32
 
-	// To change fd, mu and sendMu are held; to use it, one of them.
+	// Writing to the following two needs mu and sendMu; reading needs one of them.
 	sendMu sync.RWMutex // taken after mu
 	fd     sysFD        // noFD: closed
-	path   string       // the socket's file, to be removed; goes with fd
+	path   string       // the socket's file, which Close removes; "": none
 
 	// mu guards the following. It is taken before the loop's mu.
 	mu    sync.Mutex
-	known int          // how many datagrams, or errors, are known to wait; if direct, 1 means one or more
-	batch *packetBatch // not empty; nil: there is none
-	err   error        // a bare one, to be told after the datagrams of batch
+	known int          // datagrams and errors known to wait; if direct, 1 means one or more
+	batch *packetBatch // datagrams taken from the kernel and unread; nil: none
+	err   error        // the next read after batch returns it; as the system call gave it
 
 	// The loop's mu guards the following.
 
 }
 
-// What PacketConn.coming tells.
+// The values of PacketConn.announced.
 const (
-	packetsNone     = iota // there is none pending
-	packetsDue             // prepare will decide whether there is to be one
-	packetsPromised        // prepare has decided so, and it has not been received, as far as the loop knows
-	packetsTouched         // as packetsPromised, and since then a read has left some
+	packetsNone     = iota // no Packets is pending
+	packetsDue             // the source is queued; prepare will decide
+	packetsPromised        // prepare has decided for a Packets; it was not received yet
+	packetsTouched         // as packetsPromised, and a read has taken some since and left some
 )
 
-// A packetAddr is where a datagram comes from or goes to, in the form of the
-// system's calls. The zero value stands for a peer that is known to the kernel or
-// has no address.
+// A packetAddr is the address of a datagram's sender or destination, in the form
+// that system calls need. The zero value means that there is none: the peer of a
+// connected socket, or a Unix socket without a name.
 type packetAddr struct {
-	ip   netip.AddrPort // to send to: of the socket's family, without a zone
-	zone uint32         // of ip, to send to
+	ip   netip.AddrPort // of a destination: in the socket's family, and without a zone
+	zone uint32         // of a destination: the zone of ip
 	name string         // of a unixgram socket
 }
 
 // ListenPacket returns a packet connection on the address. The network is udp,
-// udp4, udp6 or unixgram, and the address what net.ListenPacket takes for it: with
-// port 0 the system chooses one, which LocalAddr tells. The file of a unixgram
-// socket is removed when the connection is closed (package net leaves it).
+// udp4, udp6 or unixgram, and the address is what net.ListenPacket takes for that
+// network. With port 0 the system chooses a port, which LocalAddr returns. Close
+// removes the file of a unixgram socket (package net leaves it).
 //
-// A host name as address is looked up before ListenPacket returns; an IP address
-// needs no look-up. It returns an error as net.ListenPacket does, and ErrClosed on
-// a closed loop.
+// If the address has a host name, ListenPacket looks it up before it returns; an IP
+// address needs no look-up. Errors are those of net.ListenPacket, and ErrClosed if
+// the loop is closed.
 //
-// For socket options, multicast groups, or a connected socket, set a net.UDPConn
-// up and give it to [Loop.WrapPacketConn]; or set options later on what File
+// For socket options, multicast groups or a connected socket, prepare a net.UDPConn
+// and give it to [Loop.WrapPacketConn], or set the options later on what File
 // returns.
 func (l *Loop) ListenPacket(network, address string) (*PacketConn, error) {
 	switch network {
@@ -119,17 +123,16 @@ func (l *Loop) ListenPacket(network, address string) (*PacketConn, error) {
 	return c.adopt("listen", fd)
 }
 
-// WrapPacketConn takes conn over, which must be a *net.UDPConn, or a *net.UnixConn of
-// type "unixgram", and returns it as a packet connection. conn is dead afterwards:
-// all its methods fail. The file of a unixgram socket stays when the connection is
-// closed, as with package net.
+// WrapPacketConn takes over conn and returns it as a packet connection. conn must be
+// a *net.UDPConn, or a *net.UnixConn of type "unixgram"; it is closed, so all its
+// methods fail afterwards. Closing the packet connection leaves the file of a
+// unixgram socket in place, as package net does.
 //
-// If conn is connected (made by net.Dial), the connection receives from its peer
-// only, and sends only there: WriteTo takes nil for the address, and
-// WriteToAddrPort the zero AddrPort. Any other address gives
-// net.ErrWriteToConnected.
+// If conn is connected (made by net.Dial), the packet connection receives only from
+// that peer and sends only to it: the address is nil for WriteTo, and the zero
+// AddrPort for WriteToAddrPort. Any other address gives net.ErrWriteToConnected.
 //
-// If WrapPacketConn returns an error, conn is as it was.
+// If WrapPacketConn returns an error, conn is as it was before.
 func (l *Loop) WrapPacketConn(conn net.PacketConn) (*PacketConn, error) {
 	if conn == nil {
 		return nil, errors.New("evchan: WrapPacketConn of nil")
@@ -162,7 +165,7 @@ func (l *Loop) WrapPacketConn(conn net.PacketConn) (*PacketConn, error) {
 	return c, err
 }
 
-// newPacketConn returns a packet connection that has no socket yet.
+// newPacketConn returns a packet connection without a socket; adopt gives it one.
 func (l *Loop) newPacketConn(local, remote net.Addr) *PacketConn {
 	c := &PacketConn{local: local, remote: remote, fd: noFD}
 	c.init(l, c)
@@ -170,11 +173,11 @@ func (l *Loop) newPacketConn(local, remote net.Addr) *PacketConn {
 	return c
 }
 
-// adopt gives c its socket, which is closed if there is an error.
+// adopt gives c the socket fd and makes it live. If it fails, it closes fd.
 func (c *PacketConn) adopt(op string, fd sysFD) (_ *PacketConn, err error) {
 	c.fd = fd
-	if c.six, c.onlySix, err = sysPacketFamily(fd); err == nil {
-		c.direct = !packetBatches || c.local.Network() == "unixgram" // which has datagrams of any size
+	if c.ipv6, c.ipv6Only, err = sysPacketFamily(fd); err == nil {
+		c.direct = !packetBatches || c.local.Network() == "unixgram" // its datagrams can have any size
 		err = c.open()
 	}
 	if err != nil {
@@ -187,7 +190,7 @@ func (c *PacketConn) adopt(op string, fd sysFD) (_ *PacketConn, err error) {
 	return c, nil
 }
 
-// open makes c live.
+// open registers c, which has its socket, with the loop and the poller.
 func (c *PacketConn) open() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -203,15 +206,16 @@ func (c *PacketConn) open() error {
 	return os.NewSyscallError(l.Method(), l.poller.add(c.fd, tok, Read|Edge))
 }
 
-// LocalAddr returns the address of the connection, as package net gives it.
+// LocalAddr returns the address of the connection, in package net's form. It is the
+// same after Close.
 func (c *PacketConn) LocalAddr() net.Addr { return c.local }
 
-// RemoteAddr returns the address of the peer that the socket is connected to, as
-// package net gives it; nil if it is not connected.
+// RemoteAddr returns the address of the peer that the socket is connected to, in
+// package net's form; nil if it is not connected. It is the same after Close.
 func (c *PacketConn) RemoteAddr() net.Addr { return c.remote }
 
-// Pause stops the messages; a Packets that has not been received is taken back.
-// Reading and writing work as before. A paused connection is not live.
+// Pause stops the messages, and takes back a Packets that was not received yet.
+// Reading and writing still work. A paused connection is not live.
 func (c *PacketConn) Pause() {
 	l := c.lockAndWithdraw()
 	defer l.unlock()
@@ -219,7 +223,7 @@ func (c *PacketConn) Pause() {
 	l.retract(&c.source, msgSingle|workRead)
 }
 
-// Resume undoes Pause: a Packets follows if there are datagrams.
+// Resume undoes Pause: if datagrams wait, a Packets follows.
 func (c *PacketConn) Resume() {
 	l := c.lockLoop()
 	defer l.unlock()
@@ -237,8 +241,8 @@ func (c *PacketConn) isClosed() bool {
 	return c.fd == noFD
 }
 
-// opError returns err, which the operation op has met with in the system call, as
-// package net would return it.
+// opError returns the error of the operation op, in which the system call failed
+// with err, in package net's form.
 func (c *PacketConn) opError(op, call string, addr net.Addr, err error) error {
 	if e, ok := err.(sysErrno); ok {
 		err = os.NewSyscallError(call, portable(e))
@@ -247,10 +251,10 @@ func (c *PacketConn) opError(op, call string, addr net.Addr, err error) error {
 }
 
 // File returns a duplicate of the connection's descriptor, as net.UDPConn.File
-// does. The caller closes it. It is the same socket: options that are set on it, by
-// way of net.FilePacketConn, say, are set here.
+// does. The caller closes it. Both are the same socket, so an option that is set on
+// the file (with net.FilePacketConn, for example) applies to the connection.
 func (c *PacketConn) File() (*os.File, error) {
-	c.mustBeMade() // or that would be of standard input
+	c.mustBeMade() // the zero fd is that of standard input
 	c.sendMu.RLock()
 	defer c.sendMu.RUnlock()
 	if c.fd == noFD {
@@ -263,8 +267,8 @@ func (c *PacketConn) File() (*os.File, error) {
 	return os.NewFile(uintptr(fd), c.label()), nil
 }
 
-// Close closes the socket. Datagrams that were not read are dropped, and a Packets
-// that has not been received is taken back.
+// Close closes the socket. It drops the datagrams that were not read, and takes back
+// a Packets that was not received.
 func (c *PacketConn) Close() error {
 	l := c.lockAndWithdraw()
 	c.life = lifeClosed
@@ -274,7 +278,7 @@ func (c *PacketConn) Close() error {
 	return nil
 }
 
-// release closes the socket.
+// release closes the socket and frees what c holds, unless that was done before.
 func (c *PacketConn) release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -311,7 +315,7 @@ func (c *PacketConn) abandon() {
 
 func (c *PacketConn) registration() *registration { return &c.reg }
 
-// ready is told that there are datagrams, or an error.
+// ready is called when the poller reports datagrams or an error.
 func (c *PacketConn) ready(What) {
 	c.more.Store(true)
 	if c.paused == 0 {
@@ -319,10 +323,11 @@ func (c *PacketConn) ready(What) {
 	}
 }
 
-// task has nothing to do: prepare reads.
+// task does nothing, since c is never assigned: prepare does the reading.
 func (c *PacketConn) task() {}
 
-// prepare takes what there is from the kernel, unless something is there already.
+// prepare asks the kernel for datagrams, unless some are known to wait, and returns
+// the bit of Packets if there are any.
 func (c *PacketConn) prepare(pending) pending {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -330,31 +335,31 @@ func (c *PacketConn) prepare(pending) pending {
 		return 0
 	}
 	if c.known == 0 && c.more.Load() {
-		c.look()
+		c.fetch()
 	}
 	if c.known == 0 {
-		c.coming.Store(packetsNone)
+		c.announced.Store(packetsNone)
 		return 0
 	}
-	c.coming.Store(packetsPromised)
+	c.announced.Store(packetsPromised)
 	return msgSingle
 }
 
-// confirm is asked after prepare has let go of mu: whoever has read all meanwhile
-// has seen to coming.
+// confirm reports whether the Packets that prepare has decided for is still true. A
+// read may have taken everything since; it has changed announced then.
 func (c *PacketConn) confirm(bits pending) pending {
-	if c.coming.Load() < packetsPromised || c.paused != 0 || c.life != lifeOpen {
+	if c.announced.Load() < packetsPromised || c.paused != 0 || c.life != lifeOpen {
 		return 0
 	}
 	return bits
 }
 
-// received sees to it that another Packets comes if a read was faster than this
-// call, and has left some.
+// received has c queued again if a read came between the receipt of Packets and this
+// call and left some datagrams: another Packets must follow.
 func (c *PacketConn) received(pending) {
-	if !c.coming.CompareAndSwap(packetsPromised, packetsNone) {
-		c.coming.Store(packetsDue)
-		c.pend |= workRead // whoever calls puts the source back into the queue
+	if !c.announced.CompareAndSwap(packetsPromised, packetsNone) {
+		c.announced.Store(packetsDue)
+		c.pend |= workRead // the caller puts the source back into the queue
 	}
 }
 

@@ -9,23 +9,26 @@ import (
 	"net/netip"
 )
 
-// ReadFromAddrPort reads one datagram into p and returns its size and where it
-// comes from: an IPv4 address always as such, also on a socket for both
-// families. If p is too small, the rest of the datagram is dropped, and the error is
-// io.ErrShortBuffer with n == len(p). An empty datagram gives 0 and a nil error.
+// ReadFromAddrPort reads one datagram into p and returns its size and its sender. An
+// IPv4 sender has an IPv4 address, also on a socket for both families. An empty
+// datagram gives 0 and a nil error.
 //
-// If there is no datagram, as far as the loop has seen, it returns ErrWouldBlock, and
-// a [Packets] will come when there is; after Close, of the loop as well,
-// ErrClosed. Other errors are a *net.OpError.
+// Errors:
+//   - io.ErrShortBuffer: p is too small. It is full, and the rest of the datagram is
+//     dropped.
+//   - ErrWouldBlock: no datagram waits, as far as the loop has seen. [Packets] says
+//     when one does.
+//   - ErrClosed: the connection or its loop is closed.
+//   - A *net.OpError: the network or the kernel has reported an error.
 //
-// On a unixgram socket the address is the zero AddrPort; ReadFrom gives it.
+// On a unixgram socket the sender is the zero AddrPort; use ReadFrom to get its name.
 func (c *PacketConn) ReadFromAddrPort(p []byte) (n int, from netip.AddrPort, err error) {
 	n, a, err := c.receive(p)
 	return n, a.ip, err
 }
 
-// ReadFrom is ReadFromAddrPort with the address as package net gives it: a
-// *net.UDPAddr or *net.UnixAddr, or nil for a sender without a name.
+// ReadFrom is ReadFromAddrPort with the sender in package net's form: a *net.UDPAddr
+// or *net.UnixAddr, or nil for a Unix socket without a name.
 func (c *PacketConn) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 	n, a, err := c.receive(p)
 	switch {
@@ -46,17 +49,17 @@ func (c *PacketConn) receive(p []byte) (n int, from packetAddr, err error) {
 	}
 	if c.known == 0 {
 		if !c.more.Load() {
-			// The kernel had nothing more when it was asked last, and what has
-			// come since then will be reported. It need not be asked again.
+			// The kernel had nothing more when it was last asked, and the poller
+			// will report what arrives since. There is no need to ask again.
 			return 0, from, ErrWouldBlock
 		}
 		if !c.direct {
-			c.look()
+			c.fetch()
 		}
 	}
 	switch {
 	case c.batch != nil:
-		n, from, err = c.unbatch(p)
+		n, from, err = c.receiveBatched(p)
 	case c.err != nil:
 		err = c.opError("read", "recvfrom", c.remote, c.err)
 		c.err = nil
@@ -66,12 +69,12 @@ func (c *PacketConn) receive(p []byte) (n int, from packetAddr, err error) {
 	default:
 		return 0, from, ErrWouldBlock
 	}
-	c.settle()
+	c.reannounce()
 	return n, from, err
 }
 
-// unbatch takes one datagram of the batch. mu is held.
-func (c *PacketConn) unbatch(p []byte) (n int, from packetAddr, err error) {
+// receiveBatched takes one datagram out of the batch. Caller holds c.mu.
+func (c *PacketConn) receiveBatched(p []byte) (n int, from packetAddr, err error) {
 	data, ip := c.batch.next()
 	from.ip = ip
 	if n = copy(p, data); n < len(data) {
@@ -84,10 +87,10 @@ func (c *PacketConn) unbatch(p []byte) (n int, from packetAddr, err error) {
 	return n, from, err
 }
 
-// receiveDirect reads one datagram from the kernel. mu is held.
+// receiveDirect reads one datagram from the kernel. Caller holds c.mu.
 func (c *PacketConn) receiveDirect(p []byte) (n int, from packetAddr, err error) {
 	c.known = 0
-	c.more.Store(false) // before the kernel is asked: what is reported from now on is news
+	c.more.Store(false) // before asking the kernel: a report from now on may be of a later datagram
 	n, from, cut, err := sysRecvFrom(c.fd, p)
 	switch err {
 	case nil:
@@ -106,8 +109,9 @@ func (c *PacketConn) receiveDirect(p []byte) (n int, from packetAddr, err error)
 	return n, from, err
 }
 
-// look asks the kernel what there is, if nothing is known to be. mu is held.
-func (c *PacketConn) look() {
+// fetch asks the kernel for datagrams, when none are known to wait, and sets known.
+// Caller holds c.mu.
+func (c *PacketConn) fetch() {
 	c.more.Store(false) // before, as in receiveDirect
 	var err error
 	if c.direct {
@@ -137,37 +141,39 @@ func (c *PacketConn) look() {
 	}
 }
 
-// settle sees to it, after something was read, that a Packets comes again if there
-// is more, and is taken back if there is not. mu is held.
-func (c *PacketConn) settle() {
-	promised := c.coming.Load() >= packetsPromised
+// reannounce is called after a read. If more datagrams wait, it makes sure that a
+// Packets comes; if none do, it takes back one that was not received. Caller holds
+// c.mu.
+func (c *PacketConn) reannounce() {
+	promised := c.announced.Load() >= packetsPromised
 	if promised && c.known == 0 && c.more.Load() {
-		c.look() // it has to be known whether what was promised is true
+		c.fetch() // finds out whether the promise is still true
 	}
 	switch {
 	case promised && c.known == 0:
-		// If more is set, the loop was told of something just now, and prepare will
-		// be asked: that is no reason to keep the promise.
+		// If more is set, the poller has reported the socket just now. Then the
+		// source is queued and prepare will decide: that does not make this
+		// promise true.
 		l := c.lockAndWithdraw()
-		c.coming.Store(packetsNone)
+		c.announced.Store(packetsNone)
 		l.retract(&c.source, msgSingle)
 		l.unlock()
 	case c.known == 0 && !c.more.Load():
-	case c.coming.CompareAndSwap(packetsPromised, packetsTouched):
-		// If it was received already, and this read came of it, there has to be
-		// another one: received will see.
-	case c.coming.Load() == packetsNone:
+	case c.announced.CompareAndSwap(packetsPromised, packetsTouched):
+		// The Packets may have been received already, and this read may be the
+		// answer to it. Then another must follow: received takes care of that.
+	case c.announced.Load() == packetsNone:
 		l := c.lockLoop()
 		if c.paused == 0 && c.life == lifeOpen {
-			c.coming.Store(packetsDue)
+			c.announced.Store(packetsDue)
 			l.enqueue(&c.source, workRead)
 		}
 		l.unlock()
 	}
 }
 
-// rearm asks a poller that reports a condition once only to report again. mu is
-// held.
+// rearm is called after EAGAIN. It asks the poller to report the socket again, if
+// the poller reports a condition only once. Caller holds c.mu.
 func (c *PacketConn) rearm() {
 	l := c.Loop()
 	if l.edge {

@@ -11,26 +11,29 @@ import (
 	"sync"
 )
 
-// A Datagram is one of those that [PacketConn.WriteBatch] sends.
+// A Datagram is one of the datagrams that [PacketConn.WriteBatch] sends.
 type Datagram struct {
 	Data    []byte         // may be empty
-	Addr    netip.AddrPort // where it goes
-	NetAddr net.Addr       // the same in package net's form; used if Addr is the zero AddrPort
+	Addr    netip.AddrPort // its destination
+	NetAddr net.Addr       // its destination in package net's form; used if Addr is the zero AddrPort
 }
 
-// WriteToAddrPort sends p, which may be empty, as one datagram to the address: IPv4
-// also in the form that IPv6 has for it, IPv6 with its zone if it is link-local. It
-// sends at once or not at all.
+// WriteToAddrPort sends p, which may be empty, as one datagram to addr. It sends
+// the datagram at once or not at all. addr may be an IPv4 address in its IPv6 form
+// (::ffff:a.b.c.d), and a link-local IPv6 address needs its zone.
 //
-// If the kernel takes no more for now it returns ErrWouldBlock and has sent
-// nothing. No message tells when that is over, as often nobody knows: a
-// unixgram socket may be full at the other end. Whoever cannot do without the
-// datagram tries again after a while; others drop it, as the network might have.
+// Errors, with which nothing was sent:
+//   - ErrWouldBlock: the kernel takes no more for now. No message says when it does,
+//     since often the kernel does not know: a unixgram socket may be full at the
+//     other end. Try again later, or drop the datagram as the network might have.
+//   - ErrClosed: the connection or its loop is closed.
+//   - A *net.OpError around EMSGSIZE: p is too long.
+//   - A *net.OpError around a *net.AddrError: the socket cannot send to this kind of
+//     address.
+//   - Other errors of the kernel, in a *net.OpError.
 //
-// A p that is too long gives EMSGSIZE; an address of a kind that the socket cannot
-// send to, a *net.AddrError; Close, of the loop as well, ErrClosed. All but the
-// last are in a *net.OpError with the address in Addr. An error says nothing about
-// other destinations.
+// Addr of the *net.OpError is the destination. An error says nothing about other
+// destinations.
 func (c *PacketConn) WriteToAddrPort(p []byte, addr netip.AddrPort) (int, error) {
 	to, err := c.target(addr)
 	if err != nil {
@@ -42,7 +45,7 @@ func (c *PacketConn) WriteToAddrPort(p []byte, addr netip.AddrPort) (int, error)
 	return len(p), nil
 }
 
-// WriteTo is WriteToAddrPort with the address as package net gives it: a
+// WriteTo is WriteToAddrPort with the destination in package net's form: a
 // *net.UDPAddr or *net.UnixAddr.
 func (c *PacketConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 	to, err := c.netTarget(addr)
@@ -55,11 +58,11 @@ func (c *PacketConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 	return len(p), nil
 }
 
-// WriteBatch sends the datagrams in their order, each as WriteToAddrPort does, by
-// as few system calls as possible. It returns how many it has sent. If that is
-// fewer than there are, the error is about the next one, ds[n], and the same that
-// WriteToAddrPort would return: go on with ds[n+1:] to leave that one out, or with
-// ds[n:] later after ErrWouldBlock. It keeps nothing of ds.
+// WriteBatch sends the datagrams in their order, as WriteToAddrPort does, with as
+// few system calls as possible: one for 16 datagrams on Linux. It returns how many
+// it sent. If n < len(ds), err is what WriteToAddrPort would return for ds[n]: go on
+// with ds[n+1:] to leave that one out or, after ErrWouldBlock, with ds[n:] later.
+// WriteBatch does not keep ds or its data.
 func (c *PacketConn) WriteBatch(ds []Datagram) (n int, err error) {
 	b := newPacketOutput()
 	defer b.free()
@@ -73,7 +76,7 @@ func (c *PacketConn) WriteBatch(ds []Datagram) (n int, err error) {
 				to, err = c.netTarget(d.NetAddr)
 			}
 			if err != nil {
-				break // it is told once those before it are gone
+				break // returned below, once the datagrams before it are sent
 			}
 			b.add(d.Data, to)
 		}
@@ -118,7 +121,7 @@ func (b *packetOutput) free() {
 	packetOutputPool.Put(b)
 }
 
-// target returns addr as the system's calls want it.
+// target returns the destination addr in the form that system calls need.
 func (c *PacketConn) target(addr netip.AddrPort) (to packetAddr, err error) {
 	if addr == (netip.AddrPort{}) {
 		return to, c.noTarget()
@@ -133,13 +136,13 @@ func (c *PacketConn) target(addr netip.AddrPort) (to packetAddr, err error) {
 	}
 	ip := addr.Addr().Unmap()
 	switch {
-	case !c.six && !ip.Is4():
+	case !c.ipv6 && !ip.Is4():
 		return to, &net.AddrError{Err: "non-IPv4 address", Addr: ip.String()}
-	case c.onlySix && ip.Is4():
+	case c.ipv6Only && ip.Is4():
 		return to, &net.AddrError{Err: "non-IPv6 address", Addr: ip.String()}
-	case c.six && ip.Is4():
+	case c.ipv6 && ip.Is4():
 		ip = netip.AddrFrom16(ip.As16())
-	case c.six && ip.Zone() != "":
+	case c.ipv6 && ip.Zone() != "":
 		zone, ok := zones.index(ip.Zone())
 		if !ok {
 			return to, &net.AddrError{Err: "no such zone", Addr: ip.String()}
@@ -151,7 +154,7 @@ func (c *PacketConn) target(addr netip.AddrPort) (to packetAddr, err error) {
 	return to, nil
 }
 
-// netTarget is target for an address as package net gives it.
+// netTarget is target for an address in package net's form.
 func (c *PacketConn) netTarget(addr net.Addr) (to packetAddr, err error) {
 	switch a := addr.(type) {
 	case nil:
@@ -161,9 +164,9 @@ func (c *PacketConn) netTarget(addr net.Addr) (to packetAddr, err error) {
 			return to, c.noTarget()
 		}
 		ap := a.AddrPort()
-		if len(a.IP) == 0 { // this host, as package net has it
+		if len(a.IP) == 0 { // this host, as in package net
 			ip := netip.IPv4Unspecified()
-			if c.onlySix {
+			if c.ipv6Only {
 				ip = netip.IPv6Unspecified()
 			}
 			ap = netip.AddrPortFrom(ip, ap.Port())
@@ -188,7 +191,8 @@ func (c *PacketConn) netTarget(addr net.Addr) (to packetAddr, err error) {
 
 var errNoTarget = errors.New("missing address")
 
-// noTarget returns an error if there must be an address.
+// noTarget returns an error if a datagram needs an address, because the socket is
+// not connected.
 func (c *PacketConn) noTarget() error {
 	if c.remote == nil {
 		return errNoTarget
@@ -196,7 +200,7 @@ func (c *PacketConn) noTarget() error {
 	return nil
 }
 
-// send sends one datagram. An error of the kernel is bare.
+// send sends one datagram. It returns the kernel's errors unwrapped.
 func (c *PacketConn) send(p []byte, to packetAddr) error {
 	c.sendMu.RLock()
 	defer c.sendMu.RUnlock()
@@ -210,7 +214,8 @@ func (c *PacketConn) send(p []byte, to packetAddr) error {
 	return err
 }
 
-// sendBatch sends one or more datagrams of b, or returns an error of the first.
+// sendBatch sends datagrams of b, in their order, and returns how many. It returns
+// an error only if it sent none; the error is about the first, and unwrapped.
 func (c *PacketConn) sendBatch(b *packetOutput) (n int, err error) {
 	c.sendMu.RLock()
 	defer c.sendMu.RUnlock()
@@ -226,8 +231,8 @@ func (c *PacketConn) sendBatch(b *packetOutput) (n int, err error) {
 	return n, err
 }
 
-// sendError returns err, with which a datagram to ip, or else addr, has met, for
-// the user.
+// sendError returns what a method returns when sending to ip, or to addr if ip is
+// zero, has failed with err.
 func (c *PacketConn) sendError(err error, ip netip.AddrPort, addr net.Addr) error {
 	switch {
 	case err == eAGAIN:
@@ -235,7 +240,7 @@ func (c *PacketConn) sendError(err error, ip netip.AddrPort, addr net.Addr) erro
 	case err == ErrClosed:
 		return err
 	case c.isClosed():
-		return ErrClosed // whatever else is wrong
+		return ErrClosed // goes before other errors
 	case ip.IsValid():
 		addr = net.UDPAddrFromAddrPort(ip)
 	case addr == nil:

@@ -233,7 +233,7 @@ func portable(err error) error { return err }
 // hangupIsReset tells that an end of input which comes with a hangup is none.
 const hangupIsReset = false
 
-// sysListenPacket returns a socket on the address, and what address that is.
+// sysListenPacket returns a socket on the address, and the address that it has got.
 func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err error) {
 	var nc net.ListenConfig
 	pc, err := nc.ListenPacket(context.Background(), network, address)
@@ -248,9 +248,9 @@ func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err err
 	return fd, local, nil
 }
 
-// sysPacketFamily tells whether the datagram socket fd is of the family AF_INET6,
-// and whether it is for IPv6 alone.
-func sysPacketFamily(fd sysFD) (six, only bool, err error) {
+// sysPacketFamily reports whether the datagram socket fd is of the family AF_INET6,
+// and whether it then cannot reach IPv4.
+func sysPacketFamily(fd sysFD) (ipv6, ipv6Only bool, err error) {
 	sa, err := syscall.Getsockname(fd)
 	if err != nil {
 		return false, false, os.NewSyscallError("getsockname", err)

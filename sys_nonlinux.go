@@ -7,14 +7,13 @@ package evchan
 
 import "net/netip"
 
-// packetBatches says that one call receives several datagrams: there is none that
-// does.
+// packetBatches says that no system call receives several datagrams here.
 const packetBatches = false
 
-// maxPacketBatch is how many datagrams are looked at together. Arbitrary.
+// maxPacketBatch is how many datagrams WriteBatch prepares together; arbitrary.
 const maxPacketBatch = 16
 
-// A packetBatch is of no use here: all connections are direct.
+// A packetBatch is never used: all connections are direct.
 type packetBatch struct{ n int }
 
 func newPacketBatch() *packetBatch                          { return nil }
@@ -22,14 +21,15 @@ func (b *packetBatch) free()                                {}
 func (b *packetBatch) receive(sysFD) (bytes int, err error) { return 0, ErrUnsupported }
 func (b *packetBatch) next() ([]byte, netip.AddrPort)       { return nil, netip.AddrPort{} }
 
-// A packetOutput has datagrams to be sent.
+// A packetOutput holds datagrams that are sent one by one.
 type packetOutput struct {
 	n    int
 	data [maxPacketBatch][]byte
 	to   [maxPacketBatch]packetAddr
 }
 
-// send sends one or more datagrams, or returns an error of the first.
+// send sends datagrams of b, in their order, and returns how many. It returns an
+// error only if it sent none; the error is about the first.
 func (b *packetOutput) send(fd sysFD) (int, error) {
 	for i, p := range b.data[:b.n] {
 		if err := sysSendTo(fd, p, &b.to[i]); err != nil {

@@ -77,7 +77,7 @@ func setKeepAlive(fd sysFD, seconds int) error {
 // setDeferAccept does nothing: the option is Linux's.
 func setDeferAccept(sysFD, int) error { return nil }
 
-// sysRecvFrom reads one datagram of any kind, and tells whether p was too small.
+// sysRecvFrom reads one datagram of any network; cut says that p was too small.
 func sysRecvFrom(fd sysFD, p []byte) (n int, from packetAddr, cut bool, err error) {
 	for {
 		n, _, flags, sa, err := unix.Recvmsg(fd, p, nil, 0)
@@ -97,7 +97,7 @@ func sysRecvFrom(fd sysFD, p []byte) (n int, from packetAddr, cut bool, err erro
 	}
 }
 
-// sysPeek returns nil if there is a datagram to be read.
+// sysPeek returns nil if a datagram waits to be read.
 func sysPeek(fd sysFD) error {
 	var p [1]byte
 	for {

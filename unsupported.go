@@ -50,7 +50,7 @@ func sysListenPacket(network, _ string) (sysFD, net.Addr, error) {
 	return noFD, nil, &net.OpError{Op: "listen", Net: network, Err: ErrUnsupported}
 }
 
-func sysPacketFamily(sysFD) (six, only bool, err error) { return false, false, ErrUnsupported }
+func sysPacketFamily(sysFD) (ipv6, ipv6Only bool, err error) { return false, false, ErrUnsupported }
 
 func sysRecvFrom(sysFD, []byte) (n int, from packetAddr, cut bool, err error) {
 	return 0, packetAddr{}, false, ErrUnsupported
