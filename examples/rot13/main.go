@@ -4,10 +4,12 @@
 // Rot13 is the demonstration server: it sends each line back with its letters
 // shifted by 13 places, and prints every message of the loop as it arrives.
 //
-//	go run ./examples/rot13
-//	printf 'Uryyb\n' | nc 127.0.0.1 7013
+//	go run ./examples/rot13 &
+//	printf 'Uryyb\n' | nc -N 127.0.0.1 7013
 //
-// An interrupt ends it: the streams send what they still have to send.
+// (-N makes nc finish sending at the end of its input; some versions of nc do so by
+// themselves and have no -N.) An interrupt ends the server: Shutdown sends the answers
+// that are still unsent.
 package main
 
 import (
@@ -26,7 +28,7 @@ import (
 	"github.com/evchan/evchan"
 )
 
-// maxLine is the longest line that the server puts up with.
+// maxLine is the longest line that the server accepts.
 const maxLine = 16 << 10
 
 func main() {
@@ -80,12 +82,12 @@ func serve(listen string, quiet, demo bool) error {
 		case evchan.Readable:
 			reply(ev.Stream)
 		case evchan.Drained:
-			reply(ev.Stream) // what a client that did not read has left unanswered
+			reply(ev.Stream) // lines that waited until the client had read its answers
 		case evchan.EOF:
 			ev.Stream.Data = lastLine
 			reply(ev.Stream)
 		case evchan.TimedOut:
-			ev.Stream.Abort() // it says nothing, or takes no answers
+			ev.Stream.Abort() // it sends nothing, or does not read its answers
 		case evchan.Signaled:
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 			defer cancel()
@@ -103,11 +105,11 @@ func serve(listen string, quiet, demo bool) error {
 // lastLine, as a stream's Data, says that the client has finished sending.
 const lastLine = "last line"
 
-// reply answers the full lines that have arrived, as far as the client takes
-// the answers, and closes the stream after the last.
+// reply answers the full lines that have arrived, as long as the client reads the
+// answers. It closes the stream after the last one.
 func reply(s *evchan.Stream) {
 	if s.Flush() != nil {
-		return // answers still wait in Output; Drained says when to go on
+		return // Output still holds answers; Drained says when to go on
 	}
 	in, out := s.Input(), s.Output()
 	for line := range in.Lines(evchan.LF) {
@@ -119,7 +121,7 @@ func reply(s *evchan.Stream) {
 	}
 	switch err := s.Flush(); {
 	case errors.Is(err, evchan.ErrFull):
-		// As above. No more is read than MaxInput meanwhile.
+		// Output still holds answers, as above. Meanwhile no more than MaxInput is read.
 	case s.Data == lastLine:
 		s.Close()
 	case in.Len() >= maxLine:
@@ -140,7 +142,7 @@ func rot13(p []byte) []byte {
 	return p
 }
 
-// runClients connects a few clients, each of which checks what it gets.
+// runClients connects a few clients. Each checks the answer that it gets.
 func runClients(addr string) error {
 	var g errgroup.Group
 	for i := range 3 {

@@ -1,8 +1,8 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Select receives from a loop in an ordinary select, beside a context, a
-// time.Ticker, and a private channel to which one stream is sent.
+// Select receives the messages of a loop in a select statement, beside a context, a
+// time.Ticker, and a channel of its own for the messages of one stream.
 package main
 
 import (
@@ -46,7 +46,7 @@ func main() {
 			}
 			fmt.Println("events: ", ev)
 			if ev, ok := ev.(evchan.Accepted); ok {
-				ev.Stream.Notify(private) // the rest of its messages go there
+				ev.Stream.Notify(private) // its other messages go there
 			}
 		case ev := <-private:
 			if ev, ok := ev.(evchan.Readable); ok {
