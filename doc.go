@@ -102,6 +102,70 @@ A stream can do more:
   - [Stream.NetConn] turns a stream into a blocking net.Conn, for crypto/tls, net/http
     and other packages that need one.
 
+# Requests and replies
+
+This server answers each line with a line. It is a skeleton to copy: put the replies
+of your protocol in place of bytes.ToUpper, and the end of its requests in place of
+ReadLine.
+
+	const (
+		maxLine   = 4 << 10  // bytes of the longest request
+		maxOutput = 64 << 10 // unsent bytes from which on no request is answered
+	)
+
+	func serve(loop *evchan.Loop) {
+		for ev := range loop.Events() {
+			switch ev := ev.(type) {
+			case evchan.Readable:
+				answer(ev.Stream)
+			case evchan.Drained: // the client has read its replies
+				answer(ev.Stream)
+			case evchan.EOF: // the client has sent its last request
+				ev.Stream.Data = "finished"
+				answer(ev.Stream)
+			case evchan.TimedOut:
+				ev.Stream.Abort()
+			}
+		}
+	}
+
+	func answer(s *evchan.Stream) {
+		in, out := s.Input(), s.Output()
+		for s.Queued() < maxOutput { // else Drained will come
+			line, ok := in.ReadLine(evchan.LFOrCRLF)
+			if !ok { // all complete requests are answered
+				switch {
+				case s.Flush() != nil: // Drained will come, or Closed
+				case s.Data == "finished":
+					s.Close() // sends the replies first
+				case in.Len() >= maxLine:
+					s.Abort() // a request that is too long
+				}
+				return
+			}
+			fmt.Fprintf(out, "%s\n", bytes.ToUpper(line))
+			if out.Len() >= 16<<10 {
+				s.Flush()
+			}
+		}
+	}
+
+It is right for all clients:
+
+  - A client may send requests in pieces, or many at once. All replies to what has
+    arrived are sent together, or 16 KiB at a time.
+  - A client may send requests and not read the replies. When maxOutput bytes are
+    unsent, no request is answered until they are sent. The input fills meanwhile, and
+    the loop stops reading.
+  - A client may finish sending after its last request. It gets all replies. An
+    incomplete request at the end is dropped.
+  - A request that is longer than maxLine ends the connection.
+
+MaxInput of [ListenConfig] must not be less than maxLine; set it to maxLine, so that no
+longer request is accepted at all. Set ReadIdle and WriteIdle as well: they send
+TimedOut. For connections that are encrypted or compressed, call [Stream.Filter] when
+[Accepted] comes, and nothing else changes.
+
 # Datagrams
 
 [Loop.ListenPacket] returns a [PacketConn], for UDP or a Unix socket. [Packets] says
