@@ -333,7 +333,14 @@ The comment of Close says what to do with much output for a slow peer. [Stream.A
 closes the socket at once.
 
 [Loop.Close] waits for nothing. [Loop.Shutdown] closes all streams in this way and
-waits for them.
+waits for them. It does not know which requests your program still works on. To answer
+those first,
+
+ 1. call [Listener.Close], so that no more connections are accepted,
+ 2. take no more requests, and answer those that are under way,
+ 3. call Shutdown, which sends the replies.
+
+The example GracefulShutdown does this.
 
 # Portability
 

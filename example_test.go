@@ -4,6 +4,8 @@
 package evchan_test
 
 import (
+	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -113,6 +115,64 @@ func ExampleListenConfig() {
 	}
 	// Output:
 	// the line is too long
+}
+
+// A server that ends gracefully. It accepts no more connections, answers the requests
+// that are under way, and then calls Shutdown, which sends the replies and closes the
+// connections. The work on a request is a timer here.
+func Example_gracefulShutdown() {
+	loop := newLoop()
+	ln, err := loop.Listen("tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	stop := loop.Trigger() // or loop.Signal(os.Interrupt)
+
+	replies := make(chan string, 1)
+	go func() { // the client
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Fprintln(conn, "request")
+		r := bufio.NewReader(conn)
+		started, _ := r.ReadString('\n')
+		stop.Fire() // while the request is under way
+		rest, _ := io.ReadAll(r)
+		conn.Close()
+		replies <- started + string(rest)
+	}()
+
+	underWay, stopping := 0, false
+	for ev := range loop.All() {
+		switch ev := ev.(type) {
+		case evchan.Readable:
+			if stopping {
+				continue // a request that comes now is not answered
+			}
+			for range ev.Stream.Input().Lines(evchan.LF) {
+				underWay++
+				fmt.Fprintln(ev.Stream, "started")
+				loop.After(10 * time.Millisecond).Data = ev.Stream
+			}
+		case evchan.Tick: // a request is done
+			underWay--
+			fmt.Fprintln(ev.Timer.Data.(*evchan.Stream), "done")
+		case evchan.Fired:
+			stopping = true
+			ln.Close() // accepts no more connections
+		}
+		if stopping && underWay == 0 {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			fmt.Println("Shutdown:", loop.Shutdown(ctx)) // ends the range as well
+			cancel()
+		}
+	}
+	fmt.Print(<-replies)
+	// Output:
+	// Shutdown: <nil>
+	// started
+	// done
 }
 
 // A neverEnding is an endless reader that returns one byte again and again.
