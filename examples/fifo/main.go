@@ -3,8 +3,8 @@
 
 //go:build unix
 
-// Fifo reads a named pipe with a Watch: the loop tells when there is something to read,
-// and the program reads it with a system call of its own.
+// Fifo reads a named pipe with a Watch: the loop says when there is input, and the
+// program reads it with a system call.
 //
 //	go run ./examples/fifo -path /tmp/events &
 //	echo hello > /tmp/events
@@ -26,8 +26,8 @@ import (
 )
 
 func main() {
-	path := flag.String("path", "event.fifo", "the pipe, which is created, and removed at the end")
-	demo := flag.Bool("demo", false, "create the pipe in a temporary directory, and write to it")
+	path := flag.String("path", "event.fifo", "the pipe; it is made, and removed at the end")
+	demo := flag.Bool("demo", false, "make a pipe in a temporary directory, and write to it")
 	flag.Parse()
 	if *demo {
 		dir, err := os.MkdirTemp("", "fifo")
@@ -47,8 +47,8 @@ func run(path string, demo bool) error {
 		return fmt.Errorf("mkfifo %s: %w", path, err)
 	}
 	defer os.Remove(path)
-	// Open it for writing as well, so that there is no end of input when a writer has
-	// closed the pipe.
+	// The pipe is open for writing as well. So there is no end of input when the last
+	// writer closes it.
 	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -86,7 +86,7 @@ func run(path string, demo bool) error {
 		case evchan.Ready:
 			n, err := syscall.Read(fd, buf)
 			if err == syscall.EAGAIN {
-				continue // Ready is a hint
+				continue // there may be nothing to read any more
 			}
 			if err != nil {
 				return err

@@ -1,8 +1,8 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Udpecho sends each datagram back to its sender, many of them with one system
-// call. With -demo it tests itself and ends.
+// Udpecho sends each datagram back to its sender, many with one system call. With
+// -demo it sends datagrams to itself, and ends.
 package main
 
 import (
@@ -60,7 +60,7 @@ func serve(listen string, demo bool) error {
 	return loop.Err()
 }
 
-// An echo holds the datagrams that answer reads for one message.
+// An echo holds the datagrams that it answers for one message.
 type echo struct {
 	bufs [32][]byte
 	ds   []evchan.Datagram
@@ -74,7 +74,7 @@ func newEcho() *echo {
 	return e
 }
 
-// answer sends back the datagrams that wait, as many as fit into e. If more wait,
+// answer sends back as many waiting datagrams as there are buffers. If more wait,
 // another Packets comes, after other sources have had their turn.
 func (e *echo) answer(conn *evchan.PacketConn) {
 	e.ds = e.ds[:0]
@@ -95,11 +95,11 @@ func (e *echo) answer(conn *evchan.PacketConn) {
 			break
 		}
 		log.Print(err)
-		ds = ds[n+1:] // without the one that could not be sent
+		ds = ds[n+1:] // leaves out the datagram that could not be sent
 	}
 }
 
-// talk sends datagrams to addr, and expects each back before it sends the next.
+// talk sends datagrams to addr, and checks that each comes back before the next.
 func talk(addr net.Addr) error {
 	conn, err := net.Dial("udp", addr.String())
 	if err != nil {
