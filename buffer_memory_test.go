@@ -529,7 +529,7 @@ func TestBufferSpare(t *testing.T) {
 // The Buffers of streams keep nothing.
 func TestBufferLean(t *testing.T) {
 	for name, drain := range drains {
-		b := &Buffer{flags: lean}
+		b := &Buffer{flags: bufNoSpare}
 		in := &Buffer{stream: new(Stream)}
 		in.stream.loop.Store(new(Loop))
 		for _, b := range []*Buffer{b, in} {

@@ -113,7 +113,7 @@ func (s *Stream) netConn() (conn net.Conn, err error) {
 func (s *Stream) detach() *Buffer {
 	s.state |= stateClosed | stateFin
 	s.hush()
-	rest := &Buffer{flags: lean}
+	rest := &Buffer{flags: bufNoSpare}
 	if in := s.in; in != nil {
 		in.stream = nil
 		rest.splice(in)

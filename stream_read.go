@@ -219,7 +219,7 @@ func (s *Stream) take() {
 func (s *Stream) takeLocked() {
 	if s.inbox.n > 0 {
 		in := s.input()
-		in.settle()
+		in.invalidate()
 		in.chain.splice(&s.inbox)
 	}
 }
