@@ -18,10 +18,10 @@ var (
 	errCommit   = errors.New("evchan: commit of more than was reserved")
 )
 
-// A Buffer is a queue of bytes, kept in a chain of chunks. Bytes can be added and
-// removed at both ends, and move to another Buffer without being copied. Beside
-// its own memory a Buffer can refer to memory and files of the caller's. A search
-// treats all of it as one piece.
+// A Buffer is a queue of bytes, kept in a chain of chunks. Bytes are removed from the
+// front and can be added at both ends; they move to another Buffer without being
+// copied. Beside its own memory a Buffer can refer to memory and files of the
+// caller's. A search treats all of it as one piece.
 //
 // The zero value is an empty Buffer that is ready to use. A Buffer must not be
 // copied, nor used by several goroutines at once. A Buffer that has become empty

@@ -457,7 +457,7 @@ func (t *Timer) Stop() bool {
 	return t.stop(l)
 }
 
-// stop is Stop. Caller has locked l with edit.
+// stop is Stop. Caller has locked l with lockAndWithdraw.
 func (t *Timer) stop(l *Loop) bool {
 	active := l.timers.stop(&t.node)
 	if t.pend != 0 {
