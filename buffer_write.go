@@ -267,7 +267,8 @@ func (b *Buffer) PrependBuffer(src *Buffer) error {
 		b.tail = src.tail
 	}
 	b.n += n
-	src.head, src.tail, src.n = nil, nil, 0
+	b.files += src.files
+	src.chain = chain{}
 	b.added(n)
 	src.removed(n)
 	return nil

@@ -18,10 +18,18 @@ import (
 type chain struct {
 	// Each chunk has unread bytes, except that in a Buffer whose flags have bufHeld
 	// head may have none.
-	head *chunk // nil if and only if tail is
-	tail *chunk // the last chunk
-	n    int    // unread bytes: the sum of the chunks' sizes
+	head  *chunk // nil if and only if tail is
+	tail  *chunk // the last chunk
+	n     int    // unread bytes: the sum of the chunks' sizes
+	files int    // those of n that are in files
 }
+
+// fits reports whether an int can count n more bytes. Ask before adding bytes whose
+// number the package does not bound itself.
+func (q *chain) fits(n int) bool { return n <= math.MaxInt-q.n }
+
+// inMemory returns how many bytes of q are not in files.
+func (q *chain) inMemory() int { return q.n - q.files }
 
 // cut removes the first n > 0 bytes and returns the chunks that have become empty,
 // for the caller to free.
@@ -30,9 +38,12 @@ func (q *chain) cut(n int) *chunk {
 	c := q.head
 	if k := c.size(); k > n {
 		c.r += n
+		if c.isFile() {
+			q.files -= n
+		}
 		return nil
 	} else if k == n && c.next == nil {
-		q.head, q.tail = nil, nil
+		q.head, q.tail, q.files = nil, nil, 0
 		return c
 	}
 	return q.cutChain(n)
@@ -44,6 +55,9 @@ func (q *chain) cutChain(n int) *chunk {
 	first, last := c, c
 	for {
 		n -= c.size()
+		if c.isFile() {
+			q.files -= c.size()
+		}
 		last, c = c, c.next
 		if c == nil || c.size() > n {
 			break
@@ -55,6 +69,9 @@ func (q *chain) cutChain(n int) *chunk {
 		q.tail = nil
 	} else {
 		c.r += n
+		if c.isFile() {
+			q.files -= n
+		}
 	}
 	return first
 }
@@ -69,6 +86,9 @@ func (q *chain) push(c *chunk) {
 	}
 	q.tail = c
 	q.n += c.size()
+	if c.isFile() {
+		q.files += c.size()
+	}
 }
 
 // roomFor returns the tail, with room for at least one of n > 0 bytes that are to be
@@ -120,8 +140,8 @@ func (q *chain) splice(src *chain) {
 		*q, *src = *src, chain{}
 		return
 	}
-	if src.n > math.MaxInt-q.n {
-		panic("evchan: buffer too large")
+	if !q.fits(src.n) {
+		panic("evchan: BUG: more bytes than an int can count")
 	}
 	if t := q.tail; src.n <= smallCopy && c.next == nil && c.mem == nil && len(t.buf)-t.w >= src.n {
 		q.add(c.buf[c.r:c.w])
@@ -132,6 +152,7 @@ func (q *chain) splice(src *chain) {
 	q.tail.next = c
 	q.tail = src.tail
 	q.n += src.n
+	q.files += src.files
 	*src = chain{}
 }
 
@@ -148,6 +169,9 @@ func (q *chain) moveN(src *chain, n int) {
 		c := src.head
 		src.head = c.next
 		src.n -= c.size()
+		if c.isFile() {
+			src.files -= c.size()
+		}
 		moved.push(c)
 	}
 	rest := n - moved.n
@@ -175,24 +199,19 @@ func (q *chain) moveFirst(src *chain, k int) {
 	}
 	c.r += k
 	src.n -= k
-}
-
-// inMemory returns how many bytes of q are not in files.
-func (q *chain) inMemory() int {
-	n := q.n
-	for c := q.head; c != nil; c = c.next {
-		if c.isFile() {
-			n -= c.size()
-		}
+	if c.isFile() {
+		src.files -= k
 	}
-	return n
 }
 
-// beforeFile returns how many bytes of q come before the first file, or a number
-// greater than limit if they are more than limit.
+// beforeFile returns how many of q's first bytes are in memory: all that come before the
+// first file, or fewer, but not none, if they lie in many chunks or are more than limit.
 func (q *chain) beforeFile(limit int) int {
+	if q.files == 0 {
+		return q.n
+	}
 	n := 0
-	for c := q.head; c != nil && n <= limit && !c.isFile(); c = c.next {
+	for c, k := q.head, 0; c != nil && n <= limit && k < maxVector && !c.isFile(); c, k = c.next, k+1 {
 		n += c.size()
 	}
 	return n
@@ -236,6 +255,7 @@ func (q *chain) loadSome(prev, c *chunk) (*chunk, error) {
 		prev.next = d
 	}
 	c.r += n
+	q.files -= n
 	return d, nil
 }
 

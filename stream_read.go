@@ -23,7 +23,7 @@ func (s *Stream) prepare(pending) pending {
 		n := int(r)
 		if n > 0 && n < len(p) && (n >= len(c.buf)/deserves || c.class == minClass) {
 			c.w = n
-			s.inbox = chain{c, c, n}
+			s.inbox = chain{head: c, tail: c, n: n}
 			s.held.Add(int64(n))
 			s.Loop().bytesIn.Add(uint64(n))
 			s.mu.Unlock()
