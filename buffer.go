@@ -69,7 +69,7 @@ var (
 type Buffer struct {
 	chain
 
-	stream *Stream      // the stream that this is the input of, or nil; public calls tell it what they remove
+	stream *Stream      // the stream that this is the input of, or nil; public calls tell it what they remove and add
 	extra  *bufferExtra // nil until it is needed
 	flags  bufferFlags
 }
@@ -207,7 +207,13 @@ func (b *Buffer) added(n int) {
 	if b.flags&bufHeld != 0 {
 		b.releaseHeld()
 	}
-	if b.flags&bufWatched != 0 && n > 0 {
+	if n == 0 {
+		return
+	}
+	if b.stream != nil {
+		b.stream.consumed(-n)
+	}
+	if b.flags&bufWatched != 0 {
 		b.extra.onChange(n, 0)
 	}
 }

@@ -13,7 +13,7 @@ import (
 // Write appends a copy of p. It fails only if the back is frozen, or if Len would
 // exceed the greatest int.
 func (b *Buffer) Write(p []byte) (int, error) {
-	if b.flags&(bufFrozenBack|bufHeld|bufReserved|bufWatched) != 0 || len(p) > math.MaxInt-b.n {
+	if b.flags&(bufFrozenBack|bufHeld|bufReserved|bufWatched) != 0 || b.stream != nil || len(p) > math.MaxInt-b.n {
 		return b.writeSlow(p)
 	}
 	if c := b.tail; c != nil && len(c.buf)-c.w >= len(p) {
@@ -126,7 +126,9 @@ func (b *Buffer) ReadFrom(r io.Reader) (int64, error) {
 	}
 }
 
-// Prepend puts a copy of p before the first byte.
+// Prepend puts a copy of p before the first byte. It is how a receiver puts back what
+// it has taken from a stream's input; like all that is added there, it counts as input
+// that was not consumed.
 func (b *Buffer) Prepend(p []byte) error {
 	if b.flags&bufFrozenFront != 0 {
 		return ErrFrozen
