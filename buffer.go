@@ -9,8 +9,8 @@ import (
 	"math"
 )
 
-// Errors of misuse, and of sizes that cannot be. Like the others they leave
-// the Buffer as it was.
+// Errors of misuse, and of sizes that an int cannot hold. They leave the Buffer
+// as it was.
 var (
 	errNegative = errors.New("evchan: negative count")
 	errTooLarge = errors.New("evchan: buffer too large")
@@ -18,78 +18,85 @@ var (
 	errCommit   = errors.New("evchan: commit of more than was reserved")
 )
 
-// A Buffer is a queue of bytes in a chain of chunks. It grows at both ends,
-// gives its bytes to another Buffer without copying them, holds memory and
-// files of others beside its own, and is searched as if it were one piece. Its
-// zero value is empty and ready to use. An empty Buffer holds at most 1 KiB, until
-// Reset, and a Stream's input nothing. A Buffer must not be copied, and not be
-// used by several goroutines at once.
+// A Buffer is a queue of bytes, kept in a chain of chunks. Bytes are removed from the
+// front and can be added at both ends; they move to another Buffer without being
+// copied. Beside its own memory a Buffer can refer to memory and files of the
+// caller's. A search treats all of it as one piece.
+//
+// The zero value is an empty Buffer that is ready to use. A Buffer must not be
+// copied, nor used by several goroutines at once. A Buffer that has become empty
+// keeps at most 1 KiB of memory, until Reset; the input of a Stream keeps none.
 //
 // # Memory that a Buffer returns
 //
-// Slices from Next, ReadLine and Lines stay valid, and their release functions
-// wait, until the next call on that Buffer; so do those from Peek and Segments.
-// Being an argument of another Buffer's call counts as a call. Len is none. Such
-// slices must not be modified, since they may be someone else's memory.
+// A slice that Next, ReadLine, Lines, Peek or Segments has returned is valid until
+// the next call on that Buffer. If the bytes have a release function, it does not
+// run before that call either. Being an argument of another Buffer's call counts
+// as a call; Len does not. Such a slice must not be modified: it may be memory
+// that belongs to somebody else.
 //
 // # Memory that a Buffer is given
 //
 // Write, WriteString, WriteByte, ReadFrom and Prepend copy. NewBuffer takes its
-// slice over. Append, Share and AppendFile refer to what they are given, which
-// is never written to and must not change until it is released.
+// slice over. Append, Share and AppendFile refer to what they are given: a Buffer
+// never writes to it, and it must not change until it is released.
 //
-// A release function runs exactly once, when the last of its bytes is gone:
-// read, discarded, sent, or dropped by Reset, whichever Buffers they were moved
-// to or shared with. It runs on whatever goroutine that happens, with no lock
-// held, once the Buffer is in order again; it may panic. If the call that was
-// given it returns an error, it does not run.
+// A release function runs exactly once, when the last of its bytes was read,
+// discarded, sent or dropped by Reset, in whichever Buffers they were by then. It
+// runs on the goroutine that removed them, with no lock held, when the Buffer is
+// consistent again; it may panic. It does not run if the call that it was given to
+// returned an error.
 //
 // # Files
 //
-// What AppendFile adds counts as bytes from the start. A Stream sends them
-// without reading them; other calls read them into memory when they come to
-// them. If that fails, or the file has become shorter (io.ErrUnexpectedEOF),
-// Read, ReadByte, WriteTo and Peek return the error behind the bytes that
-// precede the failure; Next, CopyTo and Segments end there, and Index and its
-// like find nothing beyond it. The bytes stay in the Buffer: Discard and Reset
-// get rid of them. WriteTo needs little memory for a large file; what Peek, Next,
-// Segments and a search have passed over stays in memory until it is removed.
+// What AppendFile adds counts for Len at once. A Stream sends it without reading
+// it into memory; other calls read it when they come to it. The read may fail, or
+// find that the file has become shorter, which is io.ErrUnexpectedEOF. Then
+//
+//   - Read, ReadByte, WriteTo and Peek give the bytes before the failure, and
+//     then the error;
+//   - Next, CopyTo and Segments end before it;
+//   - Index and the other searches find nothing beyond it.
+//
+// The bytes stay in the Buffer until Discard or Reset removes them. WriteTo needs
+// little memory for a large file. What Peek, Next, Segments and searches read
+// stays in memory until it is removed.
 //
 // # Counts
 //
-// Where a count exceeds what is there, it means all of it. A negative one is an
-// error where the call returns errors, and zero otherwise.
+// A count greater than Len means Len. A negative count is an error where the call
+// returns an error, and zero otherwise.
 type Buffer struct {
 	chain
 
-	stream *Stream      // if not nil, told how many bytes public calls have removed
+	stream *Stream      // the stream that this is the input of, or nil; public calls tell it what they remove and add
 	extra  *bufferExtra // nil until it is needed
 	flags  bufferFlags
 }
 
-// A bufferExtra is what not every Buffer needs.
+// A bufferExtra has the fields that most Buffers do not need.
 type bufferExtra struct {
-	spare    *chunk                   // the last chunk there was, empty, to be used again; or nil
-	onChange func(added, removed int) // not nil if and only if flags has watched
-	reserved *chunk                   // what Reserve returned, if not the tail's room; empty
-	room     int                      // how many bytes Reserve returned; 0 unless flags has reserved
-	found    *chunk                   // where a search is, in memory; nil unless flags has sought
+	spare    *chunk                   // an empty chunk for the next bytes, or nil
+	onChange func(added, removed int) // not nil if and only if flags has bufWatched
+	reserved *chunk                   // the empty chunk that Reserve returned; nil if it returned the tail's room
+	room     int                      // how many bytes Reserve returned; 0 unless flags has bufReserved
+	found    *chunk                   // where the last search stopped, not a file; nil unless flags has bufFound
 	base     int                      // the position of found's first byte
 }
 
 type bufferFlags uint8
 
 const (
-	frozenFront bufferFlags = 1 << iota
-	frozenBack
-	held     // a slice that was returned may lie in head, which may be empty
-	reserved // a slice that Reserve returned may be written to
-	sought   // extra's found is not nil
-	watched  // OnChange is in force
-	emptied  // it was emptied before, so it keeps a spare the next time
-	lean     // it never does
+	bufFrozenFront bufferFlags = 1 << iota
+	bufFrozenBack
+	bufHeld     // a returned slice may lie in head, which may be empty
+	bufReserved // the caller may write to the slice that Reserve returned
+	bufFound    // extra.found is not nil
+	bufWatched  // OnChange is in force
+	bufEmptied  // the Buffer was emptied before: the next time it keeps a spare
+	bufNoSpare  // the Buffer never keeps a spare
 
-	passing = held | reserved | sought // what ends with the next call that changes the front
+	bufTransient = bufHeld | bufReserved | bufFound // what the next call that changes the front ends
 )
 
 var (
@@ -101,8 +108,8 @@ var (
 	_ io.WriterTo     = (*Buffer)(nil)
 )
 
-// NewBuffer returns a Buffer that holds p. It takes p over, up to its capacity;
-// the caller must not use p any more.
+// NewBuffer returns a Buffer that holds p. The Buffer owns p from then on, up to
+// its capacity: the caller must not use it any more.
 func NewBuffer(p []byte) *Buffer {
 	b := new(Buffer)
 	if len(p) > 0 {
@@ -116,47 +123,49 @@ func NewBuffer(p []byte) *Buffer {
 // Len returns the number of unread bytes.
 func (b *Buffer) Len() int { return b.n }
 
-// Reset removes all bytes, and lets all memory go. A Buffer that is frozen stays
-// so, and OnChange stays in force.
+// Reset removes all bytes, whether b is frozen or not, and frees all memory.
+// Freeze and OnChange stay in force.
 func (b *Buffer) Reset() {
-	b.settle()
+	b.invalidate()
 	if b.n > 0 {
 		b.take(b.n)
 	}
 	b.dropSpare()
 }
 
-// Freeze makes the calls that change the front, or the back, of b fail with
-// ErrFrozen, or do nothing if they return no error. It replaces what an earlier
-// Freeze said. Reset works all the same.
+// Freeze forbids changes of the front of b, of its back, or of both. It replaces
+// what an earlier Freeze has set. A forbidden call returns ErrFrozen, or does
+// nothing if it has no error result. Reset is always allowed.
 func (b *Buffer) Freeze(front, back bool) {
-	b.settle()
-	b.flags &^= frozenFront | frozenBack
+	b.invalidate()
+	b.flags &^= bufFrozenFront | bufFrozenBack
 	if front {
-		b.flags |= frozenFront
+		b.flags |= bufFrozenFront
 	}
 	if back {
-		b.flags |= frozenBack
+		b.flags |= bufFrozenBack
 	}
 }
 
-// OnChange makes f be called after each change of b, with the number of bytes
-// that were added and removed; nil ends that. f must not change b. It is not
-// called for what a Stream does to its own buffers.
+// OnChange sets the function that is called after each change of b, with the
+// numbers of bytes that were added and removed; nil means none. f must not change
+// b. It is not called for what a Stream does to its own buffers.
 func (b *Buffer) OnChange(f func(added, removed int)) {
-	b.settle()
-	b.flags &^= watched
+	b.invalidate()
+	b.flags &^= bufWatched
 	if f != nil {
-		b.flags |= watched
+		b.flags |= bufWatched
 	}
 	if f != nil || b.extra != nil {
-		b.more().onChange = f
+		b.needExtra().onChange = f
 	}
 }
 
-// front is what calls that take from the front begin with.
+// front begins a call that removes bytes from the front: it ends the validity of
+// returned slices, and returns ErrFrozen if the front is frozen. The call ends with
+// take, pass or removed.
 func (b *Buffer) front() error {
-	if b.flags&(frozenFront|passing) != 0 {
+	if b.flags&(bufFrozenFront|bufTransient) != 0 {
 		return b.frontSlow()
 	}
 	return nil
@@ -164,16 +173,17 @@ func (b *Buffer) front() error {
 
 //go:noinline
 func (b *Buffer) frontSlow() error {
-	b.settle()
-	if b.flags&frozenFront != 0 {
+	b.invalidate()
+	if b.flags&bufFrozenFront != 0 {
 		return ErrFrozen
 	}
 	return nil
 }
 
-// back is what calls that append n bytes begin with. They end with added.
+// back begins a call that appends n bytes, and returns an error if b cannot take
+// them. The call ends with added.
 func (b *Buffer) back(n int) error {
-	if b.flags&(frozenBack|reserved) != 0 || n > math.MaxInt-b.n {
+	if b.flags&(bufFrozenBack|bufReserved) != 0 || n > math.MaxInt-b.n {
 		return b.backSlow(n)
 	}
 	return nil
@@ -181,7 +191,7 @@ func (b *Buffer) back(n int) error {
 
 //go:noinline
 func (b *Buffer) backSlow(n int) error {
-	if b.flags&frozenBack != 0 {
+	if b.flags&bufFrozenBack != 0 {
 		return ErrFrozen
 	}
 	if n > math.MaxInt-b.n {
@@ -191,18 +201,24 @@ func (b *Buffer) backSlow(n int) error {
 	return nil
 }
 
-// added is what calls that have added n bytes end with. Only then does it let
-// go what was held, which the bytes may have been copied from.
+// added ends a call that has added n bytes. It frees what a returned slice lay in
+// only now, since the call may have copied from that slice.
 func (b *Buffer) added(n int) {
-	if b.flags&held != 0 {
-		b.release()
+	if b.flags&bufHeld != 0 {
+		b.releaseHeld()
 	}
-	if b.flags&watched != 0 && n > 0 {
+	if n == 0 {
+		return
+	}
+	if b.stream != nil {
+		b.stream.consumed(-n)
+	}
+	if b.flags&bufWatched != 0 {
 		b.extra.onChange(n, 0)
 	}
 }
 
-// removed is what calls that have removed n bytes end with.
+// removed ends a call that has removed n bytes.
 func (b *Buffer) removed(n int) {
 	if n == 0 {
 		return
@@ -210,27 +226,28 @@ func (b *Buffer) removed(n int) {
 	if b.stream != nil {
 		b.stream.consumed(n)
 	}
-	if b.flags&watched != 0 {
+	if b.flags&bufWatched != 0 {
 		b.extra.onChange(0, n)
 	}
 }
 
-// settle ends what lasts only until the next call.
-func (b *Buffer) settle() {
-	if b.flags&sought != 0 {
-		b.forget()
+// invalidate ends what lasts only until the next call.
+func (b *Buffer) invalidate() {
+	if b.flags&bufFound != 0 {
+		b.forgetFound()
 	}
-	if b.flags&held != 0 {
-		b.release()
+	if b.flags&bufHeld != 0 {
+		b.releaseHeld()
 	}
-	if b.flags&reserved != 0 {
+	if b.flags&bufReserved != 0 {
 		b.dropReserved()
 	}
 }
 
-// release lets go the chunk that a returned slice lay in.
-func (b *Buffer) release() {
-	b.flags &^= held
+// releaseHeld frees head if it is empty and was kept only because a returned slice
+// lay in it. flags must have bufHeld.
+func (b *Buffer) releaseHeld() {
+	b.flags &^= bufHeld
 	c := b.head
 	if c == nil || c.size() > 0 {
 		return
@@ -245,25 +262,25 @@ func (b *Buffer) release() {
 	c.free()
 }
 
-// more returns extra.
-func (b *Buffer) more() *bufferExtra {
+// needExtra returns extra, which it makes if there is none.
+func (b *Buffer) needExtra() *bufferExtra {
 	if b.extra == nil {
 		b.extra = new(bufferExtra)
 	}
 	return b.extra
 }
 
-// keep makes c, which was b's only chunk, its spare, if it may be that. A
-// Buffer that is emptied for the first time has none yet: most are used once.
+// keep makes c, which was b's only chunk, the spare, and reports whether it did. It
+// does not when b is emptied for the first time: most Buffers are used only once.
 func (b *Buffer) keep(c *chunk) bool {
-	if c.class != minClass || b.stream != nil || b.flags&lean != 0 {
+	if c.class != minClass || b.stream != nil || b.flags&bufNoSpare != 0 {
 		return false
 	}
-	if b.flags&emptied == 0 {
-		b.flags |= emptied
+	if b.flags&bufEmptied == 0 {
+		b.flags |= bufEmptied
 		return false
 	}
-	x := b.more()
+	x := b.needExtra()
 	if x.spare != nil {
 		return false
 	}
@@ -273,9 +290,9 @@ func (b *Buffer) keep(c *chunk) bool {
 	return true
 }
 
-// dropSpare lets the spare go.
+// dropSpare frees the spare.
 func (b *Buffer) dropSpare() {
-	b.flags &^= emptied
+	b.flags &^= bufEmptied
 	if x := b.extra; x != nil && x.spare != nil {
 		c := x.spare
 		x.spare = nil
@@ -283,9 +300,9 @@ func (b *Buffer) dropSpare() {
 	}
 }
 
-// dropReserved takes back what Reserve returned.
+// dropReserved ends the reservation. Afterwards Commit fails.
 func (b *Buffer) dropReserved() {
-	b.flags &^= reserved
+	b.flags &^= bufReserved
 	if x := b.extra; x != nil {
 		x.room = 0
 		if c := x.reserved; c != nil {
@@ -295,20 +312,20 @@ func (b *Buffer) dropReserved() {
 	}
 }
 
-// splice moves all of src's chunks behind b's. It tells nobody and minds no
-// freezing.
+// splice moves all of src's chunks behind b's, even if they are frozen. It notifies
+// neither the streams nor OnChange.
 func (b *Buffer) splice(src *Buffer) {
-	src.settle()
-	if b.flags&reserved != 0 {
+	src.invalidate()
+	if b.flags&bufReserved != 0 {
 		b.dropReserved()
 	}
 	b.chain.splice(&src.chain)
 }
 
-// free lets all memory go; b is empty then, and can be used again. It tells
-// nobody.
+// free empties b, which can be used again, and frees all its memory. It notifies
+// neither the stream nor OnChange.
 func (b *Buffer) free() {
-	b.settle()
+	b.invalidate()
 	b.dropSpare()
 	freeChain(b.detach())
 }

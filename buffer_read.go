@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// Read copies the first bytes of b to p and removes them. It returns io.EOF if
-// b is empty and p is not.
+// Read copies the first bytes of b to p and removes them from b. If b is empty and
+// p is not, it returns io.EOF.
 func (b *Buffer) Read(p []byte) (int, error) {
 	if err := b.front(); err != nil {
 		return 0, err
@@ -37,7 +37,7 @@ func (b *Buffer) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// copyChain fills p from c and those that follow, up to the first file.
+// copyChain fills p from c and the chunks that follow it, up to the first file.
 func copyChain(p []byte, c *chunk) int {
 	n := 0
 	for ; c != nil && n < len(p) && !c.isFile(); c = c.next {
@@ -63,9 +63,9 @@ func (b *Buffer) ReadByte() (byte, error) {
 	return x, nil
 }
 
-// WriteTo writes all bytes to w and removes what w took. It gives another
-// Buffer its chunks, and writes vectors to a TCP or Unix connection. w must not
-// use b.
+// WriteTo writes all bytes to w and removes those that w has taken. If w is a
+// Buffer, the chunks move to it without being copied. To a TCP or Unix connection
+// WriteTo writes many chunks with one system call. w must not use b.
 func (b *Buffer) WriteTo(w io.Writer) (int64, error) {
 	if d, ok := w.(*Buffer); ok {
 		n := int64(b.n)
@@ -108,7 +108,7 @@ func (b *Buffer) WriteTo(w io.Writer) (int64, error) {
 	return total, nil
 }
 
-// isConn tells whether net.Buffers does better than one Write after the other.
+// isConn reports whether net.Buffers writes several chunks to w with one system call.
 func isConn(w io.Writer) bool {
 	switch w.(type) {
 	case *net.TCPConn, *net.UnixConn:
@@ -117,8 +117,8 @@ func isConn(w io.Writer) bool {
 	return false
 }
 
-// maxVector is the most chunks that one system call is given: arbitrary, but
-// 64 of the smallest are as much as one of the largest.
+// maxVector is the most chunks that one system call is given. Arbitrary: 64 of the
+// smallest hold as much as one of those that streams read into.
 const maxVector = 64
 
 // A vector holds what net.Buffers needs.
@@ -129,8 +129,8 @@ type vector struct {
 
 var vectorPool = sync.Pool{New: func() any { return new(vector) }}
 
-// writeVector writes the first chunks in memory to w, and returns how many bytes it
-// wrote of how many there were.
+// writeVector writes the first chunks, up to the first file, to w with one call of
+// net.Buffers. It returns how many bytes it wrote, and how many it had to write.
 func (b *Buffer) writeVector(w io.Writer) (n, want int, err error) {
 	x := vectorPool.Get().(*vector)
 	k := 0
@@ -147,8 +147,8 @@ func (b *Buffer) writeVector(w io.Writer) (n, want int, err error) {
 	return int(n64), want, err
 }
 
-// Next removes the first n bytes and returns them as one slice, valid until the
-// next call. They are copied only if they lie in several chunks.
+// Next removes the first n bytes and returns them as one slice, which is valid
+// until the next call. It copies them only if they lie in several chunks.
 func (b *Buffer) Next(n int) []byte {
 	if b.front() != nil {
 		return nil
@@ -171,10 +171,10 @@ func (b *Buffer) Next(n int) []byte {
 	return b.pass(c, n, n)
 }
 
-// Peek returns the first n bytes as one slice, valid until the next call. If
-// there are fewer it returns those, and io.EOF.
+// Peek returns the first n bytes as one slice, which is valid until the next call.
+// It removes nothing. If there are fewer bytes it returns those, and io.EOF.
 func (b *Buffer) Peek(n int) ([]byte, error) {
-	b.settle()
+	b.invalidate()
 	if n < 0 {
 		return nil, errNegative
 	}
@@ -209,8 +209,8 @@ func (b *Buffer) Discard(n int) int {
 	return n
 }
 
-// CopyTo copies the bytes that begin off bytes behind the front to p, and
-// returns how many. It removes nothing.
+// CopyTo copies the bytes from position off on to p, and returns how many it
+// copied. It removes nothing.
 func (b *Buffer) CopyTo(p []byte, off int) int {
 	if off < 0 {
 		return 0
@@ -219,7 +219,8 @@ func (b *Buffer) CopyTo(p []byte, off int) int {
 	return copyFrom(c, p, off-base)
 }
 
-// copyFrom copies the bytes that begin off bytes behind the first of c to p.
+// copyFrom copies the bytes of c and the chunks that follow it, from c's byte off
+// on, to p. It returns how many it copied.
 func copyFrom(c *chunk, p []byte, off int) int {
 	n := 0
 	for ; c != nil && n < len(p); c = c.next {
@@ -243,8 +244,8 @@ func copyFrom(c *chunk, p []byte, off int) int {
 	return n
 }
 
-// Segments returns an iterator over the bytes in order, piece by piece, without
-// copying. It removes nothing, and b must not be changed meanwhile.
+// Segments returns an iterator over all bytes in order, chunk by chunk, without
+// copying them. It removes nothing. b must not be changed while it is ranged over.
 func (b *Buffer) Segments() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		var prev *chunk
@@ -262,11 +263,12 @@ func (b *Buffer) Segments() iter.Seq[[]byte] {
 	}
 }
 
-// take removes the first n > 0 bytes, and frees their chunks.
+// take removes the first n > 0 bytes, frees their chunks and ends the call as
+// removed does.
 func (b *Buffer) take(n int) {
 	c := b.cut(n)
-	if b.flags&watched != 0 {
-		b.tell(c, n)
+	if b.flags&bufWatched != 0 {
+		b.removedFrom(c, n)
 		return
 	}
 	if b.stream != nil {
@@ -277,21 +279,21 @@ func (b *Buffer) take(n int) {
 	}
 }
 
-// tell tells that n bytes have been removed, and frees the chunks that held them,
-// even if whoever is told panics.
-func (b *Buffer) tell(c *chunk, n int) {
+// removedFrom is removed for n bytes that lay in c and the chunks that follow it. It
+// frees these chunks, even if OnChange's function panics.
+func (b *Buffer) removedFrom(c *chunk, n int) {
 	defer freeChain(c)
 	b.removed(n)
 }
 
 // pass removes the first n bytes, which lie in c, the head, and returns the first
-// size of them. It holds c until the next call.
+// size of them. c is kept until the next call.
 func (b *Buffer) pass(c *chunk, size, n int) []byte {
 	p := c.buf[c.r : c.r+size : c.r+size]
 	c.r += n
 	b.n -= n
-	b.flags |= held
-	if b.flags&watched != 0 || b.stream != nil {
+	b.flags |= bufHeld
+	if b.flags&bufWatched != 0 || b.stream != nil {
 		b.removed(n)
 	}
 	return p

@@ -10,10 +10,10 @@ import (
 	"slices"
 )
 
-// Write appends a copy of p. The error is nil unless the back is frozen, or the
-// length would overflow.
+// Write appends a copy of p. It fails only if the back is frozen, or if Len would
+// exceed the greatest int.
 func (b *Buffer) Write(p []byte) (int, error) {
-	if b.flags&(frozenBack|held|reserved|watched) != 0 || len(p) > math.MaxInt-b.n {
+	if b.flags&(bufFrozenBack|bufHeld|bufReserved|bufWatched) != 0 || b.stream != nil || len(p) > math.MaxInt-b.n {
 		return b.writeSlow(p)
 	}
 	if c := b.tail; c != nil && len(c.buf)-c.w >= len(p) {
@@ -30,7 +30,7 @@ func (b *Buffer) writeSlow(p []byte) (int, error) {
 		return 0, err
 	}
 	if c := b.tail; b.n == 0 && c != nil && c.mem == nil && len(p) <= len(c.buf) {
-		// Only what was returned lay in c. That may include p, but copy minds.
+		// Only a returned slice lies in c. p may be part of it, which copy allows.
 		copy(c.buf, p)
 		if len(p) < c.w {
 			poison(c.buf[len(p):c.w])
@@ -43,7 +43,7 @@ func (b *Buffer) writeSlow(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// WriteString is Write for a string.
+// WriteString appends a copy of s. It fails as Write does.
 func (b *Buffer) WriteString(s string) (int, error) {
 	if err := b.back(len(s)); err != nil {
 		return 0, err
@@ -59,7 +59,7 @@ func (b *Buffer) WriteString(s string) (int, error) {
 	return len(s), nil
 }
 
-// WriteByte appends x.
+// WriteByte appends x. It fails as Write does.
 func (b *Buffer) WriteByte(x byte) error {
 	if err := b.back(1); err != nil {
 		return err
@@ -72,18 +72,19 @@ func (b *Buffer) WriteByte(x byte) error {
 	return nil
 }
 
-// maxEmptyReads is how often a reader may return nothing in a row.
+// maxEmptyReads is how often in a row a reader may return neither bytes nor an
+// error. Arbitrary.
 const maxEmptyReads = 100
 
-// ReadFrom appends what r returns until io.EOF, which is not returned. A reader
-// that keeps returning nothing gives io.ErrNoProgress.
+// ReadFrom appends what r returns until r returns io.EOF, which ReadFrom does not
+// return. If r keeps returning nothing, ReadFrom returns io.ErrNoProgress.
 func (b *Buffer) ReadFrom(r io.Reader) (int64, error) {
 	if err := b.back(0); err != nil {
 		return 0, err
 	}
-	b.settle()
+	b.invalidate()
 	total := int64(0)
-	var c *chunk // outside the chain, in case r uses b
+	var c *chunk // not in the chain, since r may use b
 	defer func() {
 		if c != nil {
 			c.put()
@@ -95,7 +96,7 @@ func (b *Buffer) ReadFrom(r io.Reader) (int64, error) {
 		}
 		n, err := r.Read(c.buf)
 		if n < 0 || n > len(c.buf) {
-			c = nil // whoever has it
+			c = nil // r may have kept it
 			panic("evchan: reader returned an invalid count from Read")
 		}
 		if n > 0 {
@@ -125,9 +126,11 @@ func (b *Buffer) ReadFrom(r io.Reader) (int64, error) {
 	}
 }
 
-// Prepend puts a copy of p before all other bytes.
+// Prepend puts a copy of p before the first byte. It is how a receiver puts back what
+// it has taken from a stream's input; like all that is added there, it counts as input
+// that was not consumed.
 func (b *Buffer) Prepend(p []byte) error {
-	if b.flags&frozenFront != 0 {
+	if b.flags&bufFrozenFront != 0 {
 		return ErrFrozen
 	}
 	n := len(p)
@@ -135,18 +138,18 @@ func (b *Buffer) Prepend(p []byte) error {
 		return errTooLarge
 	}
 	if n == 0 {
-		b.settle()
+		b.invalidate()
 		return nil
 	}
-	if b.flags&sought != 0 {
-		b.forget()
+	if b.flags&bufFound != 0 {
+		b.forgetFound()
 	}
-	if b.flags&reserved != 0 {
+	if b.flags&bufReserved != 0 {
 		b.dropReserved()
 	}
 	if c := b.head; c != nil && c.size() == 0 && c.mem != nil {
-		p = slices.Clone(p) // it may lie in what goes now
-		b.settle()
+		p = slices.Clone(p) // it may lie in the memory that is released now
+		b.invalidate()
 	}
 	if c := b.head; c != nil && c.mem == nil {
 		k := min(c.r, len(p))
@@ -173,9 +176,8 @@ func (b *Buffer) Prepend(p []byte) error {
 	return nil
 }
 
-// Append appends p without copying it, and calls release, which may be nil,
-// when its last byte is gone: at once if p is empty. p must not change until
-// then.
+// Append appends p without copying it, and calls release, if it is not nil, when
+// the last byte of p is gone; if p is empty, at once. p must not change until then.
 func (b *Buffer) Append(p []byte, release func()) error {
 	if err := b.back(len(p)); err != nil {
 		return err
@@ -187,10 +189,10 @@ func (b *Buffer) Append(p []byte, release func()) error {
 	return b.appendChunk(c)
 }
 
-// AppendFile appends the n bytes of f that begin at off, and calls release,
-// which may be nil, when the last of them is gone or was read into memory: at once
-// if n is 0. Unless release closes f, nothing does. f must be one that can be read
-// at an offset, and stay open until it is released.
+// AppendFile appends the n bytes of f from offset off on, without reading them, and
+// calls release, if it is not nil, when the last of them is gone or was read into
+// memory; if n is 0, at once. f must be readable at an offset, and stay open until
+// then. Nothing closes f unless release does.
 func (b *Buffer) AppendFile(f *os.File, off, n int64, release func()) error {
 	switch {
 	case f == nil:
@@ -210,11 +212,12 @@ func (b *Buffer) AppendFile(f *os.File, off, n int64, release func()) error {
 	return b.appendChunk(c)
 }
 
-// appendChunk appends c, whose memory is another's, or frees it if it is empty.
+// appendChunk appends c, which refers to memory or a file of the caller's, or frees
+// it if it is empty.
 func (b *Buffer) appendChunk(c *chunk) error {
 	n := c.size()
 	if n == 0 {
-		b.settle()
+		b.invalidate()
 		c.free()
 		return nil
 	}
@@ -223,8 +226,8 @@ func (b *Buffer) appendChunk(c *chunk) error {
 	return nil
 }
 
-// AppendBuffer moves all of src's bytes to the end of b, without copying more
-// than a few.
+// AppendBuffer moves all of src's bytes to the end of b. It copies at most 256 of
+// them.
 func (b *Buffer) AppendBuffer(src *Buffer) error {
 	if b == src {
 		return errSelf
@@ -242,7 +245,7 @@ func (b *Buffer) AppendBuffer(src *Buffer) error {
 	return nil
 }
 
-// PrependBuffer moves all of src's bytes before those of b.
+// PrependBuffer moves all of src's bytes before those of b, without copying them.
 func (b *Buffer) PrependBuffer(src *Buffer) error {
 	if b == src {
 		return errSelf
@@ -266,17 +269,20 @@ func (b *Buffer) PrependBuffer(src *Buffer) error {
 		b.tail = src.tail
 	}
 	b.n += n
-	src.head, src.tail, src.n = nil, nil, 0
+	b.files += src.files
+	src.chain = chain{}
 	b.added(n)
 	src.removed(n)
 	return nil
 }
 
-// smallCopy is how many bytes are rather copied than given a chunk of their own.
+// smallCopy is how many bytes are copied rather than kept in a chunk of their own.
+// Arbitrary.
 const smallCopy = 256
 
 // MoveN moves the first n bytes of src to the end of b and returns how many it
-// moved. A chunk that must be cut in two is shared, or copied if that is little.
+// moved. If that cuts a chunk in two, the two Buffers share its memory; at most 256
+// bytes are copied instead.
 func (b *Buffer) MoveN(src *Buffer, n int) (int, error) {
 	if b == src {
 		return 0, errSelf
@@ -292,7 +298,7 @@ func (b *Buffer) MoveN(src *Buffer, n int) (int, error) {
 		return 0, err
 	}
 	if n == 0 {
-		b.settle()
+		b.invalidate()
 		return 0, nil
 	}
 	b.chain.moveN(&src.chain, n)
@@ -301,9 +307,9 @@ func (b *Buffer) MoveN(src *Buffer, n int) (int, error) {
 	return n, nil
 }
 
-// Share appends all of src's bytes without copying them and without removing
-// them from src. From then on the two are independent, even if they are used by
-// different goroutines; the bytes are released when both have let them go.
+// Share appends all of src's bytes to b, without copying them and without removing
+// them from src. Afterwards the two Buffers are independent and may be used by
+// different goroutines. Bytes are released when neither Buffer has them any more.
 func (b *Buffer) Share(src *Buffer) error {
 	if b == src {
 		return errSelf
@@ -321,18 +327,18 @@ func (b *Buffer) Share(src *Buffer) error {
 	return nil
 }
 
-// Reserve returns at least n bytes of room behind the end of b, for the caller
-// to write to and then to Commit. They are valid, and not part of b, until the
-// next call that changes b. It returns nil if n is not positive, the back is frozen,
-// or there cannot be so much.
+// Reserve returns at least n bytes of memory, for the caller to write to and then
+// to append to b with Commit. They are valid until the next call that changes b. It
+// returns nil if n is not positive, the back is frozen, or n bytes cannot be
+// allocated or counted.
 func (b *Buffer) Reserve(n int) []byte {
-	if n <= 0 || b.flags&frozenBack != 0 || n > math.MaxInt-b.n {
+	if n <= 0 || b.flags&bufFrozenBack != 0 || n > math.MaxInt-b.n {
 		return nil
 	}
-	if b.flags&held != 0 {
-		b.release()
+	if b.flags&bufHeld != 0 {
+		b.releaseHeld()
 	}
-	x := b.more()
+	x := b.needExtra()
 	var room []byte
 	if c := b.tail; x.reserved == nil && c != nil && len(c.buf)-c.w >= n {
 		room = c.buf[c.w:]
@@ -348,31 +354,32 @@ func (b *Buffer) Reserve(n int) []byte {
 		room = x.reserved.buf
 	}
 	x.room = len(room)
-	b.flags |= reserved
+	b.flags |= bufReserved
 	return room
 }
 
-// reserveChunk returns a chunk with n bytes, or nil if there cannot be so many.
+// reserveChunk returns a chunk with n bytes of memory, or nil if make panics because
+// there cannot be so many.
 func (b *Buffer) reserveChunk(n int) (c *chunk) {
 	defer func() {
 		if recover() != nil {
-			c = nil // make refused
+			c = nil
 		}
 	}()
 	return newChunkSize(n)
 }
 
-// Commit appends the first n bytes of what Reserve has returned. The rest is
-// reserved no longer. If they are more than Reserve returned, or b was changed
-// since, it returns an error and changes nothing.
+// Commit appends the first n bytes of what Reserve has returned, and gives the rest
+// back. If n is greater than what Reserve returned, or b was changed since, it returns
+// an error and changes nothing.
 func (b *Buffer) Commit(n int) error {
-	if b.flags&frozenBack != 0 {
+	if b.flags&bufFrozenBack != 0 {
 		return ErrFrozen
 	}
 	if n < 0 {
 		return errNegative
 	}
-	if b.flags&reserved == 0 {
+	if b.flags&bufReserved == 0 {
 		if n > 0 {
 			return errCommit
 		}
@@ -397,7 +404,7 @@ func (b *Buffer) Commit(n int) error {
 	return nil
 }
 
-// add copies p to the end, as chain's does, into the spare if there is one.
+// add copies p to the end, as chain's add does, but uses the spare first.
 func (b *Buffer) add(p []byte) {
 	if b.tail == nil && b.extra != nil {
 		b.reuse(len(p))
@@ -405,7 +412,7 @@ func (b *Buffer) add(p []byte) {
 	b.chain.add(p)
 }
 
-// roomFor is chain's, but for the spare.
+// roomFor is chain's roomFor, but uses the spare first.
 func (b *Buffer) roomFor(n int) *chunk {
 	if b.tail == nil && b.extra != nil {
 		b.reuse(n)
@@ -413,8 +420,8 @@ func (b *Buffer) roomFor(n int) *chunk {
 	return b.chain.roomFor(n)
 }
 
-// reuse makes the spare the only chunk of b, which is empty, if there is one and n
-// bytes, which must follow, fit in. There must be an extra.
+// reuse makes the spare the only chunk of b, if there is one and it has room for n
+// bytes. b must be without chunks, have an extra, and be given bytes next.
 func (b *Buffer) reuse(n int) {
 	if c := b.extra.spare; c != nil && n > 0 && n <= len(c.buf) {
 		b.extra.spare = nil

@@ -83,7 +83,7 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	}
 	up := s.Loop().newStream(noFD)
 	x := &filtering{filter: f, upper: up, lower: s}
-	x.sending.flags, x.answer.flags = lean, lean
+	x.sending.flags, x.answer.flags = bufNoSpare, bufNoSpare
 	up.more().transport = x
 	up.listener = s.listener
 	up.more().under = s
@@ -450,7 +450,7 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 	x.mu.Lock()
 	what := What(0)
 	if plain.n > 0 && !x.closing {
-		plain.settle()
+		plain.invalidate()
 		x.plain.splice(&plain.chain)
 		what |= Read
 	}
@@ -502,7 +502,7 @@ func (x *filtering) owe() {
 func (x *filtering) netConn(lower net.Conn) net.Conn {
 	c := &filterConn{Conn: lower, filter: x.filter, max: x.lower.limits.Load().readHigh}
 	for _, b := range []*Buffer{&c.plain, &c.in, &c.pending, &c.answer, &c.unsent} {
-		b.flags = lean
+		b.flags = bufNoSpare
 	}
 	c.plain.splice(x.upper.detach())
 	x.mu.Lock()

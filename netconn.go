@@ -112,7 +112,7 @@ func (s *Stream) netConn() (conn net.Conn, err error) {
 // consumed. mu is held.
 func (s *Stream) detach() *Buffer {
 	s.silence()
-	rest := &Buffer{flags: lean}
+	rest := &Buffer{flags: bufNoSpare}
 	if taken := s.in.taken; taken != nil {
 		taken.stream = nil
 		rest.splice(taken)

@@ -23,7 +23,7 @@ func (s *Stream) prepare(pending) pending {
 		n := int(r)
 		if n > 0 && n < len(p) && (n >= len(c.buf)/deserves || c.class == minClass) {
 			c.w = n
-			s.in.unread = chain{c, c, n}
+			s.in.unread = chain{head: c, tail: c, n: n}
 			s.in.held.Add(int64(n))
 			s.Loop().bytesIn.Add(uint64(n))
 			s.mu.Unlock()
@@ -221,7 +221,7 @@ func (s *Stream) take() {
 func (s *Stream) takeLocked() {
 	if s.in.unread.n > 0 {
 		in := s.input()
-		in.settle()
+		in.invalidate()
 		in.chain.splice(&s.in.unread)
 	}
 }

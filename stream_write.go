@@ -141,7 +141,7 @@ func (s *Stream) push(p []byte) error {
 // sends it. It is always the same one, and nothing of it is sent before that.
 func (s *Stream) Output() *Buffer {
 	if s.out.pieces == nil {
-		s.out.pieces = &Buffer{flags: lean}
+		s.out.pieces = &Buffer{flags: bufNoSpare}
 	}
 	return s.out.pieces
 }

@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// A timerNode is a deadline in a timerQueue. It is embedded in what it times,
-// and must not be copied while it runs. Its fields other than owner belong to
-// the queue and have its guard.
+// A timerNode is a deadline in a timerQueue. It is embedded in what has the deadline,
+// and must not be copied while it runs. The fields except owner belong to the queue,
+// and what guards the queue guards them.
 type timerNode struct {
-	owner timed // who wants to know; set once, before the first start
+	owner timed // what the node is embedded in; set once, before the first start
 
-	when int64  // the deadline; kept after the node has stopped or expired
-	seq  uint64 // orders equal deadlines: the queue's count when it was started
+	when int64  // the deadline; kept after the node was stopped or has expired
+	seq  uint64 // orders equal deadlines: the queue's count of starts when it was started
 
 	prev, next *timerNode // neighbours in its slot; nil at the ends, and outside slots
 	at         int32      // 1 + its place in the heap; -1 - the number of its slot; 0: not running
 }
 
-// timed is what a timerNode is embedded in. A type assertion or the method
-// leads from a node that expire has returned back to it.
+// timed is implemented by what a timerNode is embedded in. The loop calls expired
+// when the deadline has passed.
 type timed interface {
 	expired(now int64)
 }
@@ -32,44 +32,43 @@ type timed interface {
 // running reports whether n is in a queue.
 func (n *timerNode) running() bool { return n.at != 0 }
 
-// A timerQueue holds running timers in the order of their deadlines, those
-// with equal deadlines in the order in which they were started. Times are
-// nanoseconds on a clock of the caller's, not negative. The zero value is an
-// empty queue. It must not be copied. It does no locking.
+// A timerQueue has the running timers in the order of their deadlines; those with
+// equal deadlines are in the order in which they were started. Times are nanoseconds
+// on the caller's clock and not negative. The zero value is an empty queue. It must not
+// be copied. The caller does the locking.
 //
-// Most timers of a server are stopped, or set anew, long before their time. So
-// what is far away is not put in order. It lies in slots, with what is due at about
-// the same time, and starting and stopping takes constant time. When the first
-// timer of a slot is due, the slot is dealt out: what is due, or will be in
-// a moment, goes to a heap, which alone has the order, and the rest to slots
-// that stand for less time. A timer of a minute is moved four times or so, and never
-// more than seven times.
+// Most timers of a server are stopped or started again long before they are due. So
+// the queue is a hierarchical timing wheel in front of a heap. A timer that is not due
+// soon lies in a slot of the wheel, unordered, with others that are due at about the
+// same time: starting and stopping it takes constant time. When the first timer of a
+// slot is due, the slot is cascaded: timers that are due soon go to the heap, which
+// has the order, and the others to slots of lower levels, which cover less time. A
+// timer of one minute is moved about four times, and no timer more than seven times.
 //
-// The queue keeps no reference to a timer that is not running.
+// The queue keeps no reference to a timer that does not run.
 type timerQueue struct {
-	heap    []timerEntry // what is due soonest; a 4-ary heap: the children of i are 4i+1 to 4i+4
-	levels  [timerLevels]*timerLevel
-	dealt   int64  // the time of the last deal: what is in slots is due later
-	first   int64  // nothing that is in a slot is due earlier, if settled
-	settled bool   // first is what the slots say
-	n       int    // running timers
-	started uint64 // starts so far
+	heap       []timerEntry // the timers that are due soon; a 4-ary heap: the children of i are 4i+1 to 4i+4
+	levels     [timerLevels]*timerLevel
+	cascaded   int64  // the time of the last cascade: what is in slots is due later
+	first      int64  // if firstKnown, no timer in a slot is due earlier
+	firstKnown bool   // first is up to date
+	n          int    // running timers
+	started    uint64 // starts so far
 }
 
-// How time is divided. All are arbitrary within limits: a slot that is dealt out
-// must go to lower levels or the heap, and the last level must reach the end of
-// time.
+// How time is divided. All are arbitrary within two limits: a cascaded slot must go to
+// lower levels or to the heap, and the last level must reach the greatest int64.
 const (
-	timerShift  = 16 // a slot of level 0 stands for 2^16 ns, and what is nearer than that goes to the heap
-	timerGrowth = 3  // a slot of the next level for 2^3 times as much
+	timerShift  = 16 // a slot of level 0 covers 2^16 ns; timers that are due within that time go to the heap
+	timerGrowth = 3  // a slot of the next level covers 2^3 times as much
 	timerSlots  = 64 // in a level
 	timerLevels = 16
 
-	minTimerHeap = 1 << 10 // a heap of this capacity is not worth shrinking; arbitrary
+	minTimerHeap = 1 << 10 // a heap with this capacity is not shrunk; arbitrary
 )
 
-// A timerEntry is an entry of the heap. The key is here as well as in the node
-// so that comparing does not touch the nodes, which lie anywhere in memory.
+// A timerEntry is an entry of the heap. It has a copy of the node's key, so that
+// comparing entries does not load the nodes from memory.
 type timerEntry struct {
 	when int64
 	seq  uint64
@@ -80,9 +79,9 @@ func (e *timerEntry) before(f *timerEntry) bool {
 	return e.when < f.when || e.when == f.when && e.seq < f.seq
 }
 
-// A timerLevel has slots for the same stretch of time each. Deadlines go round
-// in it: those of one slot are equal when divided by that time, modulo the number of slots.
-// Levels are made when they are needed, and kept.
+// A timerLevel is one wheel. Each of its slots covers the same length of time: a
+// deadline divided by this length, modulo the number of slots, is the number of its
+// slot. Levels are made when they are needed, and kept.
 type timerLevel struct {
 	used  uint64 // bit i: slot i is not empty
 	slots [timerSlots]timerSlot
@@ -91,7 +90,7 @@ type timerLevel struct {
 // A timerSlot is a list of timers in no order.
 type timerSlot struct {
 	head *timerNode
-	when int64 // none of them is due earlier; that of the first, unless it was stopped
+	when int64 // the earliest deadline of all that were put here since it was empty
 }
 
 // seq returns the sequence number that the next timer to be started will get.
@@ -100,8 +99,8 @@ func (q *timerQueue) seq() uint64 { return q.started }
 // len returns the number of running timers.
 func (q *timerQueue) len() int { return q.n }
 
-// all returns an iterator over the running timers, in no order. The queue must
-// not be changed meanwhile.
+// all returns an iterator over the running timers, in no order. The queue must not be
+// changed while it is ranged over.
 func (q *timerQueue) all() iter.Seq[*timerNode] {
 	return func(yield func(*timerNode) bool) {
 		for _, e := range q.heap {
@@ -124,8 +123,8 @@ func (q *timerQueue) all() iter.Seq[*timerNode] {
 	}
 }
 
-// start makes n expire at now+d, or at now if d is negative. It stops n first
-// if it is running. A sum that overflows becomes the end of time.
+// start makes n expire at now+d, or at now if d is negative. If n is running, start
+// stops it first. If the sum overflows, n expires at the greatest int64.
 func (q *timerQueue) start(n *timerNode, now int64, d time.Duration) {
 	when := now + int64(max(d, 0))
 	if when < now {
@@ -134,7 +133,7 @@ func (q *timerQueue) start(n *timerNode, now int64, d time.Duration) {
 	q.startAt(n, when)
 }
 
-// startAt makes n expire at when. It stops n first if it is running.
+// startAt makes n expire at when. If n is running, startAt stops it first.
 func (q *timerQueue) startAt(n *timerNode, when int64) {
 	q.stop(n)
 	n.when = when
@@ -144,13 +143,13 @@ func (q *timerQueue) startAt(n *timerNode, when int64) {
 	q.place(n)
 }
 
-// stop takes n off the queue. It reports whether n was running.
+// stop removes n from the queue. It reports whether n was running.
 func (q *timerQueue) stop(n *timerNode) bool {
 	switch {
 	case n.at < 0:
-		q.leave(n)
+		q.removeFromSlot(n)
 	case n.at > 0:
-		q.remove(int(n.at) - 1)
+		q.removeFromHeap(int(n.at) - 1)
 	default:
 		return false
 	}
@@ -158,15 +157,14 @@ func (q *timerQueue) stop(n *timerNode) bool {
 	return true
 }
 
-// next returns the earliest deadline, or an earlier time at which there was a
-// deadline of a timer that was stopped: once expire was called with that time it
-// does not come again. It reports false if no timer is running.
+// next returns the earliest deadline; it may be that of a timer that was stopped, until
+// expire is called with that time. It returns false if no timer is running.
 func (q *timerQueue) next() (when int64, ok bool) {
 	if q.n == 0 {
 		return 0, false
 	}
-	if !q.settled {
-		q.settle()
+	if !q.firstKnown {
+		q.findFirst()
 	}
 	if len(q.heap) > 0 {
 		return min(q.first, q.heap[0].when), true
@@ -174,22 +172,22 @@ func (q *timerQueue) next() (when int64, ok bool) {
 	return q.first, true
 }
 
-// expire takes the first timer with when <= now and seq < upto off the queue
-// and returns it. It returns nil if there is none.
+// expire removes the first timer with when <= now and seq < upto from the queue and
+// returns it. It returns nil if there is none.
 func (q *timerQueue) expire(now int64, upto uint64) *timerNode {
-	if !q.settled {
-		q.settle()
+	if !q.firstKnown {
+		q.findFirst()
 	}
 	if q.first <= now {
-		q.deal(now)
+		q.cascade(now)
 	}
 	if len(q.heap) == 0 || q.heap[0].when > now {
 		return nil
 	}
 	i := 0
 	if q.heap[0].seq >= upto {
-		// It has been started too late for this caller, but another one
-		// behind it may not have been.
+		// The first one was started too late for this caller; one behind it may
+		// not have been.
 		if i = q.search(0, -1, now, upto); i < 0 {
 			return nil
 		}
@@ -199,13 +197,13 @@ func (q *timerQueue) expire(now int64, upto uint64) *timerNode {
 	return n
 }
 
-// search returns the place in the heap of the first timer with when <= now and
-// seq < upto among best, entry i and all below it. A negative best, or result,
+// search returns the place in the heap of the first timer with when <= now and seq <
+// upto among entry best, entry i and all entries below i. A negative best or result
 // means none. It looks at every entry that is due.
 func (q *timerQueue) search(i, best int, now int64, upto uint64) int {
 	e := &q.heap[i]
 	if e.when > now {
-		return best // and so are all below it
+		return best // all entries below it are due later still
 	}
 	if e.seq < upto && (best < 0 || e.before(&q.heap[best])) {
 		best = i
@@ -216,20 +214,20 @@ func (q *timerQueue) search(i, best int, now int64, upto uint64) int {
 	return best
 }
 
-// place puts n where its deadline belongs.
+// place puts n into the heap or the slot for its deadline.
 func (q *timerQueue) place(n *timerNode) {
-	if n.when < q.dealt || n.when-q.dealt < 1<<timerShift {
-		q.push(timerEntry{n.when, n.seq, n})
+	if n.when < q.cascaded || n.when-q.cascaded < 1<<timerShift {
+		q.pushHeap(timerEntry{n.when, n.seq, n})
 		return
 	}
-	// The lowest level that does not come round before the deadline.
-	far := uint64(n.when-q.dealt) >> timerShift
+	// The lowest level that does not go round completely before the deadline.
+	far := uint64(n.when-q.cascaded) >> timerShift
 	level := 0
 	if size := bits.Len64(far); size > 6 {
 		level = (size - 6 + timerGrowth - 1) / timerGrowth
 	}
 	if far>>(timerGrowth*level) == timerSlots-1 {
-		level++ // it could meet what is due now
+		level++ // its slot could be the one that is due now
 	}
 	l := q.levels[level]
 	if l == nil {
@@ -256,8 +254,8 @@ func slotOf(when int64, level int) int {
 	return int(when >> (timerShift + timerGrowth*level) % timerSlots)
 }
 
-// leave takes n off its slot.
-func (q *timerQueue) leave(n *timerNode) {
+// removeFromSlot removes n from its slot.
+func (q *timerQueue) removeFromSlot(n *timerNode) {
 	if n.next != nil {
 		n.next.prev = n.prev
 	}
@@ -270,7 +268,7 @@ func (q *timerQueue) leave(n *timerNode) {
 		if s.head = n.next; s.head == nil {
 			l.used &^= 1 << (i % timerSlots)
 			if s.when == q.first {
-				q.settled = false
+				q.firstKnown = false
 			}
 		}
 	}
@@ -278,28 +276,29 @@ func (q *timerQueue) leave(n *timerNode) {
 	n.at = 0
 }
 
-// soonest returns the number of the slot in l, which is level i and not empty,
-// that is first to be due, where nothing in l is due before from.
+// soonest returns the number of the slot in l that is due first. l is level i and not
+// empty, and nothing in l is due before from.
 func (l *timerLevel) soonest(i int, from int64) int {
 	at := slotOf(from, i)
 	return (at + bits.TrailingZeros64(bits.RotateLeft64(l.used, -at))) % timerSlots
 }
 
-// settle finds out when the first slot is due.
-func (q *timerQueue) settle() {
-	q.first, q.settled = math.MaxInt64, true
+// findFirst finds out when the first slot is due.
+func (q *timerQueue) findFirst() {
+	q.first, q.firstKnown = math.MaxInt64, true
 	for i, l := range q.levels {
 		if l != nil && l.used != 0 {
-			q.first = min(q.first, l.slots[l.soonest(i, q.dealt)].when)
+			q.first = min(q.first, l.slots[l.soonest(i, q.cascaded)].when)
 		}
 	}
 }
 
-// deal deals out the slots that are due at now.
-func (q *timerQueue) deal(now int64) {
-	from := q.dealt
-	q.dealt = now
-	// What is dealt goes down, so going up no level is seen with it.
+// cascade moves the timers of the slots that are due at now to lower levels and to
+// the heap.
+func (q *timerQueue) cascade(now int64) {
+	from := q.cascaded
+	q.cascaded = now
+	// Timers only move to levels that the range has already passed.
 	for i, l := range q.levels {
 		for l != nil && l.used != 0 {
 			j := l.soonest(i, from)
@@ -318,21 +317,21 @@ func (q *timerQueue) deal(now int64) {
 			}
 		}
 	}
-	q.settle()
+	q.findFirst()
 }
 
-// push adds e to the heap.
-func (q *timerQueue) push(e timerEntry) {
+// pushHeap adds e to the heap.
+func (q *timerQueue) pushHeap(e timerEntry) {
 	if len(q.heap) == cap(q.heap) {
-		// Doubling copies less than append's own growth would.
+		// Doubling copies less than append does.
 		q.resize(max(2*cap(q.heap), 16))
 	}
 	q.heap = q.heap[:len(q.heap)+1]
 	q.up(len(q.heap)-1, e)
 }
 
-// remove removes entry i from the heap.
-func (q *timerQueue) remove(i int) {
+// removeFromHeap removes entry i from the heap.
+func (q *timerQueue) removeFromHeap(i int) {
 	q.heap[i].node.at = 0
 	last := len(q.heap) - 1
 	e := q.heap[last]
@@ -357,7 +356,7 @@ func (q *timerQueue) resize(capacity int) {
 	q.heap = h
 }
 
-// up puts e in place i of the heap, or above it if that is where it belongs.
+// up puts e into place i of the heap, or further up where the order requires it.
 func (q *timerQueue) up(i int, e timerEntry) {
 	for i > 0 {
 		p := (i - 1) / 4
@@ -370,7 +369,7 @@ func (q *timerQueue) up(i int, e timerEntry) {
 	q.set(i, e)
 }
 
-// down puts e in place i of the heap, or below it if that is where it belongs.
+// down puts e into place i of the heap, or further down where the order requires it.
 func (q *timerQueue) down(i int, e timerEntry) {
 	h := q.heap
 	for {
@@ -393,39 +392,38 @@ func (q *timerQueue) down(i int, e timerEntry) {
 	q.set(i, e)
 }
 
-// set puts e in place i of the heap.
+// set stores e in place i of the heap.
 func (q *timerQueue) set(i int, e timerEntry) {
 	q.heap[i] = e
 	e.node.at = int32(i) + 1
 }
 
-// A Timer sends a [Tick] when its time has come. It is made by [Loop.After] or
-// [Loop.Every] and runs from then on; a zero one is of no use.
+// A Timer sends a [Tick] when its deadline has passed. It is made by [Loop.After] or
+// [Loop.Every] and runs from then on; the zero Timer is not usable.
 //
-// Timers with equal deadlines send in the order in which they were started. A
-// timer that does not run needs no closing, and the loop does not know it.
+// Timers with equal deadlines send in the order in which they were started. A timer
+// that does not run need not be closed: the loop keeps no reference to it.
 type Timer struct {
 	source
 
 	// Data is for the user; the package does not touch it.
 	Data any
 
-	node   timerNode     // running: in the loop's queue
-	period time.Duration // of Every; 0: fires once
+	node   timerNode     // in the loop's queue while it runs
+	period time.Duration // that of Every; 0: the timer fires once
 	count  int           // expiries since the last Take; the loop's mu guards it
 }
 
-// After returns a timer that sends one Tick after d, counted from this call. If
-// d is 0 or less that is in the loop's next turn. On a closed loop the timer
-// does not run.
+// After returns a timer that sends one Tick when d has passed since this call; if d is
+// 0 or less, in the loop's next turn. On a closed loop the timer does not run.
 func (l *Loop) After(d time.Duration) *Timer {
 	return l.newTimer(d, 0)
 }
 
-// Every returns a timer that sends a Tick after each d, counted from this call.
-// If the receiver is late, it gets one Tick for several expiries, which Take
-// counts, and the next one is sent at the time at which it would have been
-// sent anyway. On a closed loop the timer does not run.
+// Every returns a timer that sends a Tick whenever d has passed, counted from this
+// call. A receiver that is late gets one Tick for several expiries; Take returns how
+// many. The deadlines that follow do not move. On a closed loop the timer does not
+// run.
 //
 // Every panics if d is not positive, as [time.NewTicker] does.
 func (l *Loop) Every(d time.Duration) *Timer {
@@ -450,16 +448,16 @@ func (l *Loop) newTimer(d, period time.Duration) *Timer {
 	return t
 }
 
-// Stop stops the timer. Once it has returned, no Tick is received. It returns
-// true if that made a difference: if the timer was running, or its Tick had not
-// been received yet.
+// Stop stops the timer, and takes back a Tick that has not been received: once Stop
+// has returned, no Tick is received. It returns true if the timer was running or a Tick
+// was taken back.
 func (t *Timer) Stop() bool {
 	l := t.lockAndWithdraw()
 	defer l.unlock()
 	return t.stop(l)
 }
 
-// stop is Stop with l locked for an edit.
+// stop is Stop. Caller has locked l with lockAndWithdraw.
 func (t *Timer) stop(l *Loop) bool {
 	active := l.timers.stop(&t.node)
 	if t.pend != 0 {
@@ -470,10 +468,10 @@ func (t *Timer) stop(l *Loop) bool {
 	return active
 }
 
-// Reset makes the timer send its next Tick after d, counted from this call, and
-// takes back one that has not been received. That of Every goes on from there
-// with its old period. It returns what Stop would have returned. It does nothing
-// after Close, and on a closed loop.
+// Reset makes the timer send its next Tick when d has passed since this call, and takes
+// back a Tick that has not been received. A timer made by Every then goes on with its
+// period. Reset returns what Stop would have returned. After Close, and on a closed
+// loop, it does nothing and returns false.
 func (t *Timer) Reset(d time.Duration) bool {
 	now := t.Loop().clock()
 	l := t.lockAndWithdraw()
@@ -492,8 +490,7 @@ func (t *Timer) Reset(d time.Duration) bool {
 	return active
 }
 
-// When returns the time of the next expiry, or the zero Time if the timer does
-// not run.
+// When returns the timer's deadline, or the zero Time if the timer does not run.
 func (t *Timer) When() time.Time {
 	l := t.lockLoop()
 	defer l.unlock()
@@ -503,14 +500,14 @@ func (t *Timer) When() time.Time {
 	return l.epoch.Add(time.Duration(t.node.when))
 }
 
-// Take returns how many times the timer has expired since the last Take. A Tick
-// that has not been received is taken back.
+// Take returns how often the timer has expired since the last Take, and takes back a
+// Tick that has not been received.
 func (t *Timer) Take() int {
 	return t.takeCount(&t.count)
 }
 
-// Close ends the timer for good: it stops it, and Reset does nothing from then
-// on. Stop is enough for a timer that is to be forgotten.
+// Close stops the timer for good: from then on Reset does nothing. A timer that is not
+// needed any more need not be closed; Stop is enough.
 func (t *Timer) Close() error {
 	l := t.lockAndWithdraw()
 	defer l.unlock()
@@ -519,13 +516,12 @@ func (t *Timer) Close() error {
 	return nil
 }
 
-// expired is called by the loop's turn when the time has come. The loop's mu is
-// held.
+// expired implements timed. Caller holds the loop's mu.
 func (t *Timer) expired(now int64) {
 	l := t.Loop()
 	n := 1
 	if t.period > 0 {
-		// Keep the phase, however late it is.
+		// The phase is kept, however late this call is.
 		p := int64(t.period)
 		late := (now - t.node.when) / p
 		n += int(late)
