@@ -523,6 +523,9 @@ func (s *Stream) moved(dir, n int) {
 
 func (x *streamExtra) moved(dir, n int) {
 	l := x.stream.Loop()
+	if dir == dirWrite {
+		x.sent += n
+	}
 	if x.idle != nil {
 		x.idle.last[dir] = l.clock()
 	}

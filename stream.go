@@ -130,9 +130,11 @@ const (
 // comment names another guard.
 type streamExtra struct {
 	stream        *Stream
-	transport     transport  // other than the stream's own socket; nil: none
-	err           error      // why it ended
-	lost          int        // bytes of output that were dropped at the end
+	transport     transport // other than the stream's own socket; nil: none
+	err           error     // why it ended
+	lost          int       // bytes of output that were dropped at the end
+	sent          int       // bytes that were written to the transport; may overflow
+	counted       countedOutput
 	spent         *chunk     // sent chunks whose release functions are to be called without the lock
 	local, remote net.Addr   // where they cannot be had from the socket; never change
 	waiters       []*Stream  // whose WriteTo into this stream has found it full
