@@ -12,29 +12,37 @@ import (
 	"sync"
 )
 
-// NetConn turns the stream into a net.Conn of package net, which needs no loop:
-// it blocks, has deadlines, and can be given to crypto/tls or net/http. The stream
-// is closed by that, without the peer noticing, and sends no more messages. Input
-// that was not consumed comes first from the net.Conn.
+// NetConn turns the stream into a net.Conn, which needs no loop: it blocks, has
+// deadlines, and can be given to crypto/tls or net/http. Input that was not consumed
+// comes first from the net.Conn. The stream is closed, without the peer noticing, and
+// sends no more messages.
 //
-// For a TCP or Unix socket it is a *net.TCPConn or *net.UnixConn if all input was
-// consumed, otherwise it has one inside. For a Pipe's end, whose other end stays what
-// it is, it lives in memory. For a stream that Filter has made it uses the filter on the net.Conn of the stream under it; its Close has
-// 5 seconds to send what Encode says at the end. All of them have CloseWrite.
+// What the net.Conn is depends on the stream:
+//   - A TCP or Unix socket: a *net.TCPConn or *net.UnixConn; if input was left, a type
+//     that embeds one.
+//   - An end of a Pipe: a net.Conn in memory. The other end stays what it is.
+//   - A stream that Filter has made: a net.Conn that calls the filter, on the net.Conn
+//     of the stream below. Its Close takes at most 5 seconds to send what Encode
+//     appends at the end.
 //
-// Like Read, NetConn belongs to the goroutine that has received the stream's most
-// recent message. It must not be called by a Filter. It returns ErrWouldBlock before
-// Connected, and while output is unsent (Drained tells when it is not any more),
-// ErrUnsupported for a stream of a descriptor that is not a TCP or Unix socket's, and
-// ErrClosed, or Err, after the end; then the stream is as it was.
+// All of them have CloseWrite.
+//
+// NetConn fails, and leaves the stream as it was, with
+//   - ErrWouldBlock before Connected, and while output is unsent: Drained tells when to
+//     try again;
+//   - ErrUnsupported if the descriptor is not a TCP or Unix socket;
+//   - ErrClosed, or Err, after the end.
+//
+// Like Read, NetConn may be called only by the goroutine that has received the stream's
+// most recent message. A Filter must not call it.
 func (s *Stream) NetConn() (net.Conn, error) {
 	var filters []*filtering // from s downwards
 	bottom := s
 	for x := s.filtering(); x != nil; x = bottom.filtering() {
 		x.working.Lock()
-		defer x.retire() // if that came to be due meanwhile
+		defer x.retire() // work, or another goroutine, may have finished x
 		defer x.working.Unlock()
-		x.work() // sends what is to be sent
+		x.work() // sends what can be sent
 		filters = append(filters, x)
 		bottom = x.lower
 	}
@@ -55,8 +63,8 @@ func (s *Stream) NetConn() (net.Conn, error) {
 		return nil, errors.New("evchan: the stream is under a filter: call NetConn on the one on top")
 	}
 	if slices.ContainsFunc(filters, (*filtering).unsent) {
-		for _, x := range filters { // each is told by the one below
-			x.owe()
+		for _, x := range filters { // each hears from the one below
+			x.oweDrained()
 		}
 		return nil, ErrWouldBlock
 	}
@@ -70,7 +78,7 @@ func (s *Stream) NetConn() (net.Conn, error) {
 	return conn, nil
 }
 
-// netConn is NetConn of a stream that lies on no other. mu is held.
+// netConn is NetConn of a stream that Filter has not made. Caller holds s.mu.
 func (s *Stream) netConn() (conn net.Conn, err error) {
 	fin := s.state&(stateFin|stateFinSent) == stateFin // CloseWrite was called while it was paused
 	switch t := s.transport().(type) {
@@ -108,8 +116,8 @@ func (s *Stream) netConn() (conn net.Conn, err error) {
 	return conn, nil
 }
 
-// detach ends s but for its transport, and returns the input that was not
-// consumed. mu is held.
+// detach ends s without closing its transport, and returns the input that was not
+// consumed. Caller holds s.mu.
 func (s *Stream) detach() *Buffer {
 	s.state |= stateClosed | stateFin
 	s.hush()
@@ -124,7 +132,7 @@ func (s *Stream) detach() *Buffer {
 	return rest
 }
 
-// filtering returns the transport of s if that is a filter, else nil.
+// filtering returns the transport of s if Filter has made s, otherwise nil.
 func (s *Stream) filtering() *filtering {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +140,7 @@ func (s *Stream) filtering() *filtering {
 	return x
 }
 
-// withEarly returns conn with rest as the first that it reads.
+// withEarly returns a net.Conn that reads rest first, then from conn.
 func withEarly(conn net.Conn, rest *Buffer) net.Conn {
 	switch c := conn.(type) {
 	case *net.TCPConn:
@@ -143,7 +151,7 @@ func withEarly(conn net.Conn, rest *Buffer) net.Conn {
 	panic("evchan: BUG: a socket's net.Conn is something else")
 }
 
-// A tcpConn is a connection of which some input was read already.
+// A tcpConn is a *net.TCPConn with input that was read before.
 type tcpConn struct {
 	*net.TCPConn
 	early early
@@ -152,7 +160,7 @@ type tcpConn struct {
 func (c *tcpConn) Read(p []byte) (int, error)         { return c.early.read(c.TCPConn, p) }
 func (c *tcpConn) WriteTo(w io.Writer) (int64, error) { return c.early.writeTo(c.TCPConn, w) }
 
-// A unixConn is a connection of which some input was read already.
+// A unixConn is a *net.UnixConn with input that was read before.
 type unixConn struct {
 	*net.UnixConn
 	early early
@@ -161,10 +169,10 @@ type unixConn struct {
 func (c *unixConn) Read(p []byte) (int, error)         { return c.early.read(c.UnixConn, p) }
 func (c *unixConn) WriteTo(w io.Writer) (int64, error) { return c.early.writeTo(c.UnixConn, w) }
 
-// early is input that comes before what a connection has.
+// early is input that was read from a connection before.
 type early struct {
-	mu   sync.Mutex // guards following
-	rest *Buffer    // empty once it was read
+	mu   sync.Mutex // guards the following
+	rest *Buffer    // what was not read again yet
 }
 
 func (e *early) read(c net.Conn, p []byte) (int, error) {
@@ -188,13 +196,15 @@ func (e *early) writeTo(c net.Conn, w io.Writer) (int64, error) {
 	return n + m, err
 }
 
-// NetListener turns the listener into a net.Listener of package net, which needs
-// no loop; a net/http server can take it. The Listener is closed by that, while
-// the socket lives on with the connections that wait in its backlog. Streams that were
-// accepted before stay the loop's: to have none, Listen with Paused. What ListenConfig
-// says of streams, MaxStreams and the time limits, does not hold for what the
-// net.Listener accepts. The net.Listener removes the file of a unix socket
-// when it is closed. It returns ErrClosed after Close.
+// NetListener turns the listener into a net.Listener, which needs no loop; an
+// http.Server can take it. The Listener is closed. Its socket stays open, with the
+// connections in its backlog. Closing the net.Listener removes the file of a unix
+// socket.
+//
+// Streams that were accepted before still belong to the loop; listen with Paused if
+// there must be none. MaxStreams and the other settings of ListenConfig for streams do
+// not hold for connections that the net.Listener accepts. After Close, NetListener
+// returns ErrClosed.
 func (ln *Listener) NetListener() (net.Listener, error) {
 	f, err := ln.File()
 	if err != nil {
