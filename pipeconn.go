@@ -12,26 +12,26 @@ import (
 	"time"
 )
 
-// A pipeConn is one end of a Pipe that NetConn has made a net.Conn of. It needs
-// no loop, while the other end may still be a stream's.
+// A pipeConn is the net.Conn that NetConn returns for one end of a Pipe. It needs no
+// loop. The other end may still be a stream.
 type pipeConn struct {
 	end    *pipeEnd      // never changes
 	closed chan struct{} // closed by Close
-	once   sync.Once     // closes
+	once   sync.Once     // for Close
 
-	reading sync.Mutex    // held by Read; guards rest
-	rest    *Buffer       // what was taken from the pipe and not read yet
-	input   chan struct{} // a token: there may be something to read, or the deadline has changed
-	readBy  atomic.Pointer[time.Time]
+	readMu sync.Mutex                // locked by Read; guards rest
+	rest   *Buffer                   // taken from the pipe, not yet read
+	input  chan struct{}             // a token: look again for input and at the deadline
+	readBy atomic.Pointer[time.Time] // the deadline of Read; zero: none
 
-	writing sync.Mutex    // held by Write: its bytes stay together
-	room    chan struct{} // a token: there may be room to write, or the deadline has changed
-	writeBy atomic.Pointer[time.Time]
+	writeMu sync.Mutex                // locked by Write, so that its bytes stay together
+	room    chan struct{}             // a token: look again for room and at the deadline
+	writeBy atomic.Pointer[time.Time] // the deadline of Write; zero: none
 }
 
 var _ net.Conn = (*pipeConn)(nil)
 
-// newPipeConn makes end that of a net.Conn, which reads rest first.
+// newPipeConn returns a net.Conn that owns end. It reads rest first.
 func newPipeConn(end *pipeEnd, rest *Buffer) *pipeConn {
 	c := &pipeConn{
 		end:    end,
@@ -47,7 +47,7 @@ func newPipeConn(end *pipeEnd, rest *Buffer) *pipeConn {
 	return c
 }
 
-// tell is what a stream's ready is for a stream.
+// tell is told what has happened to the end, as Stream.ready is.
 func (c *pipeConn) tell(what What) {
 	if what&(Read|EarlyClose|hangup) != 0 {
 		put(c.input)
@@ -65,8 +65,7 @@ func put(c chan struct{}) {
 	}
 }
 
-// wait waits for a token of c, or for what makes waiting pointless, which it
-// returns.
+// wait waits for a token, the deadline or Close. It returns what check returns then.
 func (c *pipeConn) wait(token <-chan struct{}, by *atomic.Pointer[time.Time]) error {
 	var late <-chan time.Time
 	if t := *by.Load(); !t.IsZero() {
@@ -82,7 +81,8 @@ func (c *pipeConn) wait(token <-chan struct{}, by *atomic.Pointer[time.Time]) er
 	return c.check(by)
 }
 
-// check returns why nothing can be done any more, or nil.
+// check returns net.ErrClosed after Close, os.ErrDeadlineExceeded after the deadline,
+// and nil otherwise.
 func (c *pipeConn) check(by *atomic.Pointer[time.Time]) error {
 	select {
 	case <-c.closed:
@@ -95,7 +95,7 @@ func (c *pipeConn) check(by *atomic.Pointer[time.Time]) error {
 	return nil
 }
 
-// failed returns err as package net does.
+// failed wraps err in a *net.OpError, as package net does.
 func (c *pipeConn) failed(op string, err error) error {
 	if e, ok := err.(sysErrno); ok {
 		err = os.NewSyscallError(op, e)
@@ -104,8 +104,8 @@ func (c *pipeConn) failed(op string, err error) error {
 }
 
 func (c *pipeConn) Read(p []byte) (int, error) {
-	c.reading.Lock()
-	defer c.reading.Unlock()
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
 	err := c.check(&c.readBy)
 	for err == nil {
 		if c.rest.n > 0 || len(p) == 0 {
@@ -125,8 +125,8 @@ func (c *pipeConn) Read(p []byte) (int, error) {
 }
 
 func (c *pipeConn) Write(p []byte) (n int, err error) {
-	c.writing.Lock()
-	defer c.writing.Unlock()
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
 	err = c.check(&c.writeBy)
 	for err == nil && n < len(p) {
 		var k int
@@ -150,7 +150,7 @@ func (c *pipeConn) CloseWrite() error {
 		return c.failed("close", err)
 	}
 	c.end.closeWrite()
-	put(c.room) // a Write that waits fails
+	put(c.room) // a Write that waits fails now
 	return nil
 }
 
@@ -164,9 +164,9 @@ func (c *pipeConn) Close() error {
 		return c.failed("close", net.ErrClosed)
 	}
 	c.end.close(false)
-	c.reading.Lock() // who reads sees that it is closed, and waits no longer
+	c.readMu.Lock() // a Read that waits has seen closed, and ends
 	rest := c.rest.detach()
-	c.reading.Unlock()
+	c.readMu.Unlock()
 	freeChain(rest)
 	return nil
 }
