@@ -483,7 +483,7 @@ func TestRateLimitOverSockets(t *testing.T) {
 func FuzzRateLimit(f *testing.F) {
 	f.Add(1000, 1000, int64(time.Second), []byte{1, 10, 2, 200})
 	f.Add(1, 1, int64(1), []byte("a byte a second, by nanoseconds"))
-	f.Add(math.MaxInt, math.MaxInt, int64(maxTick), []byte{255, 255, 0, 0, 63, 1})
+	f.Add(math.MaxInt, math.MaxInt, int64(rateMaxTick), []byte{255, 255, 0, 0, 63, 1})
 	f.Add(333, 70, int64(200*time.Millisecond), []byte{5, 3, 5, 3, 5, 3, 100, 255})
 	f.Add(0, 0, int64(0), []byte(nil))
 	f.Fuzz(func(t *testing.T, rate, burst int, tick int64, ops []byte) {
@@ -494,7 +494,7 @@ func FuzzRateLimit(f *testing.F) {
 			return new(big.Int).DivMod(n.Add(n, rest), second, new(big.Int))
 		}
 		each, _ := brings(tick, new(big.Int))
-		ok := tick > 0 && tick <= int64(maxTick) && rate >= 1 && burst >= 1 && each.Cmp(big.NewInt(int64(burst))) <= 0
+		ok := tick > 0 && tick <= int64(rateMaxTick) && rate >= 1 && burst >= 1 && each.Cmp(big.NewInt(int64(burst))) <= 0
 		// Of what is more than an int holds, check says that it is as much as an int holds.
 		if err := limit.check(); (err == nil) != ok && !(burst == math.MaxInt && err == nil) {
 			t.Fatalf("%+v: %v", limit, err)
