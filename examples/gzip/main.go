@@ -1,13 +1,13 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Gzip sends back what it receives, compressed: a Filter lies on each stream, and
-// the rest of the program knows nothing of it.
+// Gzip sends back what it receives, compressed. A Filter on each stream does that; the
+// rest of the program is that of an echo server.
 //
 //	go run ./examples/gzip
 //	printf 'hello\n' | nc -N 127.0.0.1 7040 | gunzip
 //
-// With -demo it does what the second line does by itself.
+// With -demo the program is its own client.
 package main
 
 import (
@@ -24,11 +24,10 @@ import (
 	"github.com/evchan/evchan"
 )
 
-// A filter compresses what is written to its stream, and leaves alone what is
-// read.
+// A filter compresses what is written to its stream. It does not change what is read.
 type filter struct {
 	gz  *gzip.Writer
-	out *evchan.Buffer // that of the running Encode, which gz writes to
+	out *evchan.Buffer // the out of the running Encode: gz writes there
 }
 
 func newFilter() *filter {
@@ -37,16 +36,15 @@ func newFilter() *filter {
 	return f
 }
 
-// Write is where the compressed bytes come out.
+// Write takes the compressed bytes from gz.
 func (f *filter) Write(p []byte) (int, error) { return f.out.Write(p) }
 
-// Decode passes on what comes.
+// Decode passes on what has arrived.
 func (f *filter) Decode(in, plain, _ *evchan.Buffer, _ bool) error {
 	return plain.AppendBuffer(in)
 }
 
-// Encode compresses what is there, and sends all of it, so that nobody waits for
-// more to come.
+// Encode compresses what was written and flushes it, so that the client gets it at once.
 func (f *filter) Encode(plain, out *evchan.Buffer, fin bool) error {
 	f.out = out
 	switch {
@@ -58,7 +56,7 @@ func (f *filter) Encode(plain, out *evchan.Buffer, fin bool) error {
 			return f.gz.Flush()
 		}
 	case !fin:
-		return nil // called at the beginning, or since something was read
+		return nil // called at the beginning, or after a Decode
 	}
 	return f.gz.Close() // writes the checksum
 }
@@ -71,7 +69,7 @@ func main() {
 		*listen = "127.0.0.1:0"
 	}
 
-	// The streams on top of the accepted ones have the limits of Config.
+	// Streams that Filter makes have the limits of Config, not those of ListenConfig.
 	loop, err := evchan.New(&evchan.Config{MaxOutput: 256 << 10})
 	if err != nil {
 		log.Fatal(err)
@@ -102,14 +100,14 @@ func main() {
 	for ev := range loop.All() {
 		switch ev := ev.(type) {
 		case evchan.Accepted:
-			// From here on all messages are about the stream on top.
+			// From here on all messages come from the new stream.
 			if _, err := ev.Stream.Filter(newFilter()); err != nil {
-				log.Print(err) // the client has gone already
+				log.Print(err) // the client has left already
 			}
 		case evchan.Readable:
 			io.Copy(ev.Stream, ev.Stream)
 		case evchan.EOF:
-			ev.Stream.Close() // sends the rest and the checksum first
+			ev.Stream.Close() // first sends the rest and the checksum
 		case evchan.TimedOut:
 			ev.Stream.Abort()
 		case evchan.Closed:
@@ -123,7 +121,7 @@ func main() {
 	}
 }
 
-// client sends some text, and checks what it gets.
+// client sends text, and checks that it comes back.
 func client(addr string) error {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
