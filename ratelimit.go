@@ -24,24 +24,30 @@ import (
 // A direction whose rate and burst are both 0 has no limit. This limits writing to 1 MB
 // a second:
 //
-//	RateLimit{WriteRate: 1e6, WriteBurst: 1e5, Tick: 100 * time.Millisecond}
+//	RateLimit{WriteRate: 1e6, WriteBurst: 1e5}
 type RateLimit struct {
 	ReadRate   int           // bytes a second; at least 1
 	ReadBurst  int           // the most bytes that may be saved up; at least the rate's bytes for a Tick
 	WriteRate  int           // as ReadRate, for writing
 	WriteBurst int           // as ReadBurst, for writing
-	Tick       time.Duration // how often the buckets are filled; more than 0, at most 2,147,483 seconds
+	Tick       time.Duration // how often the buckets are filled; 1 ms to 2,147,483 s; 0: 100 ms
 }
 
-// rateMaxTick is the limit that libevent's ev_token_bucket_cfg_new has.
-const rateMaxTick = math.MaxInt32 / 1000 * time.Second
+const (
+	rateMinTick     = time.Millisecond                   // arbitrary: with shorter ones a loop would do little else
+	rateMaxTick     = math.MaxInt32 / 1000 * time.Second // as libevent's ev_token_bucket_cfg_new has it
+	rateDefaultTick = 100 * time.Millisecond
+)
 
-// check returns what is wrong with r.
-func (r RateLimit) check() error {
-	if r.Tick <= 0 || r.Tick > rateMaxTick {
-		return fmt.Errorf("evchan: RateLimit.Tick is %v, which is not more than 0 and at most %v", r.Tick, rateMaxTick)
+// check sets the Tick to its default if it is 0, and returns what is wrong with r.
+func (r *RateLimit) check() error {
+	if r.Tick == 0 {
+		r.Tick = rateDefaultTick
 	}
-	if r == (RateLimit{Tick: r.Tick}) {
+	if r.Tick < rateMinTick || r.Tick > rateMaxTick {
+		return fmt.Errorf("evchan: RateLimit.Tick is %v, not in the range from %v to %v", r.Tick, rateMinTick, rateMaxTick)
+	}
+	if *r == (RateLimit{Tick: r.Tick}) {
 		return errors.New("evchan: RateLimit limits neither reading nor writing")
 	}
 	for _, d := range [...]struct {
@@ -54,7 +60,7 @@ func (r RateLimit) check() error {
 		if d.rate < 1 {
 			return fmt.Errorf("evchan: RateLimit.%sRate is %d, less than 1", d.name, d.rate)
 		}
-		if n, _ := inflow(d.rate, int64(r.Tick), 0); d.burst < 1 || n > d.burst {
+		if n, _ := inflow(d.rate, int64(r.Tick), 0); d.burst < 1 || n > int64(d.burst) {
 			return fmt.Errorf("evchan: RateLimit.%sBurst is %d, less than the %d that the rate brings in a Tick", d.name, d.burst, n)
 		}
 	}
@@ -64,15 +70,15 @@ func (r RateLimit) check() error {
 // inflow returns how many bytes the rate brings in elapsed nanoseconds. rest is the
 // fraction of a byte, in billionths, that was left over before; left is what is left
 // over now.
-func inflow(rate int, elapsed int64, rest uint64) (n int, left uint64) {
+func inflow(rate int, elapsed int64, rest uint64) (n int64, left uint64) {
 	hi, lo := bits.Mul64(uint64(rate), uint64(elapsed))
 	lo, carry := bits.Add64(lo, rest, 0)
 	hi += carry
 	if hi >= uint64(time.Second) {
-		return math.MaxInt, 0
+		return math.MaxInt64, 0
 	}
 	q, left := bits.Div64(hi, lo, uint64(time.Second))
-	return int(min(q, math.MaxInt)), left
+	return int64(min(q, math.MaxInt64)), left
 }
 
 // A RateGroup is a rate limit that streams of one loop share: evenly if all have enough
@@ -96,24 +102,74 @@ type RateGroup struct {
 // A bucket holds a RateGroup's tokens for one direction. A token is a byte that may
 // pass. The loop's mu guards it.
 type bucket struct {
-	rate, burst int      // 0: no limit
-	level       int      // tokens that nobody has; negative after Charge
-	granted     int      // tokens that members have and have not used; level+granted <= burst
-	rest        uint64   // the fraction of a token, in billionths
-	waiting     []*share // members that want tokens, first come first served
+	rate    int    // 0: no limit
+	burst   int64  // at most rateMaxTokens
+	level   int64  // tokens that nobody has; negative after Charge
+	granted int64  // tokens that members have and have not used; level+granted <= burst
+	rest    uint64 // the fraction of a token, in billionths
+
+	// Members that want tokens, first come first served.
+	waiting int        // how many they are
+	first   shareQueue // those that have got none in this round
+	again   shareQueue // those that have, and want more
 }
 
 // A share is a stream's membership in a RateGroup. The loop's mu guards it.
 type share struct {
 	group   *RateGroup
 	stream  *Stream
-	granted [2]int    // tokens that the stream has got and not used
-	waiting [2]bool   // stands in the bucket's queue
+	granted [2]int64  // tokens that the stream has got and not used
+	waiting [2]bool   // stands in one of the bucket's queues
 	served  [2]uint64 // the round in which it last got tokens
+
+	next, prev [2]*share // in the queue
+}
+
+// A shareQueue is a list of shares that wait for tokens of one direction.
+type shareQueue struct{ head, tail *share }
+
+// push adds m at the end.
+func (q *shareQueue) push(m *share, dir int) {
+	m.next[dir], m.prev[dir] = nil, q.tail
+	if q.tail == nil {
+		q.head = m
+	} else {
+		q.tail.next[dir] = m
+	}
+	q.tail = m
+}
+
+// remove takes out m, wherever it stands.
+func (q *shareQueue) remove(m *share, dir int) {
+	if m.prev[dir] == nil {
+		q.head = m.next[dir]
+	} else {
+		m.prev[dir].next[dir] = m.next[dir]
+	}
+	if m.next[dir] == nil {
+		q.tail = m.prev[dir]
+	} else {
+		m.next[dir].prev[dir] = m.prev[dir]
+	}
+	m.next[dir], m.prev[dir] = nil, nil
+}
+
+// splice moves all of r to the end of q.
+func (q *shareQueue) splice(r *shareQueue, dir int) {
+	switch {
+	case r.head == nil:
+		return
+	case q.head == nil:
+		q.head = r.head
+	default:
+		q.tail.next[dir], r.head.prev[dir] = r.head, q.tail
+	}
+	q.tail = r.tail
+	*r = shareQueue{}
 }
 
 // rateMaxTokens limits a bucket's level and debt, so that no sum overflows.
-const rateMaxTokens = math.MaxInt / 4
+const rateMaxTokens = math.MaxInt64 / 4
 
 // rateMinShare is the smallest number of tokens that a member gets at a time, so that
 // members of a large group do not read byte by byte. It gets fewer only where tokens
@@ -135,7 +191,8 @@ func (l *Loop) newRateGroup(limit RateLimit) *RateGroup {
 	g.set(limit)
 	for dir := range g.dirs {
 		b := &g.dirs[dir]
-		b.level, _ = inflow(b.rate, int64(limit.Tick), 0) // begin with one tick's, not with the burst
+		n, _ := inflow(b.rate, int64(limit.Tick), 0) // begin with one tick's, not with the burst
+		b.level = min(n, b.burst)
 	}
 	return g
 }
@@ -155,9 +212,10 @@ func (g *RateGroup) copyTo(l *Loop) *RateGroup {
 // set replaces the limit. Caller holds the loop's mu, or has just made g.
 func (g *RateGroup) set(limit RateLimit) {
 	g.limit = limit
-	for dir, d := range [...]bucket{{rate: limit.ReadRate, burst: limit.ReadBurst}, {rate: limit.WriteRate, burst: limit.WriteBurst}} {
+	rates, bursts := [...]int{limit.ReadRate, limit.WriteRate}, [...]int{limit.ReadBurst, limit.WriteBurst}
+	for dir := range g.dirs {
 		b := &g.dirs[dir]
-		b.rate, b.burst = d.rate, min(d.burst, rateMaxTokens)
+		b.rate, b.burst = rates[dir], min(int64(bursts[dir]), rateMaxTokens)
 		b.level = min(b.level, b.burst-b.granted)
 	}
 }
@@ -183,7 +241,7 @@ func (g *RateGroup) SetLimit(limit RateLimit) error {
 	g.set(limit)
 	g.began, g.tick = now, 0
 	l.timers.stop(&g.timer)
-	if g.dirs[dirRead].waiting != nil || g.dirs[dirWrite].waiting != nil {
+	if g.dirs[dirRead].waiting > 0 || g.dirs[dirWrite].waiting > 0 {
 		l.assign(g)
 	}
 	return nil
@@ -202,9 +260,9 @@ func (g *RateGroup) Charge(read, written int) {
 	g.refill(now)
 	for dir, n := range [...]int{read, written} {
 		if b := &g.dirs[dir]; b.rate != 0 {
-			n = min(max(n, -2*rateMaxTokens), 2*rateMaxTokens)
+			n := min(max(int64(n), -2*rateMaxTokens), 2*rateMaxTokens)
 			b.level = max(min(b.level-n, b.burst-b.granted), -rateMaxTokens)
-			if n < 0 && b.waiting != nil {
+			if n < 0 && b.waiting > 0 {
 				l.assign(g)
 			}
 		}
@@ -223,7 +281,9 @@ func (g *RateGroup) refill(now int64) {
 	g.tick = tick
 	g.round++
 	for dir := range g.dirs {
-		g.dirs[dir].fill(elapsed)
+		b := &g.dirs[dir]
+		b.fill(elapsed)
+		b.first.splice(&b.again, dir)
 	}
 }
 
@@ -258,22 +318,38 @@ func (g *RateGroup) ask(m *share, dir int, now int64) int {
 	g.refill(now) // before granted tokens are used, or the bucket would get them twice
 	switch {
 	case m.granted[dir] > 0:
-		return m.granted[dir]
+		return int(min(m.granted[dir], math.MaxInt))
 	case m.waiting[dir]:
 		return 0
 	}
 	if g.members == 1 && b.level > 0 {
 		b.grant(m, dir, b.level)
-		return m.granted[dir]
+		return int(min(m.granted[dir], math.MaxInt))
 	}
 	m.waiting[dir] = true
-	b.waiting = append(b.waiting, m)
+	b.waiting++
+	g.queue(m, dir).push(m, dir)
 	g.arrange(b, now)
 	return 0
 }
 
+// queue returns the queue in which m stands if it waits. Caller holds the loop's mu.
+func (g *RateGroup) queue(m *share, dir int) *shareQueue {
+	if m.served[dir] == g.round {
+		return &g.dirs[dir].again
+	}
+	return &g.dirs[dir].first
+}
+
+// unqueue makes m, which waits, wait no more. Caller holds the loop's mu.
+func (g *RateGroup) unqueue(m *share, dir int) {
+	g.queue(m, dir).remove(m, dir)
+	g.dirs[dir].waiting--
+	m.waiting[dir] = false
+}
+
 // grant gives n of b's tokens to m, which has used all that it had.
-func (b *bucket) grant(m *share, dir, n int) {
+func (b *bucket) grant(m *share, dir int, n int64) {
 	m.granted[dir] = n
 	b.granted += n
 	b.level -= n
@@ -289,7 +365,7 @@ func (g *RateGroup) portions(b *bucket) int {
 		return 1
 	}
 	if n := b.level / min(rateMinShare, b.burst); n > 0 {
-		return n
+		return int(min(n, math.MaxInt))
 	}
 	if n, _ := inflow(b.rate, int64(g.limit.Tick), b.rest); n > b.burst-b.granted-b.level {
 		return 1 // the next tick would exceed the burst: use them now
@@ -335,35 +411,28 @@ func (g *RateGroup) deal(now int64) {
 	g.refill(now)
 	for dir := range g.dirs {
 		b := &g.dirs[dir]
-		if len(b.waiting) == 0 {
-			continue
-		}
 		if b.rate == 0 { // SetLimit has removed the limit
-			for _, m := range b.waiting {
+			b.first.splice(&b.again, dir)
+			for m := b.first.head; m != nil; m = b.first.head {
+				b.first.remove(m, dir)
 				m.waiting[dir] = false
 				m.stream.mayMove(dir)
 			}
-			b.waiting = nil
+			b.waiting = 0
 			continue
 		}
-		sharers := g.members
-		late := !slices.ContainsFunc(b.waiting, func(m *share) bool { return m.served[dir] != g.round })
-		if late {
-			sharers = len(b.waiting)
+		queue, sharers := &b.first, g.members
+		if queue.head == nil {
+			queue, sharers = &b.again, b.waiting
 		}
-		portions := min(g.portions(b), sharers)
-		b.waiting = slices.DeleteFunc(b.waiting, func(m *share) bool {
-			if portions == 0 || !late && m.served[dir] == g.round {
-				return false
-			}
-			b.grant(m, dir, b.level/portions)
-			portions--
+		for portions := min(g.portions(b), sharers); portions > 0 && queue.head != nil; portions-- {
+			m := queue.head
+			g.unqueue(m, dir)
+			b.grant(m, dir, b.level/int64(portions))
 			m.served[dir] = g.round
-			m.waiting[dir] = false
 			m.stream.mayMove(dir)
-			return true
-		})
-		if len(b.waiting) > 0 {
+		}
+		if b.waiting > 0 {
 			g.arrange(b, now)
 		}
 	}
@@ -372,7 +441,7 @@ func (g *RateGroup) deal(now int64) {
 
 // stopIfIdle stops the timer if no member waits. Caller holds the loop's mu.
 func (g *RateGroup) stopIfIdle() {
-	if len(g.dirs[dirRead].waiting) == 0 && len(g.dirs[dirWrite].waiting) == 0 {
+	if g.dirs[dirRead].waiting == 0 && g.dirs[dirWrite].waiting == 0 {
 		g.loop.timers.stop(&g.timer)
 	}
 }
@@ -385,7 +454,7 @@ func (g *RateGroup) giveBack(m *share, dir int) {
 		m.granted[dir] = 0
 		b.granted -= n
 		b.level += n
-		if len(b.waiting) > 0 && g.portions(b) > 0 {
+		if b.waiting > 0 && g.portions(b) > 0 {
 			g.loop.assign(g)
 		}
 	}
@@ -404,9 +473,7 @@ func (g *RateGroup) leave(m *share) {
 func (g *RateGroup) quit(m *share, dir int) {
 	g.giveBack(m, dir)
 	if m.waiting[dir] {
-		m.waiting[dir] = false
-		b := &g.dirs[dir]
-		b.waiting = slices.DeleteFunc(b.waiting, func(w *share) bool { return w == m })
+		g.unqueue(m, dir)
 		g.stopIfIdle()
 	}
 }
@@ -425,16 +492,17 @@ func (s *Stream) SetRateLimit(limit *RateLimit) error {
 	if limit == nil {
 		return s.setShare(ownShare, func(*Loop) (*RateGroup, error) { return nil, nil })
 	}
-	if err := limit.check(); err != nil {
+	r := *limit
+	if err := r.check(); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	if s.extra != nil && s.extra.shares[ownShare] != nil {
 		defer s.mu.Unlock()
-		return s.extra.shares[ownShare].group.SetLimit(*limit)
+		return s.extra.shares[ownShare].group.SetLimit(r)
 	}
 	s.mu.Unlock()
-	return s.setShare(ownShare, func(l *Loop) (*RateGroup, error) { return l.newRateGroup(*limit), nil })
+	return s.setShare(ownShare, func(l *Loop) (*RateGroup, error) { return l.newRateGroup(r), nil })
 }
 
 // SetRateGroup makes the stream a member of g: it shares g's limit with the other members
@@ -536,7 +604,7 @@ func (x *streamExtra) moved(dir, n int) {
 	defer l.unlock()
 	for _, m := range x.shares {
 		if m != nil {
-			used := min(n, m.granted[dir]) // less than n if the limit was removed
+			used := min(int64(n), m.granted[dir]) // less than n if the limit was removed
 			m.granted[dir] -= used
 			m.group.dirs[dir].granted -= used
 		}

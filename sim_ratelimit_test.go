@@ -140,7 +140,7 @@ func TestRateOfAnHour(t *testing.T) {
 				for tick := range int64(time.Hour / c.tick) {
 					k.until(time.Duration(tick)*c.tick + 1)
 					come, _ := inflow(c.rate, tick*int64(c.tick), 0)
-					if want := first + come; k.sum > want || k.sum < want-slack {
+					if want := int(first + come); k.sum > want || k.sum < want-slack {
 						t.Fatalf("at tick %d: %d bytes; want %d", tick, k.sum, want)
 					}
 				}
@@ -354,7 +354,7 @@ func testRateWorld(t *testing.T, l *Loop, members int, r *rand.Rand) {
 		for dir := range rates {
 			rates[dir] = 1 + r.IntN([]int{5, 300, 20000}[r.IntN(3)])
 			least, _ := inflow(rates[dir], int64(tick), 0)
-			bursts[dir] = max(least, 1) + r.IntN([]int{1, 10, 50000}[r.IntN(3)])
+			bursts[dir] = max(int(least), 1) + r.IntN([]int{1, 10, 50000}[r.IntN(3)])
 		}
 		return RateLimit{ReadRate: rates[dirRead], ReadBurst: bursts[dirRead], WriteRate: rates[dirWrite], WriteBurst: bursts[dirWrite], Tick: tick}
 	}
