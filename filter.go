@@ -63,21 +63,16 @@ const filterRoom = 64 << 10
 // can still be set: they count encoded bytes. If its input reaches MaxInput and f
 // consumes nothing of it, the new stream ends with ErrFull.
 //
-// Filter returns ErrClosed, or Err, after the end, and an error if the stream is under
-// a filter already.
+// Filter returns Err, or ErrClosed if that is nil, after the end, and an error if the
+// stream is under a filter already.
 func (s *Stream) Filter(f Filter) (*Stream, error) {
 	if f == nil {
 		return nil, errors.New("evchan: Filter of nil")
 	}
 	s.mu.Lock()
 	defer s.unlock()
-	switch {
-	case s.state&stateClosed != 0:
-		return nil, ErrClosed
-	case s.why() != nil:
-		return nil, s.why()
-	case s.gone():
-		return nil, ErrClosed
+	if err := s.ended(); err != nil {
+		return nil, err
 	}
 	if s.filtered {
 		return nil, errors.New("evchan: the stream is under a filter already")

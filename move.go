@@ -5,6 +5,7 @@ package evchan
 
 import (
 	"errors"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -26,7 +27,7 @@ import (
 // most recent message. Afterwards the stream belongs to the goroutine that receives its
 // next message from the other loop.
 //
-// MoveTo returns ErrClosed, or Err, after the end, ErrClosed if to is closed or in
+// MoveTo returns Err, or ErrClosed if that is nil, after the end, ErrClosed if to is closed or in
 // Shutdown, and an error if the stream is under a filter. Then the stream is as it was.
 // If the kernel refuses the descriptor on the other loop, MoveTo returns its error, and
 // the stream has ended with that error.
@@ -60,13 +61,10 @@ func (s *Stream) MoveTo(to *Loop) error {
 
 // moveTo is MoveTo of the stack that begins with s. Caller holds the mu of all.
 func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
+	if err := s.ended(); err != nil {
+		return err
+	}
 	switch {
-	case s.state&stateClosed != 0:
-		return ErrClosed
-	case s.why() != nil:
-		return s.why()
-	case s.gone():
-		return ErrClosed
 	case s.filtered:
 		return errors.New("evchan: the stream is under a filter: move the one on top")
 	case s.Loop() == to:
@@ -119,7 +117,7 @@ func (s *Stream) depart(l, to *Loop) {
 		s.extra.stopIdle(l)
 		if x := s.extra; x.ends != 0 {
 			l.timers.stop(&x.linger)
-			x.ends = max(x.ends+int64(l.epoch.Sub(to.epoch)), 1)
+			x.ends = max(addTime(x.ends, l.epoch.Sub(to.epoch)), 1)
 		}
 		if m := s.extra.shares[groupShare]; m != nil {
 			m.group.leave(m)
@@ -184,6 +182,14 @@ func (s *Stream) arrive() error {
 		}
 	}
 	return nil
+}
+
+// addTime returns t+d, or the greatest time if that is later. t is not negative.
+func addTime(t int64, d time.Duration) int64 {
+	if d > 0 && t > math.MaxInt64-int64(d) {
+		return math.MaxInt64
+	}
+	return t + int64(d)
 }
 
 // unassign undoes assign, unless p's task has begun. Caller holds l.mu.

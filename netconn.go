@@ -31,7 +31,7 @@ import (
 //   - ErrWouldBlock before Connected, and while output is unsent: Drained tells when to
 //     try again;
 //   - ErrUnsupported if the descriptor is not a TCP or Unix socket;
-//   - ErrClosed, or Err, after the end.
+//   - Err, or ErrClosed if that is nil, after the end.
 //
 // Like Read, NetConn may be called only by the goroutine that has received the stream's
 // most recent message. A Filter must not call it.
@@ -52,14 +52,10 @@ func (s *Stream) NetConn() (net.Conn, error) {
 	}
 	bottom.mu.Lock()
 	defer bottom.unlock()
-	switch {
-	case s.state&stateClosed != 0:
-		return nil, ErrClosed
-	case s.why() != nil:
-		return nil, s.why()
-	case s.gone():
-		return nil, ErrClosed
-	case s.filtered:
+	if err := s.ended(); err != nil {
+		return nil, err
+	}
+	if s.filtered {
 		return nil, errors.New("evchan: the stream is under a filter: call NetConn on the one on top")
 	}
 	if slices.ContainsFunc(filters, (*filtering).unsent) {
@@ -82,8 +78,8 @@ func (s *Stream) NetConn() (net.Conn, error) {
 func (s *Stream) netConn() (conn net.Conn, err error) {
 	fin := s.state&(stateFin|stateFinSent) == stateFin // CloseWrite was called while it was paused
 	switch t := s.transport().(type) {
-	case nil:
-		return nil, ErrClosed
+	case nil: // it has ended, and a filter on it has yet to hear of it
+		return nil, s.ended()
 	case *dialing:
 		return nil, ErrWouldBlock
 	case *sock:
@@ -130,6 +126,18 @@ func (s *Stream) detach() *Buffer {
 	s.held.Store(0)
 	s.retreat()
 	return rest
+}
+
+// ended returns Err, or ErrClosed if that is nil, once s was closed or has ended. Before,
+// it returns nil. Caller holds s.mu.
+func (s *Stream) ended() error {
+	switch {
+	case s.why() != nil:
+		return s.why()
+	case s.state&stateClosed != 0, s.gone():
+		return ErrClosed
+	}
+	return nil
 }
 
 // filtering returns the transport of s if Filter has made s, otherwise nil.
