@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,14 +18,12 @@ type pipeConn struct {
 	closed chan struct{} // closed by Close
 	once   sync.Once     // for Close
 
-	readMu sync.Mutex                // locked by Read; guards rest
-	rest   *Buffer                   // taken from the pipe, not yet read
-	input  chan struct{}             // a token: look again for input and at the deadline
-	readBy atomic.Pointer[time.Time] // the deadline of Read; zero: none
+	readMu sync.Mutex // locked by Read; guards rest
+	rest   *Buffer    // taken from the pipe, not yet read
+	input  waiter     // of Read
 
-	writeMu sync.Mutex                // locked by Write, so that its bytes stay together
-	room    chan struct{}             // a token: look again for room and at the deadline
-	writeBy atomic.Pointer[time.Time] // the deadline of Write; zero: none
+	writeMu sync.Mutex // locked by Write, so that its bytes stay together
+	room    waiter     // of Write
 }
 
 var _ net.Conn = (*pipeConn)(nil)
@@ -37,10 +34,9 @@ func newPipeConn(end *pipeEnd, rest *Buffer) *pipeConn {
 		end:    end,
 		closed: make(chan struct{}),
 		rest:   rest,
-		input:  make(chan struct{}, 1),
-		room:   make(chan struct{}, 1),
+		input:  newWaiter(),
+		room:   newWaiter(),
 	}
-	c.SetDeadline(time.Time{})
 	end.pipe.mu.Lock()
 	end.conn = c
 	end.pipe.mu.Unlock()
@@ -50,49 +46,11 @@ func newPipeConn(end *pipeEnd, rest *Buffer) *pipeConn {
 // tell is told what has happened to the end, as Stream.ready is.
 func (c *pipeConn) tell(what What) {
 	if what&(Read|EarlyClose|hangup) != 0 {
-		put(c.input)
+		c.input.wake()
 	}
 	if what&Write != 0 {
-		put(c.room)
+		c.room.wake()
 	}
-}
-
-// put puts a token into c, if there is none.
-func put(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// wait waits for a token, the deadline or Close. It returns what check returns then.
-func (c *pipeConn) wait(token <-chan struct{}, by *atomic.Pointer[time.Time]) error {
-	var late <-chan time.Time
-	if t := *by.Load(); !t.IsZero() {
-		timer := time.NewTimer(time.Until(t))
-		defer timer.Stop()
-		late = timer.C
-	}
-	select {
-	case <-token:
-	case <-late:
-	case <-c.closed:
-	}
-	return c.check(by)
-}
-
-// check returns net.ErrClosed after Close, os.ErrDeadlineExceeded after the deadline,
-// and nil otherwise.
-func (c *pipeConn) check(by *atomic.Pointer[time.Time]) error {
-	select {
-	case <-c.closed:
-		return net.ErrClosed
-	default:
-	}
-	if t := *by.Load(); !t.IsZero() && !time.Now().Before(t) {
-		return os.ErrDeadlineExceeded
-	}
-	return nil
 }
 
 // failed wraps err in a *net.OpError, as package net does.
@@ -106,7 +64,7 @@ func (c *pipeConn) failed(op string, err error) error {
 func (c *pipeConn) Read(p []byte) (int, error) {
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
-	err := c.check(&c.readBy)
+	err := c.input.check(c.closed)
 	for err == nil {
 		if c.rest.n > 0 || len(p) == 0 {
 			n, _ := c.rest.Read(p)
@@ -116,7 +74,7 @@ func (c *pipeConn) Read(p []byte) (int, error) {
 		n, _, err = c.end.fill(&c.rest.chain, pipeRoom)
 		switch {
 		case err == eAGAIN:
-			err = c.wait(c.input, &c.readBy)
+			err = c.input.wait(c.closed)
 		case err == nil && n == 0:
 			return 0, io.EOF
 		}
@@ -127,15 +85,15 @@ func (c *pipeConn) Read(p []byte) (int, error) {
 func (c *pipeConn) Write(p []byte) (n int, err error) {
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
-	err = c.check(&c.writeBy)
+	err = c.room.check(c.closed)
 	for err == nil && n < len(p) {
 		var k int
 		k, err = c.end.write(p[n:])
 		n += k
 		if err == eAGAIN {
-			err = c.wait(c.room, &c.writeBy)
+			err = c.room.wait(c.closed)
 		} else if err == nil {
-			err = c.check(&c.writeBy)
+			err = c.room.check(c.closed)
 		}
 	}
 	if err != nil {
@@ -146,11 +104,11 @@ func (c *pipeConn) Write(p []byte) (n int, err error) {
 
 // CloseWrite tells the peer that nothing more will be written.
 func (c *pipeConn) CloseWrite() error {
-	if err := c.check(&c.writeBy); err == net.ErrClosed {
+	if err := c.room.check(c.closed); err == net.ErrClosed {
 		return c.failed("close", err)
 	}
 	c.end.closeWrite()
-	put(c.room) // a Write that waits fails now
+	c.room.wake() // a Write that waits fails now
 	return nil
 }
 
@@ -180,13 +138,11 @@ func (c *pipeConn) SetDeadline(t time.Time) error {
 }
 
 func (c *pipeConn) SetReadDeadline(t time.Time) error {
-	c.readBy.Store(&t)
-	put(c.input)
+	c.input.setDeadline(t)
 	return nil
 }
 
 func (c *pipeConn) SetWriteDeadline(t time.Time) error {
-	c.writeBy.Store(&t)
-	put(c.room)
+	c.room.setDeadline(t)
 	return nil
 }
