@@ -384,7 +384,7 @@ func (w *world) end() {
 		}
 		s.Resume(Read | Write)
 		s.SetIdleTimeouts(1, 1)
-		s.SetRateLimit(&RateLimit{ReadRate: 1, ReadBurst: 1, Tick: 1})
+		s.SetRateLimit(&RateLimit{ReadRate: 1, ReadBurst: 1})
 		s.Close()
 		s.Input().Reset() // what it has received stays readable
 		s.Output().Reset()

@@ -157,9 +157,18 @@ func (k *sock) netConn() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer k.keepOptions()()
 	f := os.NewFile(uintptr(fd), "stream")
 	defer f.Close() // FileConn takes a duplicate
 	return net.FileConn(f)
+}
+
+func sysGetOption(fd sysFD, o sockOption) (int, error) {
+	return syscall.GetsockoptInt(fd, o.level, o.name)
+}
+
+func sysSetOption(fd sysFD, o sockOption, value int) error {
+	return syscall.SetsockoptInt(fd, o.level, o.name, value)
 }
 
 // inspectFD makes fd non-blocking and tells what it is: whether a stream socket or

@@ -172,9 +172,18 @@ func (k *sock) netConn() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer k.keepOptions()()
 	f := os.NewFile(uintptr(fd), "stream")
 	defer f.Close() // FileConn takes a duplicate
 	return net.FileConn(f)
+}
+
+func sysGetOption(fd sysFD, o sockOption) (int, error) {
+	return windows.GetsockoptInt(windows.Handle(fd), o.level, o.name)
+}
+
+func sysSetOption(fd sysFD, o sockOption, value int) error {
+	return windows.SetsockoptInt(windows.Handle(fd), o.level, o.name, value)
 }
 
 // disown takes the socket fd from the completion port that it may belong to, so
