@@ -41,6 +41,53 @@ type DialConfig struct {
 	// MaxInput and MaxOutput replace those of Config for the stream; 0 means
 	// those of Config; if negative, there is no limit.
 	MaxInput, MaxOutput int
+
+	// Data is what Stream.Data begins with.
+	Data any
+
+	// Notify is where the stream sends its messages, see [Source]; nil means the loop's own
+	// way.
+	Notify chan<- Event
+
+	// Paused are the directions, some of Read and Write, that stand still until
+	// [Stream.Resume].
+	Paused What
+
+	// ReadLow and WriteLow are the low marks, see [Stream.SetReadMarks] and
+	// [Stream.SetWriteMarks].
+	ReadLow, WriteLow int
+
+	// ReadIdle and WriteIdle are the idle timeouts, see [Stream.SetIdleTimeouts]. Their time
+	// begins when the stream is connected.
+	ReadIdle, WriteIdle time.Duration
+
+	// Lifetime is how long the stream may live, counted from Dial, see [Stream.SetLifetime].
+	Lifetime time.Duration
+
+	// RateLimit is the stream's own limit; nil means none.
+	RateLimit *RateLimit
+
+	// RateGroup, which must be of the same loop, is the limit that the stream shares with
+	// others; nil means none.
+	RateGroup *RateGroup
+}
+
+// stream returns the part of c that every kind of stream has.
+func (c *DialConfig) stream() *StreamConfig {
+	return &StreamConfig{
+		Data:      c.Data,
+		Notify:    c.Notify,
+		Paused:    c.Paused,
+		MaxInput:  c.MaxInput,
+		MaxOutput: c.MaxOutput,
+		ReadLow:   c.ReadLow,
+		WriteLow:  c.WriteLow,
+		ReadIdle:  c.ReadIdle,
+		WriteIdle: c.WriteIdle,
+		Lifetime:  c.Lifetime,
+		RateLimit: c.RateLimit,
+		RateGroup: c.RateGroup,
+	}
 }
 
 const defaultDialTimeout = 30 * time.Second
@@ -82,6 +129,10 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 		return nil, bad(net.UnknownNetworkError(network))
 	}
 
+	u, err := l.setup(c.stream())
+	if err != nil {
+		return nil, err
+	}
 	d := &dialing{
 		dialer: net.Dialer{
 			Timeout:   max(c.Timeout, 0),
@@ -99,16 +150,18 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 	ctx, d.cancel = context.WithCancel(context.Background())
 
 	s := l.newStream(noFD)
+	s.mu.Lock()
+	defer s.unlock()
 	s.more().transport = d
-	s.limits.Store(l.limits.with(c.MaxInput, c.MaxOutput))
+	s.setupLocked(u)
 	l.lock()
 	defer l.unlock()
 	if l.closed {
 		d.cancel()
+		s.extra.leave(l)
 		return nil, ErrClosed
 	}
-	l.streams++
-	l.refresh(&s.source)
+	s.publish(l, 0)
 	go s.dial(ctx, d, network, address)
 	return s, nil
 }

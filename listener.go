@@ -75,6 +75,30 @@ type ListenConfig struct {
 	// RateGroup, which must be of the same loop, limits all of the streams
 	// together; nil means that nothing does.
 	RateGroup *RateGroup
+
+	// Data is what Listener.Data begins with, and Stream.Data of each of its streams.
+	Data any
+
+	// Notify is where the listener and its streams send their messages, see [Source]; nil
+	// means the loop's own way.
+	Notify chan<- Event
+}
+
+// stream returns the part of c that is for the listener's streams. They have the way of
+// the listener, which may change.
+func (c *ListenConfig) stream() *StreamConfig {
+	return &StreamConfig{
+		Data:      c.Data,
+		MaxInput:  c.MaxInput,
+		MaxOutput: c.MaxOutput,
+		ReadLow:   c.ReadLow,
+		WriteLow:  c.WriteLow,
+		ReadIdle:  c.ReadIdle,
+		WriteIdle: c.WriteIdle,
+		Lifetime:  c.Lifetime,
+		RateLimit: c.RateLimit,
+		RateGroup: c.RateGroup,
+	}
 }
 
 const (
@@ -104,7 +128,7 @@ type Listener struct {
 
 	addr       net.Addr     // never changes
 	conf       ListenConfig // never changes
-	limits     *limits      // of its streams; never changes
+	setup      *streamSetup // of its streams; never changes
 	maxPending int          // never changes
 	path       string       // the socket's file, to be removed; mu guards it
 
@@ -148,15 +172,9 @@ func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, e
 	if c.Backlog < 0 || c.DeferAccept < 0 {
 		return nil, fmt.Errorf("evchan: negative ListenConfig.Backlog or DeferAccept")
 	}
-	if c.RateLimit != nil {
-		limit := *c.RateLimit
-		if err := limit.check(); err != nil {
-			return nil, err
-		}
-		c.RateLimit = &limit
-	}
-	if c.RateGroup != nil && c.RateGroup.loop != l {
-		return nil, errGroup
+	u, err := l.setup(c.stream())
+	if err != nil {
+		return nil, err
 	}
 	if c.ReusePort && network == "unix" {
 		return nil, fmt.Errorf("evchan: ListenConfig.ReusePort on a unix socket: %w", ErrUnsupported)
@@ -176,7 +194,7 @@ func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, e
 	if err != nil {
 		return nil, portable(err)
 	}
-	ln, err := l.adoptListener(nl, &c)
+	ln, err := l.adoptListener(nl, &c, u)
 	if err != nil {
 		nl.Close()
 	}
@@ -186,7 +204,7 @@ func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, e
 // WrapListener takes nl over, which must be a *net.TCPListener or a
 // *net.UnixListener: its connections become streams, and nl is of no use
 // afterwards. If it returns an error, nl is as it was.
-func (l *Loop) WrapListener(nl net.Listener) (*Listener, error) {
+func (l *Loop) WrapListener(nl net.Listener, conf *ListenConfig) (*Listener, error) {
 	if nl == nil {
 		return nil, errors.New("evchan: WrapListener of nil")
 	}
@@ -208,13 +226,21 @@ func (l *Loop) WrapListener(nl net.Listener) (*Listener, error) {
 	case isNil:
 		return nil, fmt.Errorf("evchan: WrapListener of a nil %T", nl)
 	}
-	return l.adoptListener(nl, new(ListenConfig))
+	var c ListenConfig
+	if conf != nil {
+		c = *conf
+	}
+	u, err := l.setup(c.stream())
+	if err != nil {
+		return nil, err
+	}
+	return l.adoptListener(nl, &c, u)
 }
 
 // adoptListener makes a listener of nl's socket, and closes nl. If it returns an
 // error, nl is as it was.
-func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error) {
-	ln := &Listener{addr: nl.Addr(), conf: *c, fd: noFD, maxPending: c.MaxPending}
+func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup) (*Listener, error) {
+	ln := &Listener{addr: nl.Addr(), conf: *c, Data: c.Data, setup: u, fd: noFD, maxPending: c.MaxPending}
 	ln.init(l, ln)
 	if c.Paused {
 		ln.paused = Read
@@ -223,13 +249,12 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error
 	if ln.maxPending == 0 {
 		ln.maxPending = defaultMaxPending
 	}
-	ln.limits = l.limits.with(c.MaxInput, c.MaxOutput).above(c.ReadLow, c.WriteLow)
 	fd, err := takeFD(nl.(syscall.Conn))
 	if err != nil {
 		return nil, &net.OpError{Op: "listen", Net: ln.addr.Network(), Addr: ln.addr, Err: err}
 	}
 	ln.fd = fd
-	u, unlinks := nl.(interface{ SetUnlinkOnClose(bool) })
+	unlinker, unlinks := nl.(interface{ SetUnlinkOnClose(bool) })
 	if unlinks {
 		if name := ln.addr.String(); name != "" && name[0] != '@' {
 			ln.path = name
@@ -250,14 +275,17 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error
 		return nil, &net.OpError{Op: "listen", Net: ln.addr.Network(), Addr: ln.addr, Err: err}
 	}
 	if unlinks {
-		u.SetUnlinkOnClose(false)
+		unlinker.SetUnlinkOnClose(false)
 	}
 	nl.Close()
 	return ln, nil
 }
 
-// open makes ln live.
+// open has the poller report on ln, which nobody else knows yet, and then makes it live and
+// visible to others. ln.mu keeps the loop from accepting before that.
 func (ln *Listener) open() error {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
 	l := ln.Loop()
 	l.lock()
 	if l.closed {
@@ -265,9 +293,21 @@ func (ln *Listener) open() error {
 		return ErrClosed
 	}
 	tok := l.register(ln, ln.fd)
-	l.refresh(&ln.source)
 	l.unlock()
-	return os.NewSyscallError(l.Method(), l.poller.add(ln.fd, tok, Read|Edge))
+	err := l.poller.add(ln.fd, tok, Read|Edge)
+	l.lock()
+	defer l.unlock()
+	switch {
+	case l.closed:
+		return ErrClosed
+	case err != nil:
+		return os.NewSyscallError(l.Method(), err)
+	}
+	if ln.conf.Notify != nil {
+		ln.route = l.routeTo(ln.conf.Notify)
+	}
+	l.refresh(&ln.source)
+	return nil
 }
 
 // with returns limits with other sizes where they are not 0; negative means none.
@@ -300,19 +340,11 @@ func (lim *limits) above(readLow, writeLow int) *limits {
 	return &c
 }
 
-// configure gives s, which nobody knows yet, what the listener's streams have.
+// configure makes s, which ln has accepted and nobody else knows, one of ln's. Its settings
+// are the rest, see open.
 func (ln *Listener) configure(s *Stream) {
 	s.listener = ln
 	s.expectShortReads(ln.addr.Network())
-	s.limits.Store(ln.limits)
-	if ln.conf.Lifetime > 0 {
-		s.SetLifetime(ln.conf.Lifetime)
-	}
-	if c := &ln.conf; c.ReadIdle > 0 || c.WriteIdle > 0 || c.RateLimit != nil || c.RateGroup != nil {
-		s.SetIdleTimeouts(c.ReadIdle, c.WriteIdle)
-		s.SetRateLimit(c.RateLimit)
-		s.SetRateGroup(c.RateGroup)
-	}
 }
 
 // Addr returns the address that the listener listens on.
@@ -478,7 +510,7 @@ func (ln *Listener) task() {
 				ln.streams++
 			}
 			l.unlock()
-			if err := s.open(msgAccepted, true); err != nil {
+			if err := s.open(ln.setup, msgAccepted, true); err != nil {
 				l.lock()
 				ln.waiting--
 				l.unlock()

@@ -154,7 +154,7 @@ func TestMoveTo(t *testing.T) {
 			if err := up.MoveTo(to); !errors.Is(err, eCONNRESET) {
 				t.Errorf("moving one that has failed: %v", err)
 			}
-			p, q := l.Pipe()
+			p, q := l.Pipe(nil, nil)
 			p.Close()
 			if err := p.MoveTo(to); err != ErrClosed {
 				t.Errorf("moving a closed one: %v", err)
@@ -312,7 +312,7 @@ func TestMoveToAndFro(t *testing.T) {
 		},
 		"Pipe": func(t *testing.T, l *Loop) {
 			// One end moves, the other is a proxy to a real connection.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			s, c := connectedPair(t, l)
 			proxy := make(chan Event)
 			for _, p := range []*Stream{b, s} {

@@ -42,7 +42,7 @@ func TestN1N2RateLimitChecked(t *testing.T) {
 		{"huge", RateLimit{ReadRate: math.MaxInt, ReadBurst: math.MaxInt, Tick: time.Second}, true},
 	} {
 		l := dialLoop(t, "")
-		s, peer := l.Pipe()
+		s, peer := l.Pipe(nil, nil)
 		_, err := l.RateGroup(tt.limit)
 		serr := s.SetRateLimit(&tt.limit)
 		if (err == nil) != tt.ok || (serr == nil) != tt.ok {
@@ -67,7 +67,7 @@ type limited struct {
 func newLimited(l *Loop, n int) *limited {
 	m := &limited{loop: l, got: make([]int, n)}
 	for range n {
-		a, b := l.Pipe()
+		a, b := l.Pipe(nil, nil)
 		m.from, m.to = append(m.from, a), append(m.to, b)
 		b.Data = len(m.to) - 1
 	}
@@ -202,7 +202,7 @@ func TestRateLimit(t *testing.T) {
 			}
 		},
 		"Burst": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.SetRateLimit(&RateLimit{ReadRate: 10, ReadBurst: 500, Tick: time.Second})
 			l.Poll(time.Minute)
 			a.Write(make([]byte, 1000))
@@ -241,7 +241,7 @@ func TestRateLimit(t *testing.T) {
 		},
 		"NotIdle": func(t *testing.T, l *Loop) {
 			// A direction that waits for its rate does not time out.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			a.SetRateLimit(&RateLimit{WriteRate: 1, WriteBurst: 60, Tick: time.Minute})
 			b.SetRateLimit(&RateLimit{ReadRate: 1, ReadBurst: 60, Tick: time.Minute})
 			a.SetIdleTimeouts(0, 10*time.Second)
@@ -263,7 +263,7 @@ func TestRateLimit(t *testing.T) {
 			}
 		},
 		"Lifted": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			limit := RateLimit{ReadRate: 1, ReadBurst: 10, WriteRate: 1, WriteBurst: 10, Tick: 10 * time.Second}
 			g, _ := l.RateGroup(limit)
 			a.SetRateLimit(&limit)
@@ -282,7 +282,7 @@ func TestRateLimit(t *testing.T) {
 			}
 		},
 		"Changed": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			g, _ := l.RateGroup(RateLimit{ReadRate: 1, ReadBurst: 100, Tick: 100 * time.Second})
 			b.SetRateGroup(g)
 			a.Write(make([]byte, 1000))
@@ -307,10 +307,10 @@ func TestRateLimit(t *testing.T) {
 			// Whoever waits goes on when a direction is not limited any more.
 			for _, members := range []int{1, 2} {
 				g, _ := l.RateGroup(RateLimit{ReadRate: 1, ReadBurst: 100, Tick: 100 * time.Second})
-				a, b := l.Pipe()
+				a, b := l.Pipe(nil, nil)
 				b.SetRateGroup(g)
 				if members > 1 {
-					_, other := l.Pipe()
+					_, other := l.Pipe(nil, nil)
 					other.SetRateGroup(g)
 				}
 				a.Write(make([]byte, 1000))
@@ -328,7 +328,7 @@ func TestRateLimit(t *testing.T) {
 		"Saturates": func(t *testing.T, l *Loop) {
 			// Huge numbers do not turn into their opposite.
 			g, _ := l.RateGroup(RateLimit{ReadRate: 1, ReadBurst: math.MaxInt, Tick: time.Second})
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.SetRateGroup(g)
 			a.Write(make([]byte, 1000))
 			for range 3 {
@@ -349,7 +349,7 @@ func TestRateLimit(t *testing.T) {
 		},
 		"Closing": func(t *testing.T, l *Loop) {
 			// What was written is sent before the end, at the rate.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			a.SetRateLimit(&RateLimit{WriteRate: 100, WriteBurst: 100, Tick: time.Second})
 			a.Write(make([]byte, 300))
 			start := time.Now()
@@ -372,7 +372,7 @@ func TestRateLimit(t *testing.T) {
 			other := dialLoop(t, "")
 			defer other.Close()
 			g, _ := other.RateGroup(RateLimit{ReadRate: 1, ReadBurst: 1, Tick: time.Second})
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			if a.SetRateGroup(g) == nil {
 				t.Error("a group of another loop was taken")
 			}
@@ -451,8 +451,8 @@ func TestRateLimitOverSockets(t *testing.T) {
 			}
 		},
 		"Proxy": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
-			c, d := l.Pipe()
+			a, b := l.Pipe(nil, nil)
+			c, d := l.Pipe(nil, nil)
 			b.SetRateLimit(&RateLimit{ReadRate: 1 << 20, ReadBurst: 1 << 20, Tick: 2 * time.Millisecond})
 			c.SetRateLimit(&RateLimit{WriteRate: 1 << 20, WriteBurst: 1 << 20, Tick: 3 * time.Millisecond})
 			want := pattern(100 << 10)

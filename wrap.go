@@ -18,12 +18,16 @@ import (
 //
 // If Wrap returns an error, conn is as it was. A tls.Conn, or another
 // net.Conn without a descriptor of its own, gives ErrUnsupported.
-func (l *Loop) Wrap(conn net.Conn) (*Stream, error) {
+func (l *Loop) Wrap(conn net.Conn, conf *StreamConfig) (*Stream, error) {
 	if conn == nil {
 		return nil, errors.New("evchan: Wrap of nil")
 	}
 	if l.isClosed() {
 		return nil, ErrClosed
+	}
+	u, err := l.setup(conf)
+	if err != nil {
+		return nil, err
 	}
 	var raw syscall.Conn
 	switch c := conn.(type) {
@@ -52,7 +56,7 @@ func (l *Loop) Wrap(conn net.Conn) (*Stream, error) {
 	x := s.more()
 	x.local, x.remote = local, remote
 	s.expectShortReads(local.Network())
-	if err := s.open(0, true); err != nil {
+	if err := s.open(u, 0, true); err != nil {
 		return nil, err
 	}
 	conn.Close()
@@ -73,7 +77,7 @@ func (l *Loop) Wrap(conn net.Conn) (*Stream, error) {
 // Watch, and one that a stream, listener or packet connection of the loop has already.
 // Of another loop's this one knows nothing: two streams with one descriptor take bytes
 // from each other, and the first that is closed closes it for both.
-func (l *Loop) WrapFD(fd uintptr) (*Stream, error) {
+func (l *Loop) WrapFD(fd uintptr, conf *StreamConfig) (*Stream, error) {
 	if l.isClosed() {
 		return nil, ErrClosed
 	}
@@ -86,7 +90,11 @@ func (l *Loop) WrapFD(fd uintptr) (*Stream, error) {
 	case watched:
 		return nil, fmt.Errorf("evchan: wrap descriptor %d: it is being watched: disarm its Watch first", int(fd))
 	}
-	s, err := l.wrapFD(sysFD(fd))
+	u, err := l.setup(conf)
+	if err != nil {
+		return nil, err
+	}
+	s, err := l.wrapFD(sysFD(fd), u)
 	if err != nil && err != ErrClosed {
 		err = fmt.Errorf("evchan: wrap descriptor %d: %w", int(fd), err)
 	}
@@ -96,17 +104,21 @@ func (l *Loop) WrapFD(fd uintptr) (*Stream, error) {
 // WrapFile returns a stream on a duplicate of f's descriptor, as net.FileConn
 // does. f stays the caller's, but is non-blocking from then on. For the rest see
 // WrapFD.
-func (l *Loop) WrapFile(f *os.File) (*Stream, error) {
+func (l *Loop) WrapFile(f *os.File, conf *StreamConfig) (*Stream, error) {
 	if f == nil {
 		return nil, errors.New("evchan: WrapFile of nil")
 	}
 	if l.isClosed() {
 		return nil, ErrClosed
 	}
+	u, err := l.setup(conf)
+	if err != nil {
+		return nil, err
+	}
 	fd, err := takeFD(f)
 	if err == nil {
 		var s *Stream
-		if s, err = l.wrapFD(fd); err == nil {
+		if s, err = l.wrapFD(fd, u); err == nil {
 			return s, nil
 		}
 		closeFD(fd)
@@ -117,7 +129,7 @@ func (l *Loop) WrapFile(f *os.File) (*Stream, error) {
 	return nil, err
 }
 
-func (l *Loop) wrapFD(fd sysFD) (*Stream, error) {
+func (l *Loop) wrapFD(fd sysFD, u *streamSetup) (*Stream, error) {
 	plain, readable, err := inspectFD(fd)
 	if err != nil {
 		return nil, err
@@ -134,7 +146,7 @@ func (l *Loop) wrapFD(fd sysFD) (*Stream, error) {
 	if !readable {
 		s.in.eof = true
 	}
-	if err := s.open(0, false); err != nil {
+	if err := s.open(u, 0, false); err != nil {
 		return nil, err
 	}
 	return s, nil
