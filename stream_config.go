@@ -20,7 +20,7 @@ type StreamConfig struct {
 	// way.
 	Notify chan<- Event
 
-	// Paused are the directions, some of Read and Write, that stand still until
+	// Paused are the directions, some of Read and Write, that are paused until
 	// [Stream.Resume].
 	Paused What
 
@@ -41,13 +41,13 @@ type StreamConfig struct {
 	// RateLimit is the stream's own limit; nil means none.
 	RateLimit *RateLimit
 
-	// RateGroup, which must be of the same loop, is the limit that the stream shares with
-	// others; nil means none.
+	// RateGroup is the limit that the stream shares with others; nil means none. It must be
+	// of the same loop.
 	RateGroup *RateGroup
 
-	// Input comes before all that the stream reads: bytes that others have read from the
-	// connection before, as http.Hijacker gives them. The stream owns it from then on. If
-	// there is an error, it is still the caller's.
+	// Input is what was read from the connection before, as http.Hijacker gives it. It
+	// comes before all that the stream reads. The stream owns it from then on; if there is
+	// an error, it is still the caller's.
 	Input []byte
 }
 
@@ -79,9 +79,8 @@ func (l *Loop) setup(c *StreamConfig) (*streamSetup, error) {
 	return u, nil
 }
 
-// setupLocked gives s, which nobody else knows yet, its settings. Whoever publishes s calls
-// it, for every way of making a stream. Caller holds s.mu, until s is published: timers run
-// from here on.
+// setupLocked gives s, which nobody else knows yet, its settings. Every way of making a
+// stream calls it. Caller holds s.mu until s is published, because timers run from here on.
 func (s *Stream) setupLocked(u *streamSetup) {
 	s.Data = u.Data
 	s.limits.Store(u.limits)
@@ -93,7 +92,7 @@ func (s *Stream) setupLocked(u *streamSetup) {
 		s.in.held.Store(int64(n))
 	}
 	if u.Notify == nil && u.ReadIdle <= 0 && u.WriteIdle <= 0 && u.Lifetime <= 0 && u.RateLimit == nil && u.RateGroup == nil {
-		return // so it is most often
+		return // the most frequent case
 	}
 	l := s.Loop()
 	l.lock()
