@@ -116,7 +116,7 @@ func startSkeleton(t *testing.T, method string, filter func() evchan.Filter) (*e
 			for {
 				select {
 				case ev := <-accepted:
-					if up, err := ev.(evchan.Accepted).Stream.Filter(filter()); err == nil {
+					if up, err := ev.(evchan.Accepted).Stream.Filter(filter(), nil); err == nil {
 						up.Notify(nil) // to serve
 					}
 				case <-served:

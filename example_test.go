@@ -281,7 +281,7 @@ func ExampleLoop_Wrap() {
 
 	loop := newLoop()
 	defer loop.Close()
-	stream, err := loop.Wrap(conn)
+	stream, err := loop.Wrap(conn, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -401,8 +401,8 @@ func ExampleStream_Filter() {
 	}
 	defer loop.Close()
 
-	a, b := loop.Pipe()
-	secret, err := a.Filter(rot13{})
+	a, b := loop.Pipe(nil, nil)
+	secret, err := a.Filter(rot13{}, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -454,7 +454,7 @@ func ExampleStream_MoveTo() {
 	}
 	defer second.Close()
 
-	a, b := first.Pipe()
+	a, b := first.Pipe(nil, nil)
 	fmt.Fprint(a, "for the other loop")
 	if err := b.MoveTo(second); err != nil {
 		log.Fatal(err)

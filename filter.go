@@ -4,6 +4,7 @@
 package evchan
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -65,7 +66,7 @@ const filterRoom = 64 << 10
 //
 // Filter returns Err, or ErrClosed if that is nil, after the end, and an error if the
 // stream is under a filter already.
-func (s *Stream) Filter(f Filter) (*Stream, error) {
+func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	if f == nil {
 		return nil, errors.New("evchan: Filter of nil")
 	}
@@ -77,7 +78,13 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	if s.filtered {
 		return nil, errors.New("evchan: the stream is under a filter already")
 	}
+	u, err := s.Loop().setup(conf)
+	if err != nil {
+		return nil, err
+	}
 	up := s.Loop().newStream(noFD)
+	up.mu.Lock()
+	defer up.unlock()
 	x := &filtering{filter: f, upper: up, lower: s}
 	x.sending.flags, x.answer.flags = bufNoSpare, bufNoSpare
 	up.more().transport = x
@@ -86,15 +93,22 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	if s.extra != nil && s.extra.idle != nil {
 		after := s.extra.idle.after
 		s.setIdle(0, 0)
-		up.SetIdleTimeouts(after[dirRead], after[dirWrite])
+		u.ReadIdle = cmp.Or(u.ReadIdle, after[dirRead])
+		u.WriteIdle = cmp.Or(u.WriteIdle, after[dirWrite])
 	}
+	up.setupLocked(u)
 	l := s.lockAndWithdraw()
 	defer l.unlock()
 	if l.closed {
+		up.extra.leave(l)
 		return nil, ErrClosed
 	}
-	up.route, up.prio = s.route, s.prio
-	up.paused, s.paused = s.paused&^s.timedOut(), 0
+	up.prio = s.prio
+	if u.Notify == nil {
+		up.route = s.route
+	}
+	up.paused |= s.paused &^ s.timedOut()
+	s.paused = 0
 	s.resumeIdle(Read | Write)
 	passed := s.pend & msgConnected
 	s.received(msgAccepted) // as far as its listener is concerned
@@ -102,9 +116,7 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	s.in.unwait(waitEOF)
 	s.in.unwait(waitBlocked)
 	s.more().tap, s.filtered = x, true
-	l.streams++
-	l.refresh(&up.source)
-	l.enqueue(&up.source, passed)
+	up.publish(l, passed)
 	l.assign(x)
 	l.assign(s) // whose output may have been paused
 	return up, nil

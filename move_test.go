@@ -155,7 +155,7 @@ func TestMoveTo(t *testing.T) {
 			if err := up.MoveTo(to); !errors.Is(err, eCONNRESET) {
 				t.Errorf("moving one that has failed: %v", err)
 			}
-			p, q := l.Pipe()
+			p, q := l.Pipe(nil, nil)
 			p.Close()
 			if err := p.MoveTo(to); err != ErrClosed {
 				t.Errorf("moving a closed one: %v", err)
@@ -313,7 +313,7 @@ func TestMoveToAndFro(t *testing.T) {
 		},
 		"Pipe": func(t *testing.T, l *Loop) {
 			// One end moves, the other is a proxy to a real connection.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			s, c := connectedPair(t, l)
 			proxy := make(chan Event)
 			for _, p := range []*Stream{b, s} {
@@ -444,7 +444,7 @@ func TestMoveToLongLifetime(t *testing.T) {
 			if from == older {
 				to = newer
 			}
-			s, peer := from.Pipe()
+			s, peer := from.Pipe(nil, nil)
 			s.SetLifetime(d)
 			if err := s.MoveTo(to); err != nil {
 				t.Fatal(err)
@@ -465,7 +465,7 @@ func TestFailureIsTold(t *testing.T) {
 	to := dialLoop(t, "")
 	for _, closed := range []bool{false, true} {
 		for _, filtered := range []bool{false, true} {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			s := a
 			if filtered {
 				s = filterOn(t, a, new(plainFilter))
@@ -477,7 +477,7 @@ func TestFailureIsTold(t *testing.T) {
 			if closed {
 				s.Close()
 			}
-			_, ferr := s.Filter(new(plainFilter))
+			_, ferr := s.Filter(new(plainFilter), nil)
 			_, nerr := s.NetConn()
 			for _, err := range []error{s.MoveTo(to), ferr, nerr} {
 				if err == nil || err != s.Err() {

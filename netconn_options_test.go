@@ -46,7 +46,7 @@ func TestNetConnOptions(t *testing.T) {
 		must(t, near.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 61 * time.Second, Interval: 62 * time.Second, Count: 3}))
 		must(t, near.SetKeepAlive(on))
 		want := tcpOptions(t, near)
-		s, err := l.Wrap(near)
+		s, err := l.Wrap(near, nil)
 		must(t, err)
 		c, err := s.NetConn()
 		must(t, err)

@@ -91,7 +91,7 @@ func TestNetConn(t *testing.T) {
 				t.Errorf("after the end it gives %v", err)
 			}
 			for _, fd := range plainFDs(t) {
-				p, err := l.WrapFD(fd)
+				p, err := l.WrapFD(fd, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -192,7 +192,7 @@ func testNetConnHTTP(t *testing.T, l *Loop) {
 func TestNetConnInMemory(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
 		"Pipe": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.Write([]byte("abcdef"))
 			nextOf(t, l, a)
 			a.Input().Discard(1)
@@ -227,7 +227,7 @@ func TestNetConnInMemory(t *testing.T) {
 			waitReleased(t, l)
 		},
 		"PipeReset": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			c := netConn(t, l, a)
 			b.Abort()
 			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, eCONNRESET) {
@@ -239,7 +239,7 @@ func TestNetConnInMemory(t *testing.T) {
 			c.Close()
 		},
 		"PipeDeadline": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			c := netConn(t, l, a)
 			c.SetDeadline(time.Now().Add(time.Millisecond))
 			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -367,7 +367,7 @@ func TestNetConnInMemory(t *testing.T) {
 			// crypto/tls on a socket, on a pipe, and on filters.
 			s, far := connectedPair(t, l)
 			testTLS(t, netConn(t, l, s), far)
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			testTLS(t, netConn(t, l, a), netConn(t, l, b))
 			a, b = filtered(t, l, &frameFilter{t: t}, &frameFilter{t: t})
 			testTLS(t, netConn(t, l, a), netConn(t, l, b))

@@ -17,16 +17,24 @@ const pipeRoom = 64 << 10
 // half-close and the same order of messages, and each holds as much as any stream.
 //
 // They send no first message, and bytes move only while the loop runs. If the loop is
-// closed, both are closed.
-func (l *Loop) Pipe() (*Stream, *Stream) {
+// closed, both are closed. a and b are the configurations of the two; if one is not valid,
+// Pipe panics.
+func (l *Loop) Pipe(a, b *StreamConfig) (*Stream, *Stream) {
 	p := new(pipe)
 	var ends [2]*Stream
-	for i := range ends {
+	for i, conf := range [...]*StreamConfig{a, b} {
+		u, err := l.setup(conf)
+		if err != nil {
+			panic(err.Error())
+		}
 		s := l.newStream(noFD)
+		s.mu.Lock()
+		defer s.unlock()
 		p.ends[i] = pipeEnd{pipe: p, stream: s, peer: &p.ends[1-i]}
 		x := s.more()
 		x.transport = &p.ends[i]
 		x.local, x.remote = pipeAddr{}, pipeAddr{}
+		s.setupLocked(u)
 		ends[i] = s
 	}
 	l.lock()
@@ -34,10 +42,10 @@ func (l *Loop) Pipe() (*Stream, *Stream) {
 	for _, s := range ends {
 		if l.closed {
 			s.life = lifeClosed
+			s.extra.leave(l)
 			continue
 		}
-		l.streams++
-		l.refresh(&s.source)
+		s.publish(l, 0)
 	}
 	return ends[0], ends[1]
 }

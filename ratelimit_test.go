@@ -47,7 +47,7 @@ func TestN1N2RateLimitChecked(t *testing.T) {
 		{"huge", RateLimit{ReadRate: math.MaxInt, ReadBurst: math.MaxInt, Tick: time.Second}, true},
 	} {
 		l := dialLoop(t, "")
-		s, peer := l.Pipe()
+		s, peer := l.Pipe(nil, nil)
 		given := tt.limit
 		_, err := l.RateGroup(tt.limit)
 		serr := s.SetRateLimit(&tt.limit)
@@ -76,7 +76,7 @@ type limited struct {
 func newLimited(l *Loop, n int) *limited {
 	m := &limited{loop: l, got: make([]int, n)}
 	for range n {
-		a, b := l.Pipe()
+		a, b := l.Pipe(nil, nil)
 		m.from, m.to = append(m.from, a), append(m.to, b)
 		b.Data = len(m.to) - 1
 	}
@@ -211,7 +211,7 @@ func TestRateLimit(t *testing.T) {
 			}
 		},
 		"Burst": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.SetRateLimit(&RateLimit{ReadRate: 10, ReadBurst: 500, Tick: time.Second})
 			l.Poll(time.Minute)
 			a.Write(make([]byte, 1000))
@@ -250,7 +250,7 @@ func TestRateLimit(t *testing.T) {
 		},
 		"NotIdle": func(t *testing.T, l *Loop) {
 			// A direction that waits for its rate does not time out.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			a.SetRateLimit(&RateLimit{WriteRate: 1, WriteBurst: 60, Tick: time.Minute})
 			b.SetRateLimit(&RateLimit{ReadRate: 1, ReadBurst: 60, Tick: time.Minute})
 			a.SetIdleTimeouts(0, 10*time.Second)
@@ -272,7 +272,7 @@ func TestRateLimit(t *testing.T) {
 			}
 		},
 		"Lifted": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			limit := RateLimit{ReadRate: 1, ReadBurst: 10, WriteRate: 1, WriteBurst: 10, Tick: 10 * time.Second}
 			g, _ := l.RateGroup(limit)
 			a.SetRateLimit(&limit)
@@ -291,7 +291,7 @@ func TestRateLimit(t *testing.T) {
 			}
 		},
 		"Changed": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			g, _ := l.RateGroup(RateLimit{ReadRate: 1, ReadBurst: 100, Tick: 100 * time.Second})
 			b.SetRateGroup(g)
 			a.Write(make([]byte, 1000))
@@ -316,10 +316,10 @@ func TestRateLimit(t *testing.T) {
 			// Whoever waits goes on when a direction is not limited any more.
 			for _, members := range []int{1, 2} {
 				g, _ := l.RateGroup(RateLimit{ReadRate: 1, ReadBurst: 100, Tick: 100 * time.Second})
-				a, b := l.Pipe()
+				a, b := l.Pipe(nil, nil)
 				b.SetRateGroup(g)
 				if members > 1 {
-					_, other := l.Pipe()
+					_, other := l.Pipe(nil, nil)
 					other.SetRateGroup(g)
 				}
 				a.Write(make([]byte, 1000))
@@ -337,7 +337,7 @@ func TestRateLimit(t *testing.T) {
 		"Saturates": func(t *testing.T, l *Loop) {
 			// Huge numbers do not turn into their opposite.
 			g, _ := l.RateGroup(RateLimit{ReadRate: 1, ReadBurst: math.MaxInt, Tick: time.Second})
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.SetRateGroup(g)
 			a.Write(make([]byte, 1000))
 			for range 3 {
@@ -358,7 +358,7 @@ func TestRateLimit(t *testing.T) {
 		},
 		"Closing": func(t *testing.T, l *Loop) {
 			// What was written is sent before the end, at the rate.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			a.SetRateLimit(&RateLimit{WriteRate: 100, WriteBurst: 100, Tick: time.Second})
 			a.Write(make([]byte, 300))
 			start := time.Now()
@@ -381,7 +381,7 @@ func TestRateLimit(t *testing.T) {
 			other := dialLoop(t, "")
 			defer other.Close()
 			g, _ := other.RateGroup(RateLimit{ReadRate: 1, ReadBurst: 1, Tick: time.Second})
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			if a.SetRateGroup(g) == nil {
 				t.Error("a group of another loop was taken")
 			}
@@ -460,8 +460,8 @@ func TestRateLimitOverSockets(t *testing.T) {
 			}
 		},
 		"Proxy": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
-			c, d := l.Pipe()
+			a, b := l.Pipe(nil, nil)
+			c, d := l.Pipe(nil, nil)
 			b.SetRateLimit(&RateLimit{ReadRate: 1 << 20, ReadBurst: 1 << 20, Tick: 2 * time.Millisecond})
 			c.SetRateLimit(&RateLimit{WriteRate: 1 << 20, WriteBurst: 1 << 20, Tick: 3 * time.Millisecond})
 			want := pattern(100 << 10)
@@ -538,7 +538,7 @@ func TestRateExtremes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, _ := l.Pipe()
+		s, _ := l.Pipe(nil, nil)
 		if err := s.SetRateGroup(g); err != nil {
 			t.Fatal(err)
 		}

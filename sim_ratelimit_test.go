@@ -25,7 +25,7 @@ type taker struct {
 func newTaker(t *testing.T, l *Loop, n int) *taker {
 	k := &taker{t: t, loop: l, got: make([]int, n)}
 	for i := range n {
-		a, b := l.Pipe()
+		a, b := l.Pipe(nil, nil)
 		b.Data = i
 		a.SetWriteMarks(32<<10, 0)
 		k.from, k.to = append(k.from, a), append(k.to, b)
@@ -241,7 +241,7 @@ func TestRateSetOften(t *testing.T) {
 		"MoveTo": func(t *testing.T, l *Loop) {
 			other := newLoop(l.conf, newFakePoller())
 			defer other.Close()
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.SetRateLimit(&RateLimit{ReadRate: 1000, ReadBurst: 1000, Tick: time.Second})
 			a.Write(make([]byte, 64<<10))
 			sum, here, there := 0, l, other

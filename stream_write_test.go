@@ -204,7 +204,7 @@ func TestWriteFailsInTheMiddle(t *testing.T) {
 		"": func(t *testing.T, l *Loop) {
 			for before, rooms := range map[int][]int{0: {0, 5, 10, 13}, 7: {0, 5, 10}} { // before: bytes that waited already
 				for _, room := range rooms {
-					a, b := l.Pipe()
+					a, b := l.Pipe(nil, nil)
 					a.mu.Lock()
 					a.extra.transport = &breakingPipe{a.extra.transport, room}
 					a.out.queue.add(make([]byte, before))
@@ -546,7 +546,7 @@ func testSendFileOfNothing(t *testing.T, l *Loop) {
 // testL4: what is finished at one end arrives at the other, and then the end.
 func testL4(t *testing.T, l *Loop) {
 	for _, name := range []string{"pipe", "socket"} {
-		a, b := l.Pipe()
+		a, b := l.Pipe(nil, nil)
 		if name == "socket" {
 			a, b = streamPair(t, l)
 		}
@@ -580,7 +580,7 @@ func TestFullWithoutWalking(t *testing.T) {
 	must(t, err)
 	defer l.Close()
 	f := tempFile(t, []byte("file"))
-	s, _ := l.Pipe()
+	s, _ := l.Pipe(nil, nil)
 	s.SetWriteMarks(0, 100)
 	s.Pause(Write)
 	for range 50 {

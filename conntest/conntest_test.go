@@ -87,7 +87,7 @@ func sockets(network string) func(testing.TB, *evchan.Loop) (a, b *evchan.Stream
 }
 
 func pipe(_ testing.TB, l *evchan.Loop) (a, b *evchan.Stream, err error) {
-	a, b = l.Pipe()
+	a, b = l.Pipe(nil, nil)
 	return a, b, nil
 }
 
@@ -97,10 +97,10 @@ func filtered(connect func(testing.TB, *evchan.Loop) (a, b *evchan.Stream, err e
 		if a, b, err = connect(t, l); err != nil {
 			return nil, nil, err
 		}
-		if a, err = a.Filter(new(frames)); err != nil {
+		if a, err = a.Filter(new(frames), nil); err != nil {
 			return nil, nil, err
 		}
-		b, err = b.Filter(new(frames))
+		b, err = b.Filter(new(frames), nil)
 		return a, b, err
 	}
 }
