@@ -161,8 +161,8 @@ It is right for all clients:
     incomplete request at the end is dropped.
   - A request that is longer than maxLine ends the connection.
 
-MaxInput of [ListenConfig] must not be less than maxLine; set it to maxLine, so that no
-longer request is accepted at all. Set ReadIdle and WriteIdle as well: they send
+MaxInput of [ListenConfig] must not be less than maxLine; set it to maxLine, so that
+no longer request is accepted at all. Set ReadIdle and WriteIdle as well: they send
 TimedOut. For connections that are encrypted or compressed, call [Stream.Filter] when
 [Accepted] comes, and nothing else changes.
 
@@ -342,6 +342,12 @@ those first,
 
 The example GracefulShutdown does this.
 
+# Testing
+
+A loop waits in the kernel. A bubble of testing/synctest does not notice such a wait:
+the time of the bubble stands still, and the test hangs. Test programs that run a loop
+outside of bubbles.
+
 # Portability
 
 The method of a loop is how it asks the kernel what is ready: epoll on Linux, kqueue
@@ -353,6 +359,11 @@ With kqueue, the goroutine that waits occupies a thread; with epoll it does not.
 poll can watch files on disk. On macOS, kqueue does not notice that the last writer of
 a named pipe has gone, and may refuse terminals. The code for kqueue is tested on a
 model of the kernel's queue; it has never run on a kernel of macOS or a BSD.
+
+With epoll, at most 100 loops can watch one open file or accept from one listening
+socket (the limit of the kernel for nested epoll sets). Beyond that, Arm, WrapListener
+and the like return EINVAL. With poll there is no such limit. Listeners with
+ListenConfig.ReusePort have a socket each.
 
 The package does not promise in which order it delivers different sources that become
 ready at the same time, nor how the bytes that a peer has sent are divided between
