@@ -48,9 +48,13 @@ A message is an [Event]. Each kind is a type of its own, such as [Readable] or [
 and holds a pointer to its source and no data. Ask the source for the data:
 Stream.Read returns the bytes, Timer.Take how often the timer has expired.
 
-When something happens to a source, the loop puts the source into its queue: once,
-however much happens. When the turn of the source comes, the loop asks it for its next
-message. So nothing is dropped, and memory is bounded by the number of sources.
+The loop works in turns. In each turn it asks the kernel what is ready, and waits if
+nothing is. When something has happened to a source, the loop puts the source into its
+queue: once, however much happens. When the source is first in the queue, the loop
+asks it for its next message. So the messages of a source are put together: one
+Readable stands for all bytes that have arrived, and one Tick for all expiries that
+you were too late for. Nothing is dropped, and memory is bounded by the number of
+sources.
 
 There are four ways to receive messages:
 
@@ -76,9 +80,10 @@ Notify sends the messages of one source to a channel of your own.
 
 # Streams
 
-A stream is accepted by a [Listener], made by [Loop.Dial], made of a connection or
-file that exists by [Loop.Wrap], [Loop.WrapFD] or [Loop.WrapFile], or one of the two
-ends that [Loop.Pipe] connects in memory.
+There are several ways to get a stream. A [Listener] accepts one, and [Loop.Dial]
+connects one. [Loop.Wrap], [Loop.WrapFD] and [Loop.WrapFile] make one of a connection,
+a descriptor or a file that you have. [Loop.Pipe] makes two that are connected in
+memory.
 
 The loop reads what arrives and sends [Readable]. [Stream.Read], [Stream.WriteTo] and
 [Stream.Input] take the bytes from there and never block. [EOF] says that the peer has
@@ -110,7 +115,7 @@ ReadLine.
 
 	const (
 		maxLine   = 4 << 10  // bytes of the longest request
-		maxOutput = 64 << 10 // unsent bytes from which on no request is answered
+		maxOutput = 64 << 10 // when so many bytes are unsent, no request is answered
 	)
 
 	func serve(loop *evchan.Loop) {
@@ -144,7 +149,7 @@ ReadLine.
 				return
 			}
 			fmt.Fprintf(out, "%s\n", bytes.ToUpper(line))
-			if out.Len() >= 16<<10 {
+			if out.Len() >= 16<<10 { // Output has no limit of its own
 				s.Flush()
 			}
 		}
