@@ -6,6 +6,7 @@ package evchan
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -92,6 +93,87 @@ type packetAddr struct {
 	name string         // of a unixgram socket
 }
 
+// A PacketConfig sets up a PacketConn. A nil PacketConfig and zero values mean the
+// defaults. ListenPacket copies it.
+type PacketConfig struct {
+	// Data is the connection's Data from the beginning, before its first message.
+	Data any
+
+	// Notify is where the connection's messages are sent, from the first on; see
+	// [Source]. Nil means the loop's own way.
+	Notify chan<- Event
+
+	// Paused makes a connection that sends no messages until Resume.
+	Paused bool
+
+	// ReusePort lets several sockets, also of several processes, share an address
+	// (SO_REUSEPORT). The kernel divides the datagrams between them by their senders.
+	// Where the system lacks that, and for unixgram, it is an error.
+	ReusePort bool
+
+	// ReadBuffer and WriteBuffer are how many bytes the kernel may hold for the
+	// socket that were not read, and not sent (SO_RCVBUF, SO_SNDBUF); 0 means the
+	// system's default. The kernel counts its own overhead as well, and some systems
+	// give less than was asked for without an error (Linux: net.core.rmem_max and
+	// net.core.wmem_max). Negative values are an error.
+	ReadBuffer, WriteBuffer int
+
+	// Broadcast allows sending to broadcast addresses (SO_BROADCAST). If false, that
+	// gives an error of the kernel, most often EACCES. (Package net always allows it.)
+	// For unixgram it is an error.
+	Broadcast bool
+
+	// Control is called once the socket is made and has the above options, before it
+	// is bound to its address, as Control of net.ListenConfig. network is udp4, udp6
+	// or unixgram. If it returns an error, ListenPacket fails with it.
+	Control func(network, address string, c syscall.RawConn) error
+}
+
+// check returns an error if c cannot be for the network.
+func (c *PacketConfig) check(network string) error {
+	if c.ReadBuffer < 0 || c.WriteBuffer < 0 {
+		return errors.New("evchan: negative PacketConfig.ReadBuffer or WriteBuffer")
+	}
+	if network == "unixgram" && (c.ReusePort || c.Broadcast) {
+		return fmt.Errorf("evchan: PacketConfig.ReusePort or Broadcast of a unixgram socket: %w", ErrUnsupported)
+	}
+	return nil
+}
+
+// control sets the options of c on a socket that is not bound yet, and then calls
+// Control.
+func (c *PacketConfig) control(network, address string, raw syscall.RawConn) error {
+	var err error
+	set := func(fd uintptr) { err = c.setOptions(sysFD(fd), network) }
+	if e := raw.Control(set); e != nil {
+		return e
+	}
+	if err == nil && c.Control != nil {
+		err = c.Control(network, address, raw)
+	}
+	return err
+}
+
+func (c *PacketConfig) setOptions(fd sysFD, network string) error {
+	var err error
+	if c.ReusePort {
+		err = setReusePort(fd)
+	}
+	if err == nil && network != "unixgram" {
+		err = setBroadcast(fd, c.Broadcast)
+	}
+	if err == nil && c.ReadBuffer > 0 {
+		err = setReadBuffer(fd, min(c.ReadBuffer, math.MaxInt32))
+	}
+	if err == nil && c.WriteBuffer > 0 {
+		err = setWriteBuffer(fd, min(c.WriteBuffer, math.MaxInt32))
+	}
+	if err != nil && err != ErrUnsupported {
+		err = os.NewSyscallError("setsockopt", err)
+	}
+	return err
+}
+
 // ListenPacket returns a packet connection on the address. The network is udp,
 // udp4, udp6 or unixgram, and the address is what net.ListenPacket takes for that
 // network. With port 0 the system chooses a port, which LocalAddr returns. Close
@@ -101,10 +183,13 @@ type packetAddr struct {
 // address needs no look-up. Errors are those of net.ListenPacket, and ErrClosed if
 // the loop is closed.
 //
-// For socket options, multicast groups or a connected socket, prepare a net.UDPConn
-// and give it to [Loop.WrapPacketConn], or set the options later on what File
-// returns.
-func (l *Loop) ListenPacket(network, address string) (*PacketConn, error) {
+// For a connected socket, or one of a multicast group, prepare a net.UDPConn and give
+// it to [Loop.WrapPacketConn].
+func (l *Loop) ListenPacket(network, address string, conf *PacketConfig) (*PacketConn, error) {
+	var pc PacketConfig
+	if conf != nil {
+		pc = *conf
+	}
 	switch network {
 	case "udp", "udp4", "udp6", "unixgram":
 	default:
@@ -113,15 +198,19 @@ func (l *Loop) ListenPacket(network, address string) (*PacketConn, error) {
 	if l.isClosed() {
 		return nil, ErrClosed
 	}
-	fd, local, err := sysListenPacket(network, address)
+	if err := pc.check(network); err != nil {
+		return nil, err
+	}
+	fd, local, err := sysListenPacket(network, address, &pc)
 	if err != nil {
 		return nil, err
 	}
 	c := l.newPacketConn(local, nil)
+	c.Data, c.paused = pc.Data, pc.Paused
 	if name := local.String(); network == "unixgram" && name != "" && name[0] != '@' {
 		c.path = name
 	}
-	return c.adopt("listen", fd)
+	return c.adopt("listen", fd, pc.Notify)
 }
 
 // WrapPacketConn takes over conn and returns it as a packet connection. conn must be
@@ -159,7 +248,7 @@ func (l *Loop) WrapPacketConn(conn net.PacketConn) (*PacketConn, error) {
 	if err != nil {
 		return nil, &net.OpError{Op: "wrap", Net: nc.LocalAddr().Network(), Source: nc.LocalAddr(), Addr: nc.RemoteAddr(), Err: err}
 	}
-	c, err := l.newPacketConn(nc.LocalAddr(), nc.RemoteAddr()).adopt("wrap", fd)
+	c, err := l.newPacketConn(nc.LocalAddr(), nc.RemoteAddr()).adopt("wrap", fd, nil)
 	if err == nil {
 		nc.Close()
 	}
@@ -174,12 +263,13 @@ func (l *Loop) newPacketConn(local, remote net.Addr) *PacketConn {
 	return c
 }
 
-// adopt gives c the socket fd and makes it live. If it fails, it closes fd.
-func (c *PacketConn) adopt(op string, fd sysFD) (_ *PacketConn, err error) {
+// adopt gives c, which is complete otherwise, the socket fd and makes it live, with
+// its messages sent to notify. If it fails, it closes fd.
+func (c *PacketConn) adopt(op string, fd sysFD, notify chan<- Event) (_ *PacketConn, err error) {
 	c.fd = fd
 	if c.ipv6, c.ipv6Only, err = sysPacketFamily(fd); err == nil {
 		c.direct = !packetBatches || c.local.Network() == "unixgram" // its datagrams can have any size
-		err = c.open()
+		err = c.open(notify)
 	}
 	if err != nil {
 		c.Close()
@@ -191,8 +281,10 @@ func (c *PacketConn) adopt(op string, fd sysFD) (_ *PacketConn, err error) {
 	return c, nil
 }
 
-// open registers c, which has its socket, with the loop and the poller.
-func (c *PacketConn) open() error {
+// open registers c, which has its socket, with the loop and the poller. From then on
+// others find it through Sources. They may use it, and close it, at once: mu keeps the
+// socket open until the poller has it.
+func (c *PacketConn) open(notify chan<- Event) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := c.Loop()
@@ -201,10 +293,15 @@ func (c *PacketConn) open() error {
 		l.unlock()
 		return ErrClosed
 	}
+	c.route = l.routeTo(notify)
 	tok := l.register(c, c.fd)
 	l.refresh(&c.source)
 	l.unlock()
-	return os.NewSyscallError(l.Method(), l.poller.add(c.fd, tok, Read|Edge))
+	err := l.poller.add(c.fd, tok, Read|Edge)
+	if err != nil && l.isClosed() {
+		return ErrClosed
+	}
+	return os.NewSyscallError(l.Method(), err)
 }
 
 // LocalAddr returns the address of the connection, in package net's form. It is the

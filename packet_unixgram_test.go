@@ -82,11 +82,11 @@ func TestPacketConnUnixgram(t *testing.T) {
 				t.Skip("names without a file are Linux's")
 			}
 			name := fmt.Sprint("@evchan-", os.Getpid(), "-", time.Now().UnixNano())
-			a, err := l.ListenPacket("unixgram", name)
+			a, err := l.ListenPacket("unixgram", name, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			b, err := l.ListenPacket("unixgram", name+strings.Repeat("x", 108-len(name))) // the longest there is
+			b, err := l.ListenPacket("unixgram", name+strings.Repeat("x", 108-len(name)), nil) // the longest there is
 			if err != nil {
 				t.Fatal(err)
 			}
