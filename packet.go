@@ -61,9 +61,9 @@ type PacketConn struct {
 	announced atomic.Int32
 
 	// Writing to the following two needs mu and sendMu; reading needs one of them.
-	sendMu sync.RWMutex // taken after mu
-	fd     sysFD        // noFD: closed
-	path   string       // the socket's file, which Close removes; "": none
+	sendMu  sync.RWMutex // taken after mu
+	fd      sysFD        // noFD: closed
+	unlinks bool         // Close removes the socket's file, if it has one
 
 	// mu guards the following. It is taken before the loop's mu.
 	mu    sync.Mutex
@@ -177,7 +177,8 @@ func (c *PacketConfig) setOptions(fd sysFD, network string) error {
 // ListenPacket returns a packet connection on the address. The network is udp,
 // udp4, udp6 or unixgram, and the address is what net.ListenPacket takes for that
 // network. With port 0 the system chooses a port, which LocalAddr returns. Close
-// removes the file of a unixgram socket (package net leaves it).
+// removes the file of a unixgram socket (package net leaves it), see
+// [PacketConn.SetUnlinkOnClose].
 //
 // If the address has a host name, ListenPacket looks it up before it returns; an IP
 // address needs no look-up. Errors are those of net.ListenPacket, and ErrClosed if
@@ -206,17 +207,14 @@ func (l *Loop) ListenPacket(network, address string, conf *PacketConfig) (*Packe
 		return nil, err
 	}
 	c := l.newPacketConn(local, nil)
-	c.Data, c.paused = pc.Data, pc.Paused
-	if name := local.String(); network == "unixgram" && name != "" && name[0] != '@' {
-		c.path = name
-	}
+	c.Data, c.paused, c.unlinks = pc.Data, pc.Paused, true
 	return c.adopt("listen", fd, pc.Notify)
 }
 
 // WrapPacketConn takes over conn and returns it as a packet connection. conn must be
 // a *net.UDPConn, or a *net.UnixConn of type "unixgram"; it is closed, so all its
 // methods fail afterwards. Closing the packet connection leaves the file of a
-// unixgram socket in place, as package net does.
+// unixgram socket in place, as package net does, see [PacketConn.SetUnlinkOnClose].
 //
 // If conn is connected (made by net.Dial), the packet connection receives only from
 // that peer and sends only to it: the address is nil for WriteTo, and the zero
@@ -351,6 +349,9 @@ func (c *PacketConn) opError(op, call string, addr net.Addr, err error) error {
 // File returns a duplicate of the connection's descriptor, as net.UDPConn.File
 // does. The caller closes it. Both are the same socket, so an option that is set on
 // the file (with net.FilePacketConn, for example) applies to the connection.
+//
+// If you hand a unixgram socket over to another process, call SetUnlinkOnClose(false)
+// before Close.
 func (c *PacketConn) File() (*os.File, error) {
 	c.mustBeMade() // the zero fd is that of standard input
 	c.sendMu.RLock()
@@ -363,6 +364,19 @@ func (c *PacketConn) File() (*os.File, error) {
 		return nil, c.opError("file", "dup", c.remote, err)
 	}
 	return os.NewFile(uintptr(fd), c.label()), nil
+}
+
+// SetUnlinkOnClose says whether closing the connection, or its loop, removes the file
+// of its unixgram socket. From the beginning it does if the connection was made by
+// ListenPacket, and it does not if it was made by WrapPacketConn. Connections without
+// a file, and closed ones, ignore the call.
+func (c *PacketConn) SetUnlinkOnClose(unlink bool) {
+	c.mustBeMade()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sendMu.Lock()
+	defer c.sendMu.Unlock()
+	c.unlinks = unlink
 }
 
 // Close closes the socket. It drops the datagrams that were not read, and takes back
@@ -391,8 +405,10 @@ func (c *PacketConn) release() {
 	}
 	l.refresh(&c.source)
 	l.unlock()
-	if c.path != "" {
-		os.Remove(c.path)
+	if c.unlinks {
+		if a, ok := c.local.(*net.UnixAddr); ok && a.Name != "" && a.Name[0] != '@' {
+			os.Remove(a.Name)
+		}
 	}
 	l.poller.remove(c.fd)
 	closeFD(c.fd)
