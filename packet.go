@@ -23,10 +23,11 @@ import (
 // kernel, and not for the receiver of the messages.
 //
 // On Linux, a UDP connection takes up to 16 datagrams from the kernel with one
-// system call, and later reads return them from memory. While some of them are
-// unread, the connection holds a buffer of 1 MiB, of which the system provides only
-// the pages that the datagrams fill. An idle connection holds no buffer. Close drops
-// the datagrams that were taken from the kernel and not read.
+// system call, and later reads return them from memory. While some of these are
+// unread, the connection holds at most 2 KiB and 4 times the size of all of them; an
+// idle connection holds no buffer. (To take them it borrows a buffer of 1 MiB, of which
+// the process has about one a processor.) Close drops the datagrams that were taken
+// from the kernel and not read.
 //
 // Datagrams can get lost: the kernel drops those that arrive while its receive
 // buffer (SO_RCVBUF) is full. That also happens while the connection is paused, or
