@@ -85,7 +85,7 @@ func TestNoDescriptorsChild(t *testing.T) {
 		"WrapPacketConn":    func() error { c, err := l.WrapPacketConn(npc); return closeIt(c, err) },
 		"WrapFile":          func() error { s, err := l.WrapFile(os.Stdin, nil); return closeIt(s, err) },
 		"Listen":            func() error { ln, err := l.Listen("tcp", "127.0.0.1:0", nil); return closeIt(ln, err) },
-		"ListenPacket":      func() error { c, err := l.ListenPacket("udp4", "127.0.0.1:0"); return closeIt(c, err) },
+		"ListenPacket":      func() error { c, err := l.ListenPacket("udp4", "127.0.0.1:0", nil); return closeIt(c, err) },
 		"New epoll":         func() error { l, err := New(&Config{IgnoreEnv: true, Method: "epoll"}); return closeIt(l, err) },
 		"New poll":          func() error { l, err := New(&Config{IgnoreEnv: true, Method: "poll"}); return closeIt(l, err) },
 		"New, whatever":     func() error { l, err := New(&Config{IgnoreEnv: true}); return closeIt(l, err) },
@@ -177,7 +177,7 @@ func TestAddFails(t *testing.T) {
 	}()
 	for name, call := range map[string]func() error{
 		"Listen":       func() error { _, err := l.Listen("unix", path, nil); return err },
-		"ListenPacket": func() error { _, err := l.ListenPacket("udp4", "127.0.0.1:0"); return err },
+		"ListenPacket": func() error { _, err := l.ListenPacket("udp4", "127.0.0.1:0", nil); return err },
 		"WrapFD":       func() error { _, err := l.WrapFD(uintptr(pipe[0]), nil); return err },
 		"MoveTo":       func() error { return moving.MoveTo(l) },
 		"Watch": func() error {

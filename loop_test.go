@@ -288,7 +288,7 @@ func callEverything(t *testing.T, l *Loop, full chan Event) {
 		t.Error(err)
 		return
 	}
-	pc, err := l.ListenPacket("udp4", "127.0.0.1:0")
+	pc, err := l.ListenPacket("udp4", "127.0.0.1:0", nil)
 	if err != nil {
 		t.Error(err)
 		return

@@ -240,8 +240,8 @@ func portable(err error) error { return err }
 const hangupIsReset = false
 
 // sysListenPacket returns a socket on the address, and the address that it has got.
-func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err error) {
-	var nc net.ListenConfig
+func sysListenPacket(network, address string, conf *PacketConfig) (fd sysFD, local net.Addr, err error) {
+	nc := net.ListenConfig{Control: conf.control}
 	pc, err := nc.ListenPacket(context.Background(), network, address)
 	if err != nil {
 		return noFD, nil, err
@@ -252,6 +252,22 @@ func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err err
 		return noFD, nil, &net.OpError{Op: "listen", Net: network, Source: local, Err: err}
 	}
 	return fd, local, nil
+}
+
+func setBroadcast(fd sysFD, on bool) error {
+	v := 0
+	if on {
+		v = 1
+	}
+	return syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_BROADCAST, v)
+}
+
+func setReadBuffer(fd sysFD, bytes int) error {
+	return syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, bytes)
+}
+
+func setWriteBuffer(fd sysFD, bytes int) error {
+	return syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, bytes)
 }
 
 // sysPacketFamily reports whether the datagram socket fd is of the family AF_INET6,

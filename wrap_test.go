@@ -46,7 +46,7 @@ func TestCarelessOwn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := l.ListenPacket("udp", "127.0.0.1:0")
+		c, err := l.ListenPacket("udp", "127.0.0.1:0", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
