@@ -207,7 +207,10 @@ func (l *Loop) ListenPacket(network, address string, conf *PacketConfig) (*Packe
 		return nil, err
 	}
 	c := l.newPacketConn(local, nil)
-	c.Data, c.paused, c.unlinks = pc.Data, pc.Paused, true
+	c.Data, c.unlinks = pc.Data, true
+	if pc.Paused {
+		c.paused = Read
+	}
 	return c.adopt("listen", fd, pc.Notify)
 }
 
