@@ -7,10 +7,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
+	"sync"
+	"time"
 )
 
-// LocalAddr returns the address of the stream's near end, as package net gives
-// it; nil if it has none.
+// LocalAddr returns the stream's own address in the types of package net, or nil if
+// it has none.
 func (s *Stream) LocalAddr() net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -31,8 +34,8 @@ func (s *Stream) LocalAddr() net.Addr {
 	return nil
 }
 
-// RemoteAddr returns the address of the stream's far end, as package net gives
-// it; nil if it has none. It is still there after the end.
+// RemoteAddr returns the peer's address in the types of package net, or nil if it
+// has none. It stays the same when the stream has ended.
 func (s *Stream) RemoteAddr() net.Addr {
 	if s.remote.size != 0 {
 		return s.remote.addr()
@@ -42,7 +45,7 @@ func (s *Stream) RemoteAddr() net.Addr {
 	return s.remoteAddr()
 }
 
-// remoteAddr is RemoteAddr with mu held.
+// remoteAddr is RemoteAddr. Caller holds s.mu.
 func (s *Stream) remoteAddr() net.Addr {
 	switch {
 	case s.remote.size != 0:
@@ -52,17 +55,17 @@ func (s *Stream) remoteAddr() net.Addr {
 	case s.extra != nil && s.extra.remote != nil:
 		return s.extra.remote
 	case s.listener != nil && s.listener.addr.Network() == "unix":
-		return &net.UnixAddr{Net: "unix"} // package net gives an unnamed peer so
+		return &net.UnixAddr{Net: "unix"} // what package net returns for an unnamed peer
 	}
 	return nil
 }
 
-// opError returns err, which the operation op has met with, as package net
-// would return it. mu is held.
+// opError wraps err, with which the operation op has failed, as package net would.
+// Caller holds s.mu.
 func (s *Stream) opError(op string, err error) error {
 	switch e := err.(type) {
 	case *net.OpError:
-		return e // it comes from the stream below
+		return e // from the stream below
 	case sysErrno:
 		err = os.NewSyscallError(op, portable(e))
 	}
@@ -78,7 +81,7 @@ func (s *Stream) opError(op string, err error) error {
 	return e
 }
 
-// addrString returns what a calls itself, "-" for nil.
+// addrString returns a.String(), or "-" if a is nil.
 func addrString(a net.Addr) string {
 	if a == nil {
 		return "-"
@@ -86,18 +89,19 @@ func addrString(a net.Addr) string {
 	return a.String()
 }
 
-// A peerAddr is the TCP address of an accepted stream's peer, small.
+// A peerAddr is the TCP address of an accepted stream's peer, in less memory than a
+// net.Addr and without a pointer.
 type peerAddr struct {
 	ip   [16]byte
-	zone uint32 // index of the interface; 0: none
+	zone uint32 // the index of the interface; 0: none
 	port uint16
-	size uint8 // of the address: 4, 16; 0: there is none
+	size uint8 // bytes of ip in use: 4 or 16; 0: there is no address
 }
 
-// addr returns a as package net gives it.
+// addr returns a as a *net.TCPAddr.
 func (a peerAddr) addr() net.Addr { return net.TCPAddrFromAddrPort(a.addrPort()) }
 
-// addrPort returns a; the zero AddrPort if there is none.
+// addrPort returns a as an AddrPort, the zero one if there is no address.
 func (a peerAddr) addrPort() netip.AddrPort {
 	switch a.size {
 	case 4:
@@ -108,11 +112,71 @@ func (a peerAddr) addrPort() netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// addrPort returns an address, with the zone's name if it has one, and port.
+// addrPort joins ip, the zone with that index if ip can have one, and port.
 func addrPort(ip netip.Addr, zone uint32, port uint16) netip.AddrPort {
 	ip = ip.Unmap()
 	if zone != 0 && ip.Is6() {
 		ip = ip.WithZone(zones.name(int(zone)))
 	}
 	return netip.AddrPortFrom(ip, port)
+}
+
+// zones translates the zones of IPv6 addresses, which are network interfaces, without
+// asking the system for each datagram.
+var zones zoneCache
+
+// zoneAge is how long the interfaces are taken to be unchanged. Arbitrary.
+const zoneAge = time.Minute
+
+// A zoneCache has the names and indexes of the network interfaces.
+type zoneCache struct {
+	mu      sync.Mutex // guards following
+	asked   time.Time  // when the system was asked last
+	names   map[int]string
+	indexes map[string]int
+}
+
+// name returns the name of the interface with the given index, which is not 0; the
+// index in digits if there is no such interface.
+func (z *zoneCache) name(index int) string {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	name, ok := z.names[index]
+	if !ok || time.Since(z.asked) > zoneAge {
+		z.refresh()
+		if name, ok = z.names[index]; !ok {
+			return itoa(index)
+		}
+	}
+	return name
+}
+
+// index returns the index of the interface with the given name, which may also be an
+// index in digits. It returns false if name is neither.
+func (z *zoneCache) index(name string) (int, bool) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	index, ok := z.indexes[name]
+	if !ok || time.Since(z.asked) > zoneAge {
+		z.refresh()
+		if index, ok = z.indexes[name]; !ok {
+			n, err := strconv.ParseUint(name, 10, 31)
+			return int(n), err == nil
+		}
+	}
+	return index, true
+}
+
+// refresh asks the system. If that fails, no interface is known. Caller holds z.mu.
+func (z *zoneCache) refresh() {
+	z.asked = time.Now()
+	z.names, z.indexes = make(map[int]string), make(map[string]int)
+	all, err := net.Interfaces()
+	if err != nil {
+		return
+	}
+	for _, i := range all {
+		z.names[i.Index] = i.Name
+		z.indexes[i.Name] = i.Index
+	}
 }

@@ -37,7 +37,7 @@ func FuzzSockaddr(f *testing.F) {
 		f.Add(seed, uint32(1<<32-1))
 	}
 
-	six := &PacketConn{local: &net.UDPAddr{IP: net.IPv6loopback}, six: true}
+	six := &PacketConn{local: &net.UDPAddr{IP: net.IPv6loopback}, ipv6: true}
 	four := &PacketConn{local: &net.UDPAddr{IP: net.IPv4zero}}
 	uxgram := &PacketConn{local: &net.UnixAddr{Net: "unixgram"}}
 	f.Fuzz(func(t *testing.T, raw []byte, size uint32) {
@@ -133,12 +133,12 @@ func fuzzAnswer(t *testing.T, c *PacketConn, a netip.AddrPort, zone uint32) {
 	}
 	ip, scope := a.Addr().WithZone(""), uint32(0)
 	switch {
-	case c.six && n == 28 && sa.Addr.Family == unix.AF_INET6:
+	case c.ipv6 && n == 28 && sa.Addr.Family == unix.AF_INET6:
 		scope = binary.NativeEndian.Uint32(p[24:])
 		if netip.AddrFrom16([16]byte(p[8:])).Unmap() != ip {
 			t.Fatalf("%v: %x", a, p)
 		}
-	case !c.six && n == 16 && sa.Addr.Family == unix.AF_INET:
+	case !c.ipv6 && n == 16 && sa.Addr.Family == unix.AF_INET:
 		if netip.AddrFrom4([4]byte(p[4:])) != ip {
 			t.Fatalf("%v: %x", a, p)
 		}

@@ -16,7 +16,7 @@ func TestZones(t *testing.T) {
 		t.Skip("no interfaces are known: ", err)
 	}
 	var z zoneCache
-	for range 2 { // asked, then remembered
+	for range 2 { // from the system, then from the cache
 		for _, i := range all {
 			if name := z.name(i.Index); name != i.Name {
 				t.Errorf("%d is %s; want %s", i.Index, name, i.Name)
@@ -37,7 +37,7 @@ func TestZones(t *testing.T) {
 			t.Errorf("%q is known", name)
 		}
 	}
-	// What was renamed is found by its new name, at once or after a while.
+	// A renamed interface is found by its new name at once, or after zoneAge.
 	z.names[all[0].Index], z.indexes = "old", map[string]int{"old": all[0].Index}
 	if n, ok := z.index(all[0].Name); !ok || n != all[0].Index {
 		t.Errorf("a new name is %d, %v", n, ok)

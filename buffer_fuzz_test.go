@@ -478,18 +478,18 @@ func (z *fuzzer) step(who, op, v byte) {
 		b.splice(&inbox)
 		b.add(p[n/2:])
 		m.want = append(m.want, p...)
-		b.settle()
+		b.invalidate()
 		k := min(int(v), len(m.want))
 		if k > 0 {
 			freeChain(b.cut(k))
 		}
 		m.want = m.want[k:]
 	}
-	if m.b.flags&reserved != 0 && m.told != told {
+	if m.b.flags&bufReserved != 0 && m.told != told {
 		z.t.Fatal("a reservation outlives a change")
 	}
 	for _, m := range z.bufs {
-		if m.b.flags&reserved == 0 {
+		if m.b.flags&bufReserved == 0 {
 			m.room = nil
 		}
 		z.check(m)

@@ -529,7 +529,7 @@ func TestBufferSpare(t *testing.T) {
 // The Buffers of streams keep nothing.
 func TestBufferLean(t *testing.T) {
 	for name, drain := range drains {
-		b := &Buffer{flags: lean}
+		b := &Buffer{flags: bufNoSpare}
 		in := &Buffer{stream: new(Stream)}
 		in.stream.loop.Store(new(Loop))
 		for _, b := range []*Buffer{b, in} {
@@ -543,4 +543,30 @@ func TestBufferLean(t *testing.T) {
 			}
 		}
 	}
+}
+
+// No question about a chain's length walks over it: a peer that pipelines requests for
+// small files would have it asked at each Write.
+func TestChainCountsWithoutWalking(t *testing.T) {
+	q := chain{n: 10, files: 4} // no chunks: nothing to walk over
+	if n := q.inMemory(); n != 6 {
+		t.Errorf("%d of 10 bytes are in memory, 4 are in files", n)
+	}
+
+	f := tempFile(t, []byte("file"))
+	var b Buffer
+	for range 10 * maxVector {
+		b.Append([]byte("x"), nil)
+	}
+	if n := b.beforeFile(5); n < 5 {
+		t.Errorf("%d bytes before the first file, which there is not", n)
+	}
+	b.AppendFile(f, 0, 4, nil)
+	if n := b.beforeFile(b.Len()); n < 1 || n > maxVector {
+		t.Errorf("beforeFile has passed %d chunks, want at most %d", n, maxVector)
+	}
+	for b.Len() > 4 {
+		b.Discard(b.beforeFile(b.Len()))
+	}
+	expect(t, &b, "file")
 }

@@ -8,17 +8,18 @@ import (
 	"iter"
 )
 
-// Positions count from the front of the Buffer, beginning with 0. Searches begin at
-// from, which may be anything from 0 to Len; they return -1 if it is not, or if
-// they find nothing. They remove nothing.
+// A position is the number of bytes before it: the first byte is at 0. A search
+// begins at from and removes nothing. It returns -1 if it finds nothing, or if from
+// is negative or greater than Len.
 
 // Index returns the position of the first occurrence of pat that begins at from or
-// behind it. An empty pat is found at from.
+// later; -1 if there is none, or if from is not between 0 and Len. An empty pat is
+// found at from. The position of the first byte of b is 0.
 func (b *Buffer) Index(pat []byte, from int) int {
 	return b.IndexRange(pat, from, b.n)
 }
 
-// IndexRange is Index for an occurrence that lies between from and to.
+// IndexRange is Index for an occurrence that lies wholly between from and to.
 func (b *Buffer) IndexRange(pat []byte, from, to int) int {
 	to = min(to, b.n)
 	if from < 0 || from > to || len(pat) > to-from {
@@ -41,7 +42,7 @@ func (b *Buffer) IndexRange(pat []byte, from, to int) int {
 		if i := bytes.Index(s[start:min(len(s), to-base)], pat); i >= 0 {
 			return base + start + i
 		}
-		// It may begin here and end in a later chunk.
+		// pat may begin here and end in a later chunk.
 		start = max(start, len(s)-len(pat)+1)
 		if end := min(len(s), last-base+1); start < end {
 			if i := bytes.IndexByte(s[start:end], pat[0]); i >= 0 {
@@ -57,8 +58,8 @@ func (b *Buffer) IndexRange(pat []byte, from, to int) int {
 	return -1
 }
 
-// indexAcross returns where in c, from start to before end, an occurrence of pat
-// begins that ends in a later chunk.
+// indexAcross returns the index in c, at least start and less than end, at which an
+// occurrence of pat begins that ends in a later chunk; -1 if there is none.
 func indexAcross(c *chunk, start, end int, pat []byte) int {
 	var array [64]byte
 	window := array[:]
@@ -76,7 +77,8 @@ func indexAcross(c *chunk, start, end int, pat []byte) int {
 	return -1
 }
 
-// IndexByte returns the position of the first x at from or behind it.
+// IndexByte returns the position of the first x at from or later; -1 if there is
+// none.
 func (b *Buffer) IndexByte(x byte, from int) int {
 	if from < 0 || from >= b.n {
 		return -1
@@ -100,16 +102,17 @@ func (b *Buffer) IndexByte(x byte, from int) int {
 	return -1
 }
 
-// seekFar is how many chunks seek passes before it remembers where it has got to.
-// Arbitrary: to pass so few again costs little, and most Buffers have no more.
+// seekFar is how many chunks seek has to pass before it remembers where it stopped.
+// Arbitrary: passing so few again costs little, and most Buffers have no more.
 const seekFar = 4
 
-// seek returns the chunk that holds the byte at pos, nil if that is the end of b or
-// behind it, the one before that if it has to be loaded, and the position of its
-// first byte. It remembers where that was, for the search that goes on from there.
+// seek returns the chunk c that holds the byte at pos, and base, the position of c's
+// first byte; c is nil if pos is not less than b.n. If c is a file, prev is the chunk
+// before it, as load needs. seek remembers c, so that a search that is continued
+// there does not pass all chunks before it again.
 func (b *Buffer) seek(pos int) (prev, c *chunk, base int) {
 	c = b.head
-	if b.flags&sought != 0 && pos >= b.extra.base {
+	if b.flags&bufFound != 0 && pos >= b.extra.base {
 		c, base = b.extra.found, b.extra.base
 	}
 	passed := 0
@@ -118,24 +121,24 @@ func (b *Buffer) seek(pos int) (prev, c *chunk, base int) {
 		passed++
 	}
 	if passed >= seekFar && c != nil && !c.isFile() {
-		x := b.more()
+		x := b.needExtra()
 		x.found, x.base = c, base
-		b.flags |= sought
+		b.flags |= bufFound
 	}
 	return prev, c, base
 }
 
-// forget forgets what seek remembers. The flag must be set.
-func (b *Buffer) forget() {
-	b.flags &^= sought
+// forgetFound forgets what seek remembers. flags must have bufFound.
+func (b *Buffer) forgetFound() {
+	b.flags &^= bufFound
 	b.extra.found = nil
 }
 
-// startIn returns where a search begins in s if it is to begin at pos: behind what
-// a file gave if that was less than pos.
+// startIn returns the index in s at which a search begins that is to begin at pos,
+// which may lie before s or, if a file gave less than it has, behind s.
 func startIn(s []byte, pos int) int { return min(max(pos, 0), len(s)) }
 
-// An EOL is a style of line ends.
+// An EOL says which bytes end a line.
 type EOL uint8
 
 const (
@@ -147,8 +150,8 @@ const (
 )
 
 // IndexEOL returns the position and the size of the first line end at from or
-// behind it, and -1, 0 if there is none. If from lies within a line
-// end, the rest of that is one.
+// later; -1 and 0 if there is none. If from lies within a line end, the rest of it
+// counts as one.
 func (b *Buffer) IndexEOL(from int, style EOL) (at, size int) {
 	switch style {
 	case AnyEOL:
@@ -181,11 +184,12 @@ func (b *Buffer) IndexEOL(from int, style EOL) (at, size int) {
 	return at, size
 }
 
-// searchBlock bounds how far a search for two bytes looks for the one before it
-// looks for the other.
+// searchBlock is how many bytes a search for CR or LF looks through for the one
+// before it looks for the other. Arbitrary.
 const searchBlock = 256
 
-// indexCROrLF returns the position of the first CR or LF at from or behind it.
+// indexCROrLF returns the position of the first CR or LF at from or later; -1 if
+// there is none.
 func (b *Buffer) indexCROrLF(from int) int {
 	if from < 0 || from >= b.n {
 		return -1
@@ -210,7 +214,7 @@ func (b *Buffer) indexCROrLF(from int) int {
 	return -1
 }
 
-// indexCROrLF returns the position of the first CR or LF in block.
+// indexCROrLF returns the index of the first CR or LF in block; -1 if there is none.
 func indexCROrLF(block []byte) int {
 	at := bytes.IndexByte(block, '\n')
 	if at >= 0 {
@@ -247,8 +251,8 @@ func (b *Buffer) runEOL(at int) int {
 }
 
 // ReadLine removes the first line and its end, and returns the line without the
-// end, valid until the next call. If there is no end, ok is false and nothing is removed. A
-// line is copied only if it lies in several chunks.
+// end, as a slice that is valid until the next call. If there is no line end, ok is
+// false and nothing is removed. A line is copied only if it lies in several chunks.
 func (b *Buffer) ReadLine(style EOL) (line []byte, ok bool) {
 	if b.front() != nil || b.n == 0 {
 		return nil, false
@@ -258,8 +262,8 @@ func (b *Buffer) ReadLine(style EOL) (line []byte, ok bool) {
 		if at, size = b.IndexEOL(at, style); size == 0 {
 			return nil, false
 		}
-		if b.flags&sought != 0 {
-			b.forget()
+		if b.flags&bufFound != 0 {
+			b.forgetFound()
 		}
 		if b.pullup(at+size) != nil {
 			return nil, false
@@ -268,8 +272,8 @@ func (b *Buffer) ReadLine(style EOL) (line []byte, ok bool) {
 	return b.pass(b.head, at, at+size), true
 }
 
-// headEOL returns the first line end if it lies in the first chunk. Else size is 0,
-// and at is where to go on searching.
+// headEOL returns the position and the size of the first line end if that lies in
+// the first chunk. If not, size is 0, and at is the position from which to search.
 func (b *Buffer) headEOL(style EOL) (at, size int) {
 	c := b.head
 	if c.isFile() {
@@ -310,8 +314,11 @@ func (b *Buffer) headEOL(style EOL) (at, size int) {
 	return at, 1
 }
 
-// Lines returns an iterator over the full lines, which removes each as ReadLine does.
-// It ends where there is no line end; a break leaves the lines that follow.
+// Lines returns an iterator over the complete lines. It removes each line as
+// ReadLine does, before the body of the range sees it, and ends when there is no
+// line end any more. A break leaves the lines that follow in b. A line is valid until
+// the next call on b, at the latest until the next iteration, and must not be
+// modified.
 func (b *Buffer) Lines(style EOL) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for {

@@ -104,8 +104,8 @@ func TestBufferSearchRemembers(t *testing.T) {
 	} {
 		b := build()
 		at, _ := b.IndexEOL(450, CRLF)
-		if at != 458 || b.flags&sought == 0 {
-			t.Fatalf("found %d, remembered %v", at, b.flags&sought != 0)
+		if at != 458 || b.flags&bufFound == 0 {
+			t.Fatalf("found %d, remembered %v", at, b.flags&bufFound != 0)
 		}
 		change(b)
 		if err := b.check(); err != nil {

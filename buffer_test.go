@@ -19,22 +19,25 @@ func (b *Buffer) check() error {
 	if (b.head == nil) != (b.tail == nil) {
 		return fmt.Errorf("head %p, tail %p", b.head, b.tail)
 	}
-	n := 0
-	found := b.flags&sought == 0
+	n, files := 0, 0
+	found := b.flags&bufFound == 0
 	for c := b.head; c != nil; c = c.next {
 		if c.next == nil && c != b.tail {
 			return errors.New("tail is not the last chunk")
 		}
-		if b.flags&sought != 0 && c == b.extra.found {
+		if b.flags&bufFound != 0 && c == b.extra.found {
 			if found = true; b.extra.base != n || c.isFile() {
 				return fmt.Errorf("a search found %d where %d is", b.extra.base, n)
 			}
 		}
 		n += c.size()
+		if c.isFile() {
+			files += c.size()
+		}
 		switch {
 		case c.r < 0 || c.w < c.r:
 			return fmt.Errorf("chunk from %d to %d", c.r, c.w)
-		case c.size() == 0 && (c != b.head || b.flags&held == 0):
+		case c.size() == 0 && (c != b.head || b.flags&bufHeld == 0):
 			return errors.New("empty chunk")
 		case c.isFile() && c.buf != nil:
 			return errors.New("file chunk with memory")
@@ -51,23 +54,26 @@ func (b *Buffer) check() error {
 	if n != b.n {
 		return fmt.Errorf("n = %d, the chunks have %d", b.n, n)
 	}
+	if files != b.files {
+		return fmt.Errorf("files = %d, the chunks have %d", b.files, files)
+	}
 	if !found {
 		return errors.New("a search found a chunk that is gone")
 	}
 	x := b.extra
 	if x == nil {
-		if b.flags&(sought|watched) != 0 {
+		if b.flags&(bufFound|bufWatched) != 0 {
 			return errors.New("nothing extra")
 		}
 		return nil
 	}
-	if b.flags&reserved == 0 && (x.reserved != nil || x.room != 0) {
+	if b.flags&bufReserved == 0 && (x.reserved != nil || x.room != 0) {
 		return errors.New("a reservation is left over")
 	}
-	if (b.flags&sought != 0) != (x.found != nil) {
+	if (b.flags&bufFound != 0) != (x.found != nil) {
 		return errors.New("a search is remembered in part")
 	}
-	if (b.flags&watched != 0) != (x.onChange != nil) {
+	if (b.flags&bufWatched != 0) != (x.onChange != nil) {
 		return errors.New("watched by nobody, or somebody without that flag")
 	}
 	if c := x.spare; c != nil && (c.class != minClass || c.mem != nil || c.next != nil || c.r != 0 || c.w != 0 || c == b.tail) {

@@ -243,7 +243,7 @@ func TestEchoCopiesNothing(t *testing.T) {
 			}
 		}
 		dst.mu.Lock()
-		after := memoryOf(&dst.out)
+		after := memoryOf(&dst.out.queue)
 		dst.mu.Unlock()
 		same := 0
 		for p, n := range after {

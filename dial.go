@@ -101,7 +101,7 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 	s := l.newStream(noFD)
 	s.more().transport = d
 	s.limits.Store(l.limits.with(c.MaxInput, c.MaxOutput))
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	if l.closed {
 		d.cancel()
@@ -137,14 +137,14 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 		}
 	case err != nil:
 		s.more().err = portable(err)
-		s.announce(s.fall())
+		s.release(false, msgClosed)
 	default:
 		x := s.more()
 		x.local, x.remote = conn.LocalAddr(), conn.RemoteAddr()
 		s.sock.fd = fd
-		s.distrust(network)
+		s.expectShortReads(network)
 		x.transport = nil // but its own socket
-		s.announce(connected | s.attached(d.fin))
+		s.announce(msgConnected | s.attached(d.fin))
 	}
 }
 
@@ -158,22 +158,23 @@ func (e deadlineError) Unwrap() []error { return []error{e.error, os.ErrDeadline
 // attached has the poller report on the socket that s has got, and sends what
 // was written before. It returns what came of it. mu is held.
 func (s *Stream) attached(fin bool) pending {
-	l := s.lock()
+	l := s.lockLoop()
 	if l.closed {
-		l.mu.Unlock()
+		l.unlock()
 		return 0 // it is being abandoned
 	}
 	tok := l.register(s, s.sock.fd)
-	l.mu.Unlock()
+	l.unlock()
 	if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
-		return s.failed(l.Method(), err)
+		s.fail(l.Method(), err, msgConnected)
+		return 0
 	}
 	s.restartIdle(Read | Write)
-	s.clear(flagLagging)
+	s.out.lagging.Store(false)
 	if fin {
-		s.state &^= stateFinSent
+		s.out.fin = finQueued
 	}
-	return s.flushLocked()
+	return s.flush()
 }
 
 // connecting reports whether s is still being connected. mu is held.

@@ -2,11 +2,12 @@
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
 /*
-Package evchan is an event loop that speaks through Go channels.
+Package evchan is an event loop: what happens to connections, timers and signals
+arrives as typed messages on a Go channel, and connections are buffered streams that
+implement io.Reader and io.Writer and never block.
 
-It is libevent thought through again for Go: readiness, timers, signals and accepted
-connections arrive as typed messages, and connections are Streams, whose Buffers
-are io.Readers and io.Writers. There are no callbacks. This is a whole echo
+A program ranges over the messages, or receives them in a select. It registers no
+callbacks, and starts no goroutine for each connection. This is a complete echo
 server:
 
 	loop, err := evchan.New(nil)
@@ -18,212 +19,373 @@ server:
 	}
 	for ev := range loop.Events() {
 		switch ev := ev.(type) {
-		case evchan.Readable:
+		case evchan.Readable: // bytes have arrived
 			io.Copy(ev.Stream, ev.Stream)
-		case evchan.EOF:
+		case evchan.EOF: // the client has finished sending
 			ev.Stream.Close()
 		}
 	}
 
+One goroutine can serve many thousand connections in this way. It receives their
+messages one after the other, so what they share needs no lock. For a few connections,
+or where each request takes much work, package net with a goroutine for each
+connection is simpler. The model is that of libevent, the C library, redesigned for
+Go.
+
 # Loops and events
 
-A [Loop] has sources: a [Stream], a [Listener], a [PacketConn], a [Watch], a
-[Timer], a [SignalWatch] or a [Trigger]. What happens to a source makes it stand in the
-loop's queue, at most once, however much happens. When its turn comes it is asked
-for its next message, an [Event]. So nothing is dropped, and memory is bounded by
-the number of sources.
+A [Loop] has sources. A source is whatever can send messages:
 
-Messages are received in one of four ways, which differ in cost.
-[Loop.All] runs the loop on the goroutine that ranges over it. [Loop.Poll] does
-that for one message. [Loop.Events] delivers over a channel, for a select, or for
-several receivers, and [Loop.Batches] hands over many messages at once.
+  - a [Stream]: a connection, or an end of a pipe
+  - a [Listener], which accepts connections
+  - a [PacketConn], for datagrams
+  - a [Watch], of a descriptor that your program reads and writes by itself
+  - a [Timer]
+  - a [SignalWatch], of a signal that is sent to the process
+  - a [Trigger], which your program fires from any goroutine
 
-What you receive is true at the moment at which you receive it. Once Close,
-Disarm, Stop or Take has returned, no message of that source is received any more
-that was sent before; a message that has stopped being true is taken back; and a
-more urgent source (see Config.Priorities) overtakes one that waits to be
-received. Priorities are strict: as long as lane 0 has messages, lane 1 waits.
+A message is an [Event]. Each kind is a type of its own, such as [Readable] or [Tick],
+and holds a pointer to its source and no data. Ask the source for the data:
+Stream.Read returns the bytes, Timer.Take how often the timer has expired.
 
-Each source can be sent to a channel of its own by Notify.
+When something happens to a source, the loop puts the source into its queue: once,
+however much happens. When the turn of the source comes, the loop asks it for its next
+message. So nothing is dropped, and memory is bounded by the number of sources.
+
+There are four ways to receive messages:
+
+  - [Loop.All] is an iterator. It runs the loop on the goroutine that ranges over it.
+    It is the fastest.
+  - [Loop.Events] returns a channel, for a select or for several receivers. The loop
+    runs on a goroutine of its own.
+  - [Loop.Batches] returns a channel too. Each value that you receive from it stands
+    for many messages, so that they need one hand-over between goroutines.
+  - [Loop.Poll] returns one message.
+
+What you receive is true at the moment at which you receive it:
+
+  - Once Close, Disarm, Stop or Take has returned, you receive no message that the
+    source sent before, even if one was waiting.
+  - A message that has stopped being true is taken back: Readable, for example, when
+    the input has been consumed.
+  - A more urgent source overtakes a message that waits to be received.
+    Config.Priorities sets how many lanes there are, and SetPriority puts a source
+    into one. As long as lane 0 has messages, lane 1 waits.
+
+Notify sends the messages of one source to a channel of your own.
 
 # Streams
 
-The loop reads what arrives, and delivers [Readable]; [Stream.Read],
-[Stream.WriteTo] and [Stream.Input] take it from there and never block.
-[Stream.Write] sends at once what the kernel takes and queues the rest, which the
-loop sends; [Drained] tells when it is gone. A stream that holds Config.MaxInput
-unread bytes stops reading until some are consumed, and one that holds
-Config.MaxOutput unsent bytes refuses more with [ErrFull]. io.Copy from one
-stream to another heeds both: it may return ErrFull, and then the source is
-Readable again when the destination has drained, and its EOF comes last.
+A stream is accepted by a [Listener], made by [Loop.Dial], made of a connection or
+file that exists by [Loop.Wrap], [Loop.WrapFD] or [Loop.WrapFile], or one of the two
+ends that [Loop.Pipe] connects in memory.
 
-[Stream.SetRateLimit] bounds how fast a stream reads and writes, and a [RateGroup]
-how fast several do together. [Stream.Filter] puts a stream on top of another one
-that transforms what it carries, [Stream.MoveTo] gives a stream to another loop,
-and [Stream.NetConn] makes a blocking net.Conn of it, for crypto/tls, net/http and
-whatever else wants one. [Loop.Pipe] connects two streams in memory.
+The loop reads what arrives and sends [Readable]. [Stream.Read], [Stream.WriteTo] and
+[Stream.Input] take the bytes from there and never block. [EOF] says that the peer has
+finished sending; you can still write. [Closed] says that the connection has failed;
+[Stream.Err] tells why.
+
+[Stream.Write] sends at once what the kernel takes. It queues the rest, which the loop
+sends later; [Drained] says when all of it is sent. To build a reply piece by piece,
+write to [Stream.Output] and call [Stream.Flush].
+
+A stream can do more:
+
+  - [Stream.SetIdleTimeouts] and [Stream.SetLifetime] bound how long the peer may
+    take.
+  - [Stream.SetRateLimit] bounds how fast a stream reads and writes, and a [RateGroup]
+    how fast several do together.
+  - [Stream.SendFile] sends a file without reading it into memory.
+  - [Stream.Filter] puts a stream on top of another one that compresses, encrypts or
+    otherwise transforms what it carries.
+  - [Stream.MoveTo] gives a stream to another loop.
+  - [Stream.NetConn] turns a stream into a blocking net.Conn, for crypto/tls, net/http
+    and other packages that need one.
+
+# Requests and replies
+
+This server answers each line with a line. It is a skeleton to copy: put the replies
+of your protocol in place of bytes.ToUpper, and the end of its requests in place of
+ReadLine.
+
+	const (
+		maxLine   = 4 << 10  // bytes of the longest request
+		maxOutput = 64 << 10 // unsent bytes from which on no request is answered
+	)
+
+	func serve(loop *evchan.Loop) {
+		for ev := range loop.Events() {
+			switch ev := ev.(type) {
+			case evchan.Readable:
+				answer(ev.Stream)
+			case evchan.Drained: // the client has read its replies
+				answer(ev.Stream)
+			case evchan.EOF: // the client has sent its last request
+				ev.Stream.Data = "finished"
+				answer(ev.Stream)
+			case evchan.TimedOut:
+				ev.Stream.Abort()
+			}
+		}
+	}
+
+	func answer(s *evchan.Stream) {
+		in, out := s.Input(), s.Output()
+		for s.Queued() < maxOutput { // else Drained will come
+			line, ok := in.ReadLine(evchan.LFOrCRLF)
+			if !ok { // all complete requests are answered
+				switch {
+				case s.Flush() != nil: // Drained will come, or Closed
+				case s.Data == "finished":
+					s.Close() // sends the replies first
+				case in.Len() >= maxLine:
+					s.Abort() // a request that is too long
+				}
+				return
+			}
+			fmt.Fprintf(out, "%s\n", bytes.ToUpper(line))
+			if out.Len() >= 16<<10 {
+				s.Flush()
+			}
+		}
+	}
+
+It is right for all clients:
+
+  - A client may send requests in pieces, or many at once. All replies to what has
+    arrived are sent together, or 16 KiB at a time.
+  - A client may send requests and not read the replies. When maxOutput bytes are
+    unsent, no request is answered until they are sent. The input fills meanwhile, and
+    the loop stops reading.
+  - A client may finish sending after its last request. It gets all replies. An
+    incomplete request at the end is dropped.
+  - A request that is longer than maxLine ends the connection.
+
+MaxInput of [ListenConfig] must not be less than maxLine; set it to maxLine, so that no
+longer request is accepted at all. Set ReadIdle and WriteIdle as well: they send
+TimedOut. For connections that are encrypted or compressed, call [Stream.Filter] when
+[Accepted] comes, and nothing else changes.
 
 # Datagrams
 
 [Loop.ListenPacket] returns a [PacketConn], for UDP or a Unix socket. [Packets] says
-that datagrams wait: once when some have come, and again after a read that has left
-some. So a program may read one for each message, or until [ErrWouldBlock], or, so
-that others have their turn under a flood, no more than so many. Reads take what the
-loop has fetched, on Linux by one system call for many; [PacketConn.WriteBatch] sends
-many by one. Datagrams that nobody reads, and those that the kernel does not take, get
-lost as on any network: a write that gives ErrWouldBlock has sent nothing, and no
-message tells when to try again.
+that datagrams wait. It comes when some have arrived, and again after a read that has
+left some. So all of these are right:
+
+  - to read one datagram for each message,
+  - to read until [ErrWouldBlock], which is faster,
+  - to read a limited number, so that other sources have their turn under a flood.
+
+Reads take what the loop has fetched: on Linux, one system call fetches many.
+[PacketConn.WriteBatch] sends many with one.
+
+Datagrams get lost, as on any network: the kernel drops what nobody reads, and a write
+that returns ErrWouldBlock has sent nothing. No message tells when to try it again.
 
 # Buffers
 
-A [Buffer] is a chain of chunks, which moves from one to another without
-copying. Its methods say how long the slices that they return are valid: most
-often until the next call.
+A [Buffer] is a queue of bytes in a chain of chunks. Chunks move from one Buffer to
+another without copying. Each method says how long a slice that it returns is valid:
+most often until the next call.
 
 # Timers
 
-[Loop.After] and [Loop.Every] send a [Tick]. All timers that expire in one turn
-see one [Loop.Now], and equal deadlines expire in the order in which they were
-started. Any number of timers may run: to start and to stop one takes constant
-time, or almost that if it is due within microseconds.
+[Loop.After] and [Loop.Every] return a [Timer] that sends a [Tick]. All timers that
+expire in one turn of the loop see the same [Loop.Now]. Equal deadlines expire in the
+order in which they were started. Any number of timers may run: starting and stopping
+one takes constant time, or nearly so if it is due within microseconds.
 
 # Concurrency
 
-All methods of the package are safe for concurrent use, with one exception: a
-stream's Read, WriteTo, Input, Output, Flush, MoveTo and NetConn, and its two
-Buffers, belong to one goroutine at a time: the one that has received the stream's
-most recent message or, before there is one, has made the stream. A Buffer of your
-own is like a bytes.Buffer: for one goroutine at a time.
+All methods of the package are safe for concurrent use, with two exceptions:
 
-No method waits for the receiver of messages, so a receiver may call all of them,
-with messages unread. With several workers, range over Events on one
-goroutine, and hand streams over with Notify, to a channel for each worker. Where
-workers share a channel, one may get a stream's EOF, and close it, while another
-still answers its Readable.
+  - A stream's Read, WriteTo, Input, Output, Flush, MoveTo and NetConn, and its two
+    Buffers, belong to one goroutine at a time: the one that has received the stream's
+    most recent message or, before there is one, has made the stream.
+  - A Buffer of your own is like a bytes.Buffer: for one goroutine at a time.
 
-# Closing
+No method waits for the receiver of messages. So the receiver may call all of them,
+even while it leaves messages unread.
 
-[Stream.Close] returns at once, and then
- 1. what was written is sent,
- 2. the peer is told that there will be no more,
- 3. what the peer still sends is discarded, until it has finished as well,
- 4. the socket is closed.
+To use several workers, range over Events on one goroutine, and hand each stream over
+to a worker with Notify. Give each worker a channel of its own: if they share one, a
+worker may get a stream's EOF, and close the stream, while another one still answers
+its Readable.
 
-Config.Linger, by default 5 seconds, bounds the whole, even if the peer keeps
-reading: see Close for what to do with much output and a slow peer. [Stream.Abort]
-skips to the end. [Loop.Close] waits for nothing; [Loop.Shutdown] waits for all
-streams.
+# Back-pressure
 
-# Mistakes
+If one side is slow, the other one is made to wait, and what lies between is bounded:
 
-Closing twice returns nil. After Close, methods with an error return [ErrClosed],
-and the others do nothing or return nothing; Read and Write from other
-goroutines do so as soon as Close has returned, and a Write takes all or nothing
-until then. All of it may be called within the range.
+  - A stream that holds Config.MaxInput unread bytes (64 KiB by default) stops reading
+    until you consume some. The kernel's buffers fill, and then the peer has to wait.
+  - A stream that holds Config.MaxOutput unsent bytes (16 MiB by default) takes no
+    more: Write returns [ErrFull] and has taken nothing. Drained says when to go on.
+  - io.Copy from one stream to another respects both limits. If the destination is
+    full, it returns ErrFull and leaves the rest in the source. The source sends
+    Readable again when the destination has drained, and its EOF after the rest was
+    consumed. So a proxy calls io.Copy at each Readable and needs no more.
+  - If you receive slowly, messages wait in the queue, where each source stands at
+    most once. Listeners stop accepting.
 
-A nil argument gives an error, except where a comment says what nil means. A loop
-and its sources must be made by their constructors: most methods of zero values panic,
-and the others do nothing; none waits for ever. A zero [Batch] is empty, and so is a zero
-[Buffer], which works.
+# Misuse and errors
 
-Two ranges at once panic: a loop has one way to be received from. A panic in the
-body of a range, or runtime.Goexit, is as a break: the loop can be ranged over
-again, and must be closed. A panic in a [Filter] ends its stream, and the loop goes on;
-one in a release function goes on where the last byte was let go. A receiver that
-stops receiving stops nobody else, but what is meant for it waits until Close.
+Errors of the system are a *net.OpError around an *os.SyscallError, as in package net.
+[ErrClosed], [ErrWouldBlock], [ErrFull], [ErrFrozen] and [ErrUnsupported] are returned
+as they are. Test for all of them with errors.Is.
 
-A descriptor must stay open while it is watched: numbers are used again at once, and
-the loop cannot tell that one means something else by now. [Loop.WrapFD] refuses one
-that is being watched, and, as [Loop.Watch] does, one that a stream, a listener or a
-packet connection of the loop has. What another loop has they do not know.
+Closing twice returns nil. After Close, methods that return an error return ErrClosed,
+and the others do nothing or return nothing. If another goroutine calls Close during a
+Write, the Write takes all of its bytes or none.
 
-# Strangers as peers
+A nil argument gives an error, except where a comment says what nil means. Loops and
+sources must be made by their constructors. Methods of zero values panic or do
+nothing; none waits for ever. A zero [Batch] is empty. A zero [Buffer] is empty too,
+and works.
 
-Some things are bounded by default, whatever a peer does: how much of a stream's
-input lies unread (64 KiB) and of its output unsent (16 MiB), how many connections
-wait to be received (128, then the kernel's backlog holds them), and how long a
-closing stream takes (5 seconds, during which it keeps its descriptor). Dead
-machines are found by the kernel's keep-alives, which begin after 15 seconds.
+A loop is received from in one way at a time: two ranges at once panic.
+
+A panic in the body of a range, or runtime.Goexit, has the effect of break: the loop
+can be ranged over again, and must be closed. A panic in a [Filter] ends its stream,
+and the loop goes on. A panic in a release function goes on in the call that released
+the last byte.
+
+A receiver that stops receiving stops no other receiver. What is meant for it waits
+until Close.
+
+A descriptor must stay open while it is watched. The system uses its number again at
+once, and the loop cannot tell that the number means something else now. [Loop.WrapFD]
+and [Loop.Watch] refuse a descriptor that a stream, a listener or a packet connection
+of the loop owns; WrapFD also refuses one that is being watched. They do not know what
+another loop owns.
+
+# Serving untrusted clients
+
+Some things are bounded by default, whatever a peer does:
+
+  - unread input of a stream: 64 KiB
+  - unsent output of a stream: 16 MiB
+  - accepted connections that you have not received yet: 128. The kernel's backlog
+    holds more.
+  - the time that a closing stream takes: 5 seconds. It keeps its descriptor
+    meanwhile.
+  - silence of a machine that is gone: the kernel's keep-alives begin after 15
+    seconds.
 
 How many streams there are, how long they are idle and how long they live is not
-bounded by default. A server on the Internet should set these, in [ListenConfig]:
+bounded by default. A server on the Internet should set these fields of
+[ListenConfig]:
 
-  - MaxStreams, below the process's limit of descriptors. When so many are open, no
-    more are accepted. The kernel holds Backlog connections, and makes clients beyond
-    that wait or refuses them. Each waiting one is accepted when a stream has ended.
-  - ReadIdle, for the peer that sends nothing, and WriteIdle, for the one that takes
-    nothing. Then TimedOut comes, and the direction is paused. Abort the stream: Close
-    would still wait for the peer, as long as Linger says. A direction that the
-    library has stopped does not time out. So set both: a peer that reads no replies
-    and sends all the more is found by WriteIdle.
-  - Lifetime, for the peer that sends or takes a byte now and then, which no idle
-    timeout finds, and for the one that never finishes. The stream ends with Closed.
-    What a single request may take is for a [Timer] of your own.
-  - MaxInput, the longest line, or whatever your protocol has. Then reading
-    stops. Take what is complete from Input, and Abort the stream if as much as
-    MaxInput is left: it would sit there for ever, for a full input does not time
-    out. (InputFull is no such sign: it counts what has come since.)
-  - MaxOutput, from which on Write returns [ErrFull], and io.Copy leaves the rest
-    in the input, so that reading stops. The Write that exceeds it is still taken
+  - MaxStreams: less than the process's limit of descriptors. When so many streams are
+    open, no more are accepted. The kernel holds Backlog connections, and makes
+    clients beyond that wait, or refuses them. One of them is accepted each time a
+    stream has ended.
+  - ReadIdle, for a peer that sends nothing, and WriteIdle, for a peer that reads
+    nothing. When the time has passed, TimedOut comes and the direction is paused.
+    Call Abort: Close would wait for the peer again, as long as Linger says. Set both:
+    a direction that the library has stopped does not time out, so only WriteIdle
+    finds a peer that keeps sending and reads no reply.
+  - Lifetime, for a peer that sends or reads a byte now and then, which no idle
+    timeout finds, and for one that never finishes. The stream ends with Closed. To
+    bound a single request, use a [Timer].
+  - MaxInput: the length of the longest line, or of the longest message of your
+    protocol. When so much is unread, reading stops. Take what is complete from Input.
+    If as much as MaxInput is left, call Abort: a full input does not time out and
+    would stay for ever. (InputFull does not show this: it counts what has come since,
+    too.)
+  - MaxOutput: when so much is unsent, Write returns [ErrFull], and io.Copy leaves the
+    rest in the input, so that reading stops. The Write that exceeds it is still taken
     whole. All streams together hold up to MaxStreams times MaxInput and MaxOutput,
-    and a Write more each: with the defaults, 1000 peers that ask for much and read
-    nothing cost 16 GB. 256 KiB is enough for most.
-  - RateLimit and RateGroup, for the one who asks for more than its share.
+    and one Write more each: with the defaults, 1000 peers that ask for much and read
+    nothing cost 16 GB. 256 KiB is enough for most servers.
+  - RateLimit and RateGroup, for clients that take too much bandwidth.
 
 And in the range:
 
-  - EOF: the stream stays open, for the reply. One that is never closed costs its
-    descriptor for as long as the process lives, or its Lifetime.
-  - AcceptFailed: most likely there are no descriptors left. The listener tries again
-    by itself; MaxStreams was too high.
-  - Closed: Err tells why. All is released, and needs no call. It does not come
-    after a Close or Abort of your own: do there what is to be done at the end.
+  - EOF: the stream stays open for your reply. Close it, or it holds its descriptor
+    until its Lifetime is over or the process ends.
+  - AcceptFailed: most likely no descriptors are left, so MaxStreams was too high. The
+    listener tries again by itself.
+  - Closed: Err tells why. Everything is released, and you need not call Close. Closed
+    does not come after your own Close or Abort: if something has to be done at the
+    end, do it there.
 
-What has become a net.Conn by [Stream.NetConn], and what was never accepted, has none
-of these limits: use its deadlines. A stream that [Stream.Filter] has made has the
-idle timeouts and ends with the lifetime of the one below, but the MaxInput and
-MaxOutput of Config. The example of ListenConfig has a server that sets most of them.
+These limits do not hold for everything:
+
+  - A net.Conn that [Stream.NetConn] has made has none of them, nor has what a
+    net.Listener of [Listener.NetListener] accepts: use their deadlines.
+  - A stream that [Stream.Filter] has made has the idle timeouts of the stream below
+    it and ends with the lifetime of that, but its MaxInput and MaxOutput are those of
+    Config.
+
+The example of ListenConfig is a server that sets most of them.
+
+# Closing
+
+[Stream.Close] returns at once. After that, the loop
+
+ 1. sends what was written,
+ 2. tells the peer that nothing more will be sent,
+ 3. discards what the peer still sends, until the peer has finished too,
+ 4. closes the socket.
+
+Config.Linger, by default 5 seconds, bounds the whole, even if the peer keeps reading.
+The comment of Close says what to do with much output for a slow peer. [Stream.Abort]
+closes the socket at once.
+
+[Loop.Close] waits for nothing. [Loop.Shutdown] closes all streams in this way and
+waits for them. It does not know which requests your program still works on. To answer
+those first,
+
+ 1. call [Listener.Close], so that no more connections are accepted,
+ 2. take no more requests, and answer those that are under way,
+ 3. call Shutdown, which sends the replies.
+
+The example GracefulShutdown does this.
 
 # Portability
 
-The method of asking the kernel is epoll on Linux, kqueue on macOS and the BSDs,
-poll on every Unix, and afd on Windows. [Methods] lists what there is, and Config
-or the environment variables EVCHAN_METHOD and EVCHAN_AVOID choose. On other
-systems New returns ErrUnsupported.
+The method of a loop is how it asks the kernel what is ready: epoll on Linux, kqueue
+on macOS and the BSDs, poll on every Unix, afd on Windows. [Methods] lists what there
+is. Config or the environment variables EVCHAN_METHOD and EVCHAN_AVOID choose one. On
+other systems New returns ErrUnsupported.
 
-With kqueue the goroutine that waits occupies a thread, with epoll it does not.
-Files on disk can be watched with poll only. On macOS, kqueue does not notice
-that the last writer of a named pipe has gone, and may refuse terminals. The
-code for kqueue is tested on a model of the kernel's queue; it has never run on
-a kernel of macOS or a BSD.
+With kqueue, the goroutine that waits occupies a thread; with epoll it does not. Only
+poll can watch files on disk. On macOS, kqueue does not notice that the last writer of
+a named pipe has gone, and may refuse terminals. The code for kqueue is tested on a
+model of the kernel's queue; it has never run on a kernel of macOS or a BSD.
 
-It is not promised in which order different sources that become ready at one
-time are delivered, nor how the bytes that a peer has sent are divided between
+The package does not promise in which order it delivers different sources that become
+ready at the same time, nor how the bytes that a peer has sent are divided between
 Readables.
 
 # Windows
 
-The method afd asks the driver of all sockets, through a completion port of the
-loop's own, so that it is one system call a socket and message, whatever the
-number of sockets. It has been tested under Wine 8.0, not on Windows.
+The method afd asks the driver of all sockets, through a completion port of the loop's
+own. A message costs one system call for its socket, whatever the number of sockets.
+It has been tested under Wine 8.0, not on Windows.
 
 Only sockets can be watched or be streams. For pipes, files and consoles, Watch,
-WatchConn, WrapFD and WrapFile return ErrUnsupported. A handle is a descriptor
-here, and must be a socket's: [Watch.FD] is one.
+WatchConn, WrapFD and WrapFile return ErrUnsupported. Where the package says
+descriptor, a handle of a socket is meant: [Watch.FD] returns one.
 
-Wrap takes over a connection of package net with a second handle of its socket,
-which belongs to the runtime's completion port for as long as it lives. That
-does no harm, but for NetConn and NetListener, which have to take it from there.
-Wine 8.0 cannot do that; they return the system's error then, and the stream or
-listener is as it was.
+Wrap takes over a connection of package net with a second handle of its socket. The
+socket belongs to the runtime's completion port for as long as it lives. That matters
+only for NetConn and NetListener, which have to take it from there. Wine 8.0 cannot do
+that: they return the system's error, and the stream or listener is as it was.
 
-Errors of sockets are, to errors.Is, both Windows' own, such as WSAECONNRESET, and
-what package syscall calls the same on every system, such as ECONNRESET.
+For errors.Is, an error of a socket is both Windows' own, such as WSAECONNRESET, and
+the one that package syscall has on every system, such as ECONNRESET.
 
-Waits are counted in milliseconds, and the system's clock may tick less often
-than that: a [Tick] can be some 16 ms late, never early. ListenConfig's ReusePort
-gives ErrUnsupported; Backlog and DeferAccept have no effect. SendFile reads the
-file. The signals are os.Interrupt, for Ctrl-C and Ctrl-Break, and SIGTERM, for the
-end of the console. Unix sockets are there if package net has them.
+Waits are counted in milliseconds, and the system's clock may tick less often than
+that: a [Tick] can be some 16 ms late, never early.
+
+Other differences:
+
+  - ListenConfig.ReusePort gives ErrUnsupported. Backlog and DeferAccept have no
+    effect.
+  - SendFile reads the file into memory, piece by piece.
+  - The signals are os.Interrupt, for Ctrl-C and Ctrl-Break, and SIGTERM, for the end
+    of the console.
+  - Unix sockets are there if package net has them.
 */
 package evchan

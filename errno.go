@@ -7,8 +7,8 @@ package evchan
 
 import "syscall"
 
-// What package syscall calls otherwise on Plan 9, or lacks there, has these names
-// in the files that all systems share. So the package compiles everywhere.
+// Files for all systems use these names where package syscall has other names on
+// Plan 9, or none.
 
 type (
 	sysErrno  = syscall.Errno

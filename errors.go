@@ -8,32 +8,33 @@ import (
 	"net"
 )
 
-// Errors that the package returns as they are. Test for them with errors.Is.
+// Errors that the package returns without wrapping them. Test for them with
+// errors.Is.
 var (
-	// ErrClosed means that the Loop, or whatever the call was made on, has
-	// been closed. errors.Is(ErrClosed, net.ErrClosed) is true.
+	// ErrClosed means that the Loop or the source of the call has been closed.
+	// errors.Is(ErrClosed, net.ErrClosed) is true.
 	ErrClosed error = &wrapError{"evchan: use of a closed source", net.ErrClosed}
 
-	// ErrWouldBlock means that there is nothing to be had now and that a
-	// message will come when there is; for the writes of a PacketConn none
-	// comes. It is a temporary net.Error.
+	// ErrWouldBlock means that there is nothing to receive now. A message will
+	// come when there is. A write of a PacketConn returns it when the kernel has
+	// no room; then no message comes. It is a temporary net.Error.
 	ErrWouldBlock error = wouldBlockError{}
 
-	// ErrFull means that so much output is unsent that no more is taken. The
-	// call that returned it has taken nothing.
+	// ErrFull means that too much output is unsent. The call that returned it
+	// has taken nothing.
 	ErrFull = errors.New("evchan: too much unsent output")
 
-	// ErrFrozen means that the end of the Buffer that the call would have
-	// changed is frozen. The Buffer is as it was.
+	// ErrFrozen means that the call would have changed an end of a Buffer that
+	// is frozen. The Buffer is unchanged.
 	ErrFrozen = errors.New("evchan: buffer is frozen")
 
-	// ErrUnsupported means that the system, the method of the loop or the kind
-	// of descriptor cannot do what was asked.
+	// ErrUnsupported means that the system, the loop's method or the kind of
+	// descriptor cannot do what the call asked for.
 	// errors.Is(ErrUnsupported, errors.ErrUnsupported) is true.
 	ErrUnsupported error = &wrapError{"evchan: not supported", errors.ErrUnsupported}
 )
 
-// A wrapError has a text of its own and is another error all the same.
+// A wrapError is err with a text of its own.
 type wrapError struct {
 	text string
 	err  error
@@ -42,7 +43,7 @@ type wrapError struct {
 func (e *wrapError) Error() string { return e.text }
 func (e *wrapError) Unwrap() error { return e.err }
 
-// A wouldBlockError is ErrWouldBlock.
+// A wouldBlockError is the type of ErrWouldBlock.
 type wouldBlockError struct{}
 
 var _ net.Error = wouldBlockError{}

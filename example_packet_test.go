@@ -13,7 +13,7 @@ import (
 	"github.com/evchan/evchan"
 )
 
-// Two packet connections of one loop: the one sends, the other answers.
+// Two packet connections of one loop: the client sends, and the server answers.
 func ExampleLoop_ListenPacket() {
 	loop := newLoop()
 	defer loop.Close()
@@ -35,7 +35,7 @@ func ExampleLoop_ListenPacket() {
 		for {
 			n, from, err := conn.ReadFromAddrPort(buf)
 			if err == evchan.ErrWouldBlock {
-				break // another message comes when there is more
+				break // a message comes when there are more
 			}
 			if err != nil {
 				log.Fatal(err)
@@ -54,8 +54,8 @@ func ExampleLoop_ListenPacket() {
 	// client got "hello yourself"
 }
 
-// Several datagrams are sent by as few system calls as possible. What cannot be
-// sent is left out.
+// WriteBatch sends several datagrams with as few system calls as possible. Those
+// that cannot be sent are left out.
 func ExamplePacketConn_WriteBatch() {
 	loop := newLoop()
 	defer loop.Close()

@@ -4,6 +4,8 @@
 package evchan_test
 
 import (
+	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -56,8 +58,8 @@ func Example_echo() {
 	// client got "hello\n"
 }
 
-// A server that strangers may talk to. It sends lines back; this client never ends
-// its line.
+// A server for untrusted clients. It sends lines back. The client of this example
+// sends a line that never ends.
 func ExampleListenConfig() {
 	loop := newLoop()
 	defer loop.Close()
@@ -79,7 +81,7 @@ func ExampleListenConfig() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		io.Copy(conn, neverEnding('x')) // until that fails
+		io.Copy(conn, neverEnding('x')) // until the server resets the connection
 		conn.Close()
 		loop.Exit(0)
 	}()
@@ -101,12 +103,12 @@ func ExampleListenConfig() {
 				ev.Stream.Abort()
 			}
 		case evchan.TimedOut:
-			fmt.Println("the client does nothing:", ev.Stream.TimedOut())
+			fmt.Println("the client has been idle too long:", ev.Stream.TimedOut())
 			ev.Stream.Abort()
 		case evchan.EOF:
 			ev.Stream.Close()
 		case evchan.Closed:
-			fmt.Println(ev.Stream.Err()) // reset by the client, or its lifetime is over
+			fmt.Println(ev.Stream.Err()) // the client has reset it, or its lifetime is over
 		case evchan.AcceptFailed:
 			fmt.Println(ev.Listener.Err())
 		}
@@ -115,7 +117,65 @@ func ExampleListenConfig() {
 	// the line is too long
 }
 
-// A neverEnding is a reader of one byte again and again.
+// A server that ends gracefully. It accepts no more connections, answers the requests
+// that are under way, and then calls Shutdown, which sends the replies and closes the
+// connections. The work on a request is a timer here.
+func Example_gracefulShutdown() {
+	loop := newLoop()
+	ln, err := loop.Listen("tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	stop := loop.Trigger() // or loop.Signal(os.Interrupt)
+
+	replies := make(chan string, 1)
+	go func() { // the client
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Fprintln(conn, "request")
+		r := bufio.NewReader(conn)
+		started, _ := r.ReadString('\n')
+		stop.Fire() // while the request is under way
+		rest, _ := io.ReadAll(r)
+		conn.Close()
+		replies <- started + string(rest)
+	}()
+
+	underWay, stopping := 0, false
+	for ev := range loop.All() {
+		switch ev := ev.(type) {
+		case evchan.Readable:
+			if stopping {
+				continue // a request that comes now is not answered
+			}
+			for range ev.Stream.Input().Lines(evchan.LF) {
+				underWay++
+				fmt.Fprintln(ev.Stream, "started")
+				loop.After(10 * time.Millisecond).Data = ev.Stream
+			}
+		case evchan.Tick: // a request is done
+			underWay--
+			fmt.Fprintln(ev.Timer.Data.(*evchan.Stream), "done")
+		case evchan.Fired:
+			stopping = true
+			ln.Close() // accepts no more connections
+		}
+		if stopping && underWay == 0 {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			fmt.Println("Shutdown:", loop.Shutdown(ctx)) // ends the range as well
+			cancel()
+		}
+	}
+	fmt.Print(<-replies)
+	// Output:
+	// Shutdown: <nil>
+	// started
+	// done
+}
+
+// A neverEnding is an endless reader that returns one byte again and again.
 type neverEnding byte
 
 func (b neverEnding) Read(p []byte) (int, error) {
@@ -138,7 +198,7 @@ func ExampleLoop_All() {
 	// Tick timer
 }
 
-// The channel of Events stands in a select beside others.
+// A select receives from the channel of Events beside other channels.
 func ExampleLoop_Events() {
 	loop := newLoop()
 	defer loop.Close()
@@ -174,7 +234,7 @@ func ExampleLoop_Batches() {
 	// Fired trigger
 }
 
-// Poll steps by hand.
+// Poll returns one message, if there is one.
 func ExampleLoop_Poll() {
 	loop := newLoop()
 	defer loop.Close()
@@ -236,7 +296,7 @@ func ExampleLoop_Wrap() {
 	// welcome
 }
 
-// Dial returns at once; what is written is sent once it is connected.
+// Dial returns at once. What is written is sent once the stream is connected.
 func ExampleLoop_Dial() {
 	loop := newLoop()
 	defer loop.Close()
@@ -259,7 +319,7 @@ func ExampleLoop_Dial() {
 	// server got "hello"
 }
 
-// A source can have a channel of its own.
+// Notify gives a source a channel of its own.
 func ExampleTrigger() {
 	loop := newLoop()
 	defer loop.Close()
@@ -315,7 +375,7 @@ func ExampleStream_Flush() {
 	// = 3
 }
 
-// A rot13 filter changes letters, in either direction.
+// A rot13 filter shifts letters by 13 places, in both directions.
 type rot13 struct{}
 
 func (rot13) Decode(in, plain, _ *evchan.Buffer, _ bool) error { return turn(in, plain) }

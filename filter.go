@@ -71,19 +71,19 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	s.mu.Lock()
 	defer s.unlock()
 	switch {
-	case s.state&stateClosed != 0:
+	case s.life.closed():
 		return nil, ErrClosed
 	case s.why() != nil:
 		return nil, s.why()
 	case s.gone():
 		return nil, ErrClosed
 	}
-	if s.tapped {
+	if s.filtered {
 		return nil, errors.New("evchan: the stream is under a filter already")
 	}
 	up := s.Loop().newStream(noFD)
 	x := &filtering{filter: f, upper: up, lower: s}
-	x.sending.flags, x.answer.flags = lean, lean
+	x.sending.flags, x.answer.flags = bufNoSpare, bufNoSpare
 	up.more().transport = x
 	up.listener = s.listener
 	up.more().under = s
@@ -92,20 +92,20 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 		s.setIdle(0, 0)
 		up.SetIdleTimeouts(after[dirRead], after[dirWrite])
 	}
-	l := s.edit()
+	l := s.lockAndWithdraw()
 	defer l.unlock()
 	if l.closed {
 		return nil, ErrClosed
 	}
 	up.route, up.prio = s.route, s.prio
-	up.paused, s.paused, s.timedOut = s.paused&^s.timedOut, 0, 0
-	passed := s.pend & connected
-	l.retract(&s.source, messages|input)
-	if s.awaited {
-		s.received(accepted)
-	}
-	s.clear(flagHeldEOF | flagBlocked)
-	s.more().tap, s.tapped = x, true
+	up.paused, s.paused = s.paused&^s.timedOut(), 0
+	s.resumeIdle(Read | Write)
+	passed := s.pend & msgConnected
+	s.received(msgAccepted) // as far as its listener is concerned
+	l.retract(&s.source, msgMask|workRead)
+	s.in.unwait(waitEOF)
+	s.in.unwait(waitBlocked)
+	s.more().tap, s.filtered = x, true
 	l.streams++
 	l.refresh(&up.source)
 	l.enqueue(&up.source, passed)
@@ -129,7 +129,7 @@ func (s *Stream) Under() *Stream {
 func (s *Stream) underFilter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.tapped
+	return s.filtered
 }
 
 // A filtering is the transport of a stream on top of another one. Its task, which
@@ -252,7 +252,7 @@ func (x *filtering) close(reset bool) {
 	x.mu.Unlock()
 	if reset || late {
 		x.lower.mu.Lock()
-		x.lower.endLocked(true, reset)
+		x.lower.closeLocked(true, reset)
 		x.lower.bequeath(x.upper)
 		x.lower.mu.Unlock()
 	}
@@ -273,9 +273,9 @@ func (x *filtering) registration() *registration { return &x.reg }
 
 // tell is what the poller does for a socket.
 func (x *filtering) tell(what What) {
-	l := x.upper.lock()
+	l := x.upper.lockLoop()
 	defer l.unlock()
-	if !x.upper.released && !l.closed {
+	if !x.upper.gone() && !l.closed {
 		x.upper.ready(what)
 	}
 }
@@ -301,7 +301,7 @@ func (x *filtering) work() {
 	x.done = done || late
 	x.mu.Unlock()
 	if late {
-		x.lower.end(true, false)
+		x.lower.close(true, false)
 	}
 	if done || late {
 		return
@@ -355,8 +355,8 @@ func (x *filtering) work() {
 
 // tell tells x what the stream under it would have to say. l.mu is held.
 func (l *Loop) tell(x *filtering, bits pending) {
-	if bits&connected != 0 {
-		l.enqueue(&x.upper.source, connected)
+	if bits&msgConnected != 0 {
+		l.enqueue(&x.upper.source, msgConnected)
 	}
 	if bits != 0 {
 		l.assign(x)
@@ -380,11 +380,11 @@ func (x *filtering) decode(plain *Buffer) error {
 	s := x.lower
 	s.mu.Lock()
 	bits := s.fill()
-	eof := s.state&stateEOF != 0
+	eof := s.in.eof
 	gone := s.gone()
 	reason := s.why()
 	s.unlock()
-	if bits&input != 0 {
+	if bits&workRead != 0 {
 		x.tap()
 	}
 	in := s.Input()
@@ -440,7 +440,7 @@ func panicked(err *error) {
 
 // tap has the task called again.
 func (x *filtering) tap() {
-	l := x.upper.lock()
+	l := x.upper.lockLoop()
 	l.assign(x)
 	l.unlock()
 }
@@ -450,7 +450,7 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 	x.mu.Lock()
 	what := What(0)
 	if plain.n > 0 && !x.closing {
-		plain.settle()
+		plain.invalidate()
 		x.plain.splice(&plain.chain)
 		what |= Read
 	}
@@ -472,8 +472,8 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 	x.done = x.done || done
 	x.mu.Unlock()
 	if owed {
-		l := x.upper.edit()
-		l.enqueue(&x.upper.source, drained)
+		l := x.upper.lockAndWithdraw()
+		l.enqueue(&x.upper.source, msgDrained)
 		l.unlock()
 	}
 	plain.Reset()
@@ -487,7 +487,7 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 func (x *filtering) unsent() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.upper.out.n > 0 || x.out.n > 0 || x.answer.n > 0 || x.lower.out.n > 0
+	return x.upper.out.queue.n > 0 || x.out.n > 0 || x.answer.n > 0 || x.lower.out.queue.n > 0
 }
 
 // owe has upper send Drained when nothing is unsent any more.
@@ -502,7 +502,7 @@ func (x *filtering) owe() {
 func (x *filtering) netConn(lower net.Conn) net.Conn {
 	c := &filterConn{Conn: lower, filter: x.filter, max: x.lower.limits.Load().readHigh}
 	for _, b := range []*Buffer{&c.plain, &c.in, &c.pending, &c.answer, &c.unsent} {
-		b.flags = lean
+		b.flags = bufNoSpare
 	}
 	c.plain.splice(x.upper.detach())
 	x.mu.Lock()

@@ -159,7 +159,7 @@ func TestFilter(t *testing.T) {
 			a, b := l.Pipe()
 			up := filterOn(t, a, xorFilter(1))
 			b.Write([]byte("\x01\x01"))
-			for up.held.Load() == 0 {
+			for up.in.held.Load() == 0 {
 				l.Poll(time.Millisecond)
 			}
 			up.Pause(Read)
@@ -245,7 +245,7 @@ func TestFilter(t *testing.T) {
 			a, b := l.Pipe()
 			b.Write([]byte("abc"))
 			b.CloseWrite()
-			for a.held.Load() == 0 {
+			for a.in.held.Load() == 0 {
 				l.turn(0)
 				l.mu.Lock()
 				s, bit := l.next(&l.own)
@@ -427,7 +427,7 @@ func TestFilterOverSockets(t *testing.T) {
 			s, addr := dialEcho(t, l)
 			for known := false; !known; runtime.Gosched() {
 				l.mu.Lock()
-				known = s.pend&connected != 0
+				known = s.pend&msgConnected != 0
 				l.mu.Unlock()
 			}
 			testFilterTellsConnected(t, l, s, addr)

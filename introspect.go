@@ -9,16 +9,19 @@ import (
 	"strconv"
 )
 
-// Sources returns an iterator over the sources that are live when the range
-// begins, each once, in no particular order. Live is what can send a message
-// without another call of the user's: a running timer, an armed watch, a
-// signal watch, a listener or packet connection that is not paused, a stream that
-// is open or closing, and whatever has a message that was not received yet.
+// Sources returns an iterator over the sources that are live when the range begins,
+// each once, in no particular order. A source is live if it can send a message
+// without another call of yours:
+//
+//   - a running timer, an armed watch, a signal watch;
+//   - a listener or packet connection that is not paused;
+//   - a stream that is open or closing;
+//   - any source with a message that was not received yet.
 func (l *Loop) Sources() iter.Seq[Source] {
 	return func(yield func(Source) bool) {
-		l.mu.Lock()
+		l.lock()
 		live := l.allLive()
-		l.mu.Unlock()
+		l.unlock()
 		for _, s := range live {
 			if !yield(s.owner) {
 				return
@@ -27,15 +30,15 @@ func (l *Loop) Sources() iter.Seq[Source] {
 	}
 }
 
-// Dump writes one line for each live source, for people and for programs: the
-// kind, then words of the form key=value separated by spaces. A value that has
-// spaces is quoted as in Go. All lines have
+// Dump writes one line for each live source, which people and programs can read: the
+// kind, and then words of the form key=value. Words are separated by spaces; a value
+// that has spaces is quoted as in Go. All lines have
 //
 //	prio=LANE       the priority
 //	pending=NAMES   the messages that were not received yet, "-" if none
 //
-// and those with a descriptor fd=NUMBER. The other keys depend on the kind.
-// Dump takes nothing and changes nothing. It returns the first error of w.
+// and those of sources with a descriptor have fd=NUMBER. The other keys depend on the
+// kind. Dump receives no message and changes nothing. It returns the first error of w.
 func (l *Loop) Dump(w io.Writer) error {
 	for s := range l.Sources() {
 		if _, err := io.WriteString(w, s.(owner).dump()+"\n"); err != nil {
@@ -47,20 +50,20 @@ func (l *Loop) Dump(w io.Writer) error {
 
 // Stats are counts of what a loop has done since New.
 type Stats struct {
-	Turns    uint64            // rounds of the loop
-	Polls    uint64            // times the kernel was asked what is ready: once a turn
-	Wakeups  uint64            // polls that could wait, and so ended a wait
+	Turns    uint64            // turns of the loop
+	Polls    uint64            // how often the kernel was asked what is ready: once a turn
+	Wakeups  uint64            // polls that were allowed to wait
 	Messages map[string]uint64 // messages received, by the name of their type
 	BytesIn  uint64            // bytes that streams and packet connections have read
 	BytesOut uint64            // bytes that they have written to the kernel
-	Sources  int               // live sources now
-	Queue    int               // sources that wait in the loop's own queue now
+	Sources  int               // live sources at present
+	Queue    int               // sources that wait in the loop's own queue at present
 }
 
 // Stats returns counts of what the loop has done so far.
 func (l *Loop) Stats() Stats {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	st := Stats{
 		Turns:    l.turns,
 		Polls:    l.turns,
@@ -79,11 +82,11 @@ func (l *Loop) Stats() Stats {
 	return st
 }
 
-// words returns the words of Dump that all sources have. The loop's mu is held.
+// words returns the words of Dump that all sources have. Caller holds the loop's mu.
 func (s *source) words() string {
 	names := ""
 	unreceived := s.unreceived()
-	for bit := accepted; bit <= message; bit <<= 1 {
+	for bit := msgAccepted; bit <= msgSingle; bit <<= 1 {
 		if unreceived&bit != 0 {
 			if names != "" {
 				names += ","
@@ -99,7 +102,7 @@ func (s *source) words() string {
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// quote quotes s if Dump has to.
+// quote returns s, quoted as in Go if it could not be read back otherwise.
 func quote(s string) string {
 	if q := strconv.Quote(s); q != `"`+s+`"` || s == "" || containsSpace(s) {
 		return q

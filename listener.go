@@ -114,7 +114,6 @@ type Listener struct {
 
 	// The loop's mu guards the following.
 
-	paused  bool
 	full    bool          // stopped because of maxPending or MaxStreams
 	failing bool          // the last accept failed
 	err     error         // what it failed with
@@ -215,8 +214,11 @@ func (l *Loop) WrapListener(nl net.Listener) (*Listener, error) {
 // adoptListener makes a listener of nl's socket, and closes nl. If it returns an
 // error, nl is as it was.
 func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error) {
-	ln := &Listener{addr: nl.Addr(), conf: *c, paused: c.Paused, fd: noFD, maxPending: c.MaxPending}
+	ln := &Listener{addr: nl.Addr(), conf: *c, fd: noFD, maxPending: c.MaxPending}
 	ln.init(l, ln)
+	if c.Paused {
+		ln.paused = Read
+	}
 	ln.retry.owner = ln
 	if ln.maxPending == 0 {
 		ln.maxPending = defaultMaxPending
@@ -257,14 +259,14 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error
 // open makes ln live.
 func (ln *Listener) open() error {
 	l := ln.Loop()
-	l.mu.Lock()
+	l.lock()
 	if l.closed {
-		l.mu.Unlock()
+		l.unlock()
 		return ErrClosed
 	}
 	tok := l.register(ln, ln.fd)
 	l.refresh(&ln.source)
-	l.mu.Unlock()
+	l.unlock()
 	return os.NewSyscallError(l.Method(), l.poller.add(ln.fd, tok, Read|Edge))
 }
 
@@ -298,10 +300,10 @@ func (lim *limits) above(readLow, writeLow int) *limits {
 	return &c
 }
 
-// equip gives s, which nobody knows yet, what the listener's streams have.
-func (ln *Listener) equip(s *Stream) {
+// configure gives s, which nobody knows yet, what the listener's streams have.
+func (ln *Listener) configure(s *Stream) {
 	s.listener = ln
-	s.distrust(ln.addr.Network())
+	s.expectShortReads(ln.addr.Network())
 	s.limits.Store(ln.limits)
 	if ln.conf.Lifetime > 0 {
 		s.SetLifetime(ln.conf.Lifetime)
@@ -318,27 +320,27 @@ func (ln *Listener) Addr() net.Addr { return ln.addr }
 
 // Err returns what the last try to accept has failed with; nil if it has not.
 func (ln *Listener) Err() error {
-	l := ln.lock()
-	defer l.mu.Unlock()
+	l := ln.lockLoop()
+	defer l.unlock()
 	return ln.err
 }
 
 // Pause stops accepting. The kernel holds what comes meanwhile, as far as the
 // backlog goes. A paused listener is not live.
 func (ln *Listener) Pause() {
-	l := ln.edit()
+	l := ln.lockAndWithdraw()
 	defer l.unlock()
-	ln.paused = true
+	ln.paused = Read
 	l.timers.stop(&ln.retry)
-	l.retract(&ln.source, message)
+	l.retract(&ln.source, msgSingle)
 }
 
 // Resume accepts again, what has come meanwhile first.
 func (ln *Listener) Resume() {
-	l := ln.lock()
+	l := ln.lockLoop()
 	defer l.unlock()
-	if ln.paused && !ln.ended && !l.closed {
-		ln.paused = false
+	if ln.paused != 0 && ln.life == lifeOpen && !l.closed {
+		ln.paused = 0
 		ln.delay = 0
 		l.refresh(&ln.source)
 		l.assign(ln)
@@ -365,10 +367,10 @@ func (ln *Listener) File() (*os.File, error) {
 // holds are reset; streams that were accepted stay. An AcceptFailed that has
 // not been received is taken back.
 func (ln *Listener) Close() error {
-	l := ln.edit()
-	ln.ended = true
+	l := ln.lockAndWithdraw()
+	ln.life = lifeClosed
 	l.timers.stop(&ln.retry)
-	l.retract(&ln.source, message)
+	l.retract(&ln.source, msgSingle)
 	l.unlock()
 	ln.release()
 	return nil
@@ -381,12 +383,12 @@ func (ln *Listener) release() {
 	if ln.fd == noFD {
 		return
 	}
-	l := ln.lock()
+	l := ln.lockLoop()
 	if !l.closed {
 		l.unregister(ln, ln.fd)
 	}
 	l.refresh(&ln.source)
-	l.mu.Unlock()
+	l.unlock()
 	if ln.path != "" {
 		os.Remove(ln.path)
 	}
@@ -396,10 +398,10 @@ func (ln *Listener) release() {
 }
 
 func (ln *Listener) abandon() {
-	l := ln.lock()
-	ln.ended = true
+	l := ln.lockLoop()
+	ln.life = lifeClosed
 	l.timers.stop(&ln.retry)
-	l.mu.Unlock()
+	l.unlock()
 	ln.release()
 }
 
@@ -424,7 +426,7 @@ func (ln *Listener) parted() {
 	if ln.conf.MaxStreams <= 0 {
 		return
 	}
-	l := ln.lock()
+	l := ln.lockLoop()
 	ln.streams--
 	ln.goOn(l)
 	l.unlock()
@@ -453,14 +455,14 @@ func (ln *Listener) task() {
 		return
 	}
 	for range acceptBatch {
-		l := ln.lock()
-		wait := ln.paused || ln.ended || ln.retry.running() || l.closed
+		l := ln.lockLoop()
+		wait := ln.paused != 0 || ln.life != lifeOpen || ln.retry.running() || l.closed
 		if ln.crowded() {
 			ln.full = true
 			wait = true
 		}
 		route, prio := ln.route, ln.prio
-		l.mu.Unlock()
+		l.unlock()
 		if wait {
 			return
 		}
@@ -468,18 +470,18 @@ func (ln *Listener) task() {
 		switch {
 		case err == nil:
 			ln.recovered()
-			l.mu.Lock()
+			l.lock()
 			s.route, s.prio = route, prio
-			s.awaited = true
+			s.in.set(flagAcceptPending)
 			ln.waiting++
 			if ln.conf.MaxStreams > 0 {
 				ln.streams++
 			}
-			l.mu.Unlock()
-			if err := s.open(accepted, true); err != nil {
-				l.mu.Lock()
+			l.unlock()
+			if err := s.open(msgAccepted, true); err != nil {
+				l.lock()
 				ln.waiting--
-				l.mu.Unlock()
+				l.unlock()
 				ln.parted()
 				ln.failed(l, err)
 				return
@@ -487,9 +489,9 @@ func (ln *Listener) task() {
 		case err == eAGAIN:
 			ln.recovered()
 			if !l.edge {
-				l.mu.Lock()
+				l.lock()
 				tok := l.token(ln)
-				l.mu.Unlock()
+				l.unlock()
 				l.poller.arm(ln.fd, tok, Read|Edge)
 			}
 			return
@@ -500,7 +502,7 @@ func (ln *Listener) task() {
 			return
 		}
 	}
-	l := ln.lock()
+	l := ln.lockLoop()
 	l.assign(ln) // more may be waiting
 	l.unlock()
 }
@@ -508,11 +510,11 @@ func (ln *Listener) task() {
 // recovered takes note that accepting has not failed: what AcceptFailed has to
 // say is not true any more.
 func (ln *Listener) recovered() {
-	l := ln.edit()
+	l := ln.lockAndWithdraw()
 	defer l.unlock()
 	if ln.failing {
 		ln.failing, ln.err, ln.delay = false, nil, 0
-		l.retract(&ln.source, message)
+		l.retract(&ln.source, msgSingle)
 	}
 }
 
@@ -520,9 +522,9 @@ func (ln *Listener) recovered() {
 // the next try. ln.mu is held.
 func (ln *Listener) failed(l *Loop, err error) {
 	now := l.clock()
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
-	if ln.ended || l.closed {
+	if ln.life != lifeOpen || l.closed {
 		return
 	}
 	ln.err = &net.OpError{Op: "accept", Net: ln.addr.Network(), Addr: ln.addr, Err: err}
@@ -530,28 +532,25 @@ func (ln *Listener) failed(l *Loop, err error) {
 	l.startTimer(&ln.retry, now, ln.delay)
 	if !ln.failing {
 		ln.failing = true
-		l.enqueue(&ln.source, message)
+		l.enqueue(&ln.source, msgSingle)
 	}
 }
 
-func (ln *Listener) event(pending) Event          { return AcceptFailed{ln} }
-func (ln *Listener) prepare(pending) pending      { return 0 }
-func (ln *Listener) confirm(bits pending) pending { return bits }
-func (ln *Listener) received(pending)             {}
-func (ln *Listener) alive() bool                  { return !ln.ended && !ln.paused }
-func (ln *Listener) label() string                { return "listener " + ln.addr.String() }
+func (ln *Listener) event(pending) Event { return AcceptFailed{ln} }
+func (ln *Listener) alive() bool         { return ln.life == lifeOpen && ln.paused == 0 }
+func (ln *Listener) label() string       { return "listener " + ln.addr.String() }
 
 func (ln *Listener) dump() string {
 	ln.mu.Lock()
 	fd := ln.fd
 	ln.mu.Unlock()
-	l := ln.lock()
-	defer l.mu.Unlock()
+	l := ln.lockLoop()
+	defer l.unlock()
 	state := "open"
 	switch {
-	case ln.ended:
+	case ln.life != lifeOpen:
 		state = "ended"
-	case ln.paused:
+	case ln.paused != 0:
 		state = "paused"
 	case ln.retry.running():
 		state = "failing"

@@ -6,149 +6,12 @@ package evchan
 import (
 	"context"
 	"fmt"
-	"iter"
 	"math"
-	"os"
 	"runtime"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
-
-// A Config sets up a Loop. A nil Config and zero values mean the defaults. It
-// is copied by New.
-type Config struct {
-	// Method is the way of asking the kernel what is ready, one of Methods().
-	// If empty, the best that may be used is taken. New fails if it is not to
-	// be had.
-	Method string
-
-	// Avoid lists methods that must not be used.
-	Avoid []string
-
-	// Require lists features that the method must have. New fails if no
-	// method that may be used has them.
-	Require Feature
-
-	// IgnoreEnv makes New look at Method and Avoid only. Otherwise the
-	// environment variable EVCHAN_METHOD names the method to use where Method
-	// is empty, and EVCHAN_AVOID, a comma-separated list, adds to Avoid.
-	IgnoreEnv bool
-
-	// Priorities is the number of lanes, 1 to 256; 0 means 1. Lane 0 is the most
-	// urgent. As long as it has messages, lane 1 waits, and so on. That is about
-	// messages: output is sent as the kernel takes it, whatever its lane. A source
-	// starts in the middle, lane Priorities/2.
-	Priorities int
-
-	// MaxBatch is how many messages are delivered at most before the kernel
-	// is asked again; 0 means 512; if negative, there is no limit. With Events and
-	// Batches it is asked in any case when there is time, and after so many
-	// messages even if the receivers keep all processors busy.
-	MaxBatch int
-
-	// ExitOnEmpty ends the range over All, or the loop if it is received from
-	// Events or Batches, when no live source is left, after there has been one.
-	// If false it runs until Close. With Events and Batches, where the loop goes on
-	// while a message is answered, a source that the answer makes may be too late.
-	ExitOnEmpty bool
-
-	// MaxInput is how many unread bytes a stream holds before it stops
-	// reading; 0 means 64 KiB; if negative, there is no limit. When its input is consumed
-	// it reads on at once, 16 times in a row at most before others of its lane.
-	MaxInput int
-
-	// MaxOutput is how many unsent bytes a stream must hold for Write to return
-	// ErrFull; 0 means 16 MiB; if negative, there is no limit. A proxy may hold
-	// that much for each peer that is slow.
-	MaxOutput int
-
-	// Linger is how long a stream may take to close once Close was called, even if
-	// its peer keeps reading (see Stream.Close); 0 means 5 seconds. If negative,
-	// Close waits for nothing and drops what is unsent.
-	Linger time.Duration
-}
-
-const (
-	defaultMaxBatch  = 512
-	defaultMaxInput  = 64 << 10
-	defaultMaxOutput = 16 << 20
-	defaultLinger    = 5 * time.Second
-
-	maxPriorities = 256
-)
-
-// complete returns c with the defaults filled in.
-func (c *Config) complete() (Config, error) {
-	var d Config
-	if c != nil {
-		d = *c
-	}
-	if d.Priorities < 0 || d.Priorities > maxPriorities {
-		return d, fmt.Errorf("evchan: Config.Priorities is %d, which is not in 0 to %d", d.Priorities, maxPriorities)
-	}
-	if d.Priorities == 0 {
-		d.Priorities = 1
-	}
-	orDefault := func(p *int, value int) {
-		if *p == 0 {
-			*p = value
-		} else if *p < 0 {
-			*p = math.MaxInt
-		}
-	}
-	orDefault(&d.MaxBatch, defaultMaxBatch)
-	orDefault(&d.MaxInput, defaultMaxInput)
-	orDefault(&d.MaxOutput, defaultMaxOutput)
-	if d.Linger == 0 {
-		d.Linger = defaultLinger
-	}
-	if !d.IgnoreEnv {
-		if d.Method == "" {
-			d.Method = os.Getenv("EVCHAN_METHOD")
-		}
-		d.Avoid = slices.Concat(d.Avoid, strings.Split(os.Getenv("EVCHAN_AVOID"), ","))
-	}
-	return d, nil
-}
-
-// open returns a poller of the method that c asks for.
-func (c *Config) open() (poller, error) {
-	all := methods()
-	if c.Method != "" && !slices.ContainsFunc(all, func(m method) bool { return m.name == c.Method }) {
-		return nil, fmt.Errorf("evchan: there is no method %q here, only %q: %w", c.Method, Methods(), ErrUnsupported)
-	}
-	var firstErr error
-	for _, m := range all {
-		if c.Method != "" && m.name != c.Method || slices.Contains(c.Avoid, m.name) || m.features&c.Require != c.Require {
-			continue
-		}
-		p, err := m.open()
-		if err == nil {
-			return p, nil
-		}
-		if firstErr == nil {
-			firstErr = fmt.Errorf("evchan: method %s: %w", m.name, err)
-		}
-	}
-	if firstErr != nil {
-		return nil, firstErr
-	}
-	return nil, fmt.Errorf("evchan: no method is left of %q (asked for %q, avoided %q, required %v): %w",
-		Methods(), c.Method, c.Avoid, c.Require, ErrUnsupported)
-}
-
-// Methods returns the names of the methods that this program has on this
-// system, the best first.
-func Methods() []string {
-	var names []string
-	for _, m := range methods() {
-		names = append(names, m.name)
-	}
-	return names
-}
 
 // A Loop waits for what happens to its sources and delivers it as messages. It
 // must be made by New: a zero Loop panics when it is run or closed.
@@ -170,11 +33,11 @@ type Loop struct {
 
 	// turnc holds a token while somebody makes a turn. Its holder owns the
 	// following three.
-	turnc   chan struct{}
-	events  []ready
-	tasks   []pollable
-	yieldAt uint64    // the turn after which others get the processor, see courtesy
-	courted time.Time // when the runtime's monitor was woken, see courtesy
+	turnc          chan struct{}
+	events         []ready
+	tasks          []pollable
+	yieldAt        uint64    // the turn after which others get the processor, see courtesy
+	monitorWokenAt time.Time // when the runtime's monitor was woken, see courtesy
 
 	bytesIn, bytesOut atomic.Uint64
 
@@ -187,8 +50,8 @@ type Loop struct {
 
 	own      route                   // to All, Poll, Events or Batches
 	routes   map[chan<- Event]*route // to Notify's channels, those with live sources
-	live     table[*source]          // in no order, all but timers
-	ticking  int                     // timers that are live: they run, or stand in a lane
+	live     table[*source]          // in no order, all but the counted
+	counted  int                     // live sources that are not in live: timers
 	watched  map[sysFD]*descriptor   // those with a Watch
 	regs     table[registered]       // by slot
 	freed    uint32                  // the first slot to be used again, plus one; 0: none
@@ -201,9 +64,9 @@ type Loop struct {
 	quiet    chan struct{} // closed when streams falls to 0; nil: nobody waits for it
 	draining bool          // Shutdown was called
 
-	starts    []*route // feeders to wake when the lock is let go
-	overtaken []*route // offers to withdraw when the lock is let go
-	nudge     bool     // the goroutine that makes the turns has something to look at
+	feedersToWake []*route // feeders to wake when the lock is let go
+	preempted     []*route // offers to withdraw when the lock is let go
+	wakePoller    bool     // the goroutine that makes the turns has something to look at
 
 	running   bool // somebody ranges over All, or calls Poll, or Events or Batches was called
 	stepping  bool // it is Poll
@@ -278,145 +141,6 @@ func (l *Loop) Features() Feature { return l.poller.features() }
 // clock returns the time on the loop's clock, in nanoseconds.
 func (l *Loop) clock() int64 { return int64(time.Since(l.epoch)) }
 
-// All returns an iterator over the loop's messages that runs the loop on the
-// goroutine that ranges over it: no other is involved, which makes it the
-// fastest way to receive.
-//
-// Breaking out of the range leaves the loop as it is, to be ranged over again.
-// So do Exit, Break, and ExitOnEmpty, which end the range. After Close the
-// range ends, and any later one ends at once; Err tells whether it ended for
-// another reason.
-//
-// While the body of the range runs, nothing else of the loop does, but for
-// what was sent to channels by Notify. A range while the loop runs already
-// panics.
-func (l *Loop) All() iter.Seq[Event] {
-	return func(yield func(Event) bool) {
-		if !l.begin(false) {
-			return
-		}
-		defer l.end()
-		for l.proceed() {
-			l.turn(-1)
-			for {
-				ev, ok := l.deliver()
-				if !ok {
-					break
-				}
-				if !yield(ev) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// Poll returns the next message, for which it waits as long as wait says: not at
-// all if it is 0, and until there is one if it is negative. The result is
-// false if there was none in that time, or if the loop is closed. It runs the
-// loop on the calling goroutine meanwhile.
-//
-// Exit and Break have no effect on it: they wait for the next range.
-// Calling it while the loop runs already panics.
-func (l *Loop) Poll(wait time.Duration) (Event, bool) {
-	if !l.begin(true) {
-		return nil, false
-	}
-	defer l.end()
-	if ev, ok := l.deliver(); ok {
-		return ev, true
-	}
-	until := l.clock() + int64(max(wait, 0))
-	for {
-		l.turn(wait)
-		if ev, ok := l.deliver(); ok {
-			return ev, true
-		}
-		if wait >= 0 {
-			if wait = time.Duration(until - l.clock()); wait <= 0 {
-				return nil, false
-			}
-		}
-		select {
-		case <-l.done:
-			return nil, false
-		default:
-		}
-	}
-}
-
-// Events returns a channel on which the loop's messages arrive, in the order
-// of All and as exact: the channel has no buffer, and a message that stops
-// being true, or that a more urgent one overtakes, is taken back as long as it
-// has not been received. Any number of goroutines may receive. All calls return
-// the same channel.
-//
-// The first call starts the loop on a goroutine of its own, which polls,
-// flushes, times and serves the channels of Notify whether or not anyone
-// receives. The channel is closed when the loop ends: by Close, Exit, Break,
-// ExitOnEmpty, or because the kernel failed, which Err tells. Where the first
-// call is made on a closed loop, the channel is closed.
-//
-// A first call while the loop runs already panics.
-func (l *Loop) Events() <-chan Event {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.eventsc == nil {
-		c := make(chan Event)
-		if l.startLocked(func() { close(c) }) {
-			l.own.ch = c
-			l.launch(&l.own)
-		}
-		l.eventsc = c
-	}
-	return l.eventsc
-}
-
-// Batches returns a channel on which batches of messages arrive, to be ranged
-// over with [Batch.All]. It differs from Events in that one hand-over serves
-// for many messages, which is much faster where several CPUs are idle.
-//
-// A batch is a right to take messages from the loop's queue, so they are as
-// exact as those of Events. Several goroutines may receive batches, and have
-// the messages of the queue divided between them. A batch can turn out to be
-// empty.
-//
-// All else is as with Events. A first call while the loop runs already panics.
-func (l *Loop) Batches() <-chan Batch {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.batchesc == nil {
-		c := make(chan Batch)
-		if l.startLocked(func() { close(c) }) {
-			l.own.batches = c
-			l.launch(&l.own)
-		}
-		l.batchesc = c
-	}
-	return l.batchesc
-}
-
-// startLocked runs the loop on a goroutine that ends with last. It returns
-// false if the loop is closed. mu is held.
-func (l *Loop) startLocked(last func()) bool {
-	if l.closed {
-		last()
-		return false
-	}
-	l.mustNotRun()
-	l.running = true
-	l.exited, l.broke = false, false
-	go func() {
-		for l.proceed() {
-			l.turn(-1)
-		}
-		l.Close()
-		<-l.fedc
-		last()
-	}()
-	return true
-}
-
 // mustBeMade panics if l is a zero Loop, which would wait for ever.
 func (l *Loop) mustBeMade() {
 	if l.done == nil {
@@ -429,130 +153,6 @@ func (l *Loop) mustNotRun() {
 	if l.running {
 		panic("evchan: loop is already running")
 	}
-}
-
-// A Batch is a number of messages that wait in the queue of a loop.
-type Batch struct{ loop *Loop }
-
-// All returns an iterator that takes messages from the loop's queue, until it
-// is empty or Config.MaxBatch of them were taken. Breaking out of the range
-// leaves the rest in the queue for the next batch. The zero Batch, which a closed
-// channel gives, is empty.
-func (b Batch) All() iter.Seq[Event] {
-	return func(yield func(Event) bool) {
-		if b.loop != nil {
-			b.loop.takeBatch(yield)
-		}
-	}
-}
-
-// takeBatch yields the messages of one batch.
-func (l *Loop) takeBatch(yield func(Event) bool) {
-	defer func() { // also if yield panics
-		l.mu.Lock()
-		if l.own.n > 0 {
-			l.start(&l.own)
-		}
-		l.unlock()
-	}()
-	for range l.conf.MaxBatch {
-		l.mu.Lock()
-		if l.brk {
-			l.unlock()
-			return
-		}
-		s, bit := l.next(&l.own)
-		if s == nil {
-			if l.exitDue {
-				l.nudge = true
-			}
-			l.unlock()
-			return
-		}
-		ev := s.owner.event(bit)
-		l.take(s, bit, ev)
-		l.unlock()
-		if !yield(ev) {
-			return
-		}
-	}
-}
-
-// begin makes the calling goroutine the one that runs the loop. It returns
-// false if the loop is closed.
-func (l *Loop) begin(stepping bool) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return false
-	}
-	l.mustNotRun()
-	l.running, l.stepping = true, stepping
-	if !stepping {
-		l.exited, l.broke = false, false
-	}
-	return true
-}
-
-// end undoes begin.
-func (l *Loop) end() {
-	l.mu.Lock()
-	l.running, l.stepping = false, false
-	l.unlock()
-}
-
-// proceed reports whether the range goes on. If not it notes how it ended.
-func (l *Loop) proceed() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case !l.over():
-		return true
-	case l.closed:
-	case l.brk:
-		l.broke = true
-		l.brk = l.own.fed // else that ends the loop, and nothing may slip through
-	case l.exitDue:
-		l.exited = true
-		l.exitDue = l.own.fed
-	default:
-		l.hadLive = false // empty: the next range waits for a live source again
-	}
-	return false
-}
-
-// over reports whether the range is to end. mu is held.
-func (l *Loop) over() bool {
-	return l.closed || l.brk ||
-		l.exitDue && l.own.head(l.exitMark) == nil && l.own.busy == 0 && l.own.offer == nil ||
-		l.conf.ExitOnEmpty && l.hadLive && l.sources() == 0
-}
-
-// deliver takes the next message from the queue, unless it is time for a turn.
-func (l *Loop) deliver() (Event, bool) {
-	l.mu.Lock()
-	if l.left <= 0 || l.brk && !l.stepping {
-		l.mu.Unlock()
-		return nil, false
-	}
-	s, bit := l.next(&l.own)
-	if s == nil {
-		l.unlock()
-		return nil, false
-	}
-	ev := s.owner.event(bit)
-	l.take(s, bit, ev)
-	l.unlock()
-	return ev, true
-}
-
-// upto returns the number of the last entry into r's lanes that may be
-// delivered. mu is held.
-func (l *Loop) upto(r *route) uint64 {
-	if l.exitDue && r == &l.own && !l.stepping {
-		return l.exitMark
-	}
-	return math.MaxUint64
 }
 
 // A pollable is what the poller reports on.
@@ -623,7 +223,7 @@ func (l *Loop) assign(p pollable) {
 	if r := p.registration(); !r.inWork && !l.closed {
 		r.inWork = true
 		l.work = append(l.work, p)
-		l.nudge = true
+		l.wakePoller = true
 	}
 }
 
@@ -639,17 +239,17 @@ func (l *Loop) turn(limit time.Duration) {
 // turnLocked is turn for the holder of the token. If nobody is to deliver what is in
 // the queue, that is no reason not to wait.
 func (l *Loop) turnLocked(limit time.Duration, delivers bool) {
-	l.mu.Lock()
+	l.lock()
 	wait := l.wait(limit, delivers)
-	l.nudge = false
+	l.wakePoller = false
 	l.parked = wait != 0
-	l.mu.Unlock()
+	l.unlock()
 
 	events, err := l.poller.wait(l.events[:0], wait)
 	l.events = events
 	now := time.Now()
 
-	l.mu.Lock()
+	l.lock()
 	l.parked = false
 	l.turnTime = now
 	l.turnClock = int64(now.Sub(l.epoch))
@@ -692,10 +292,10 @@ func (l *Loop) turnLocked(limit time.Duration, delivers bool) {
 	if err != nil {
 		l.fail(err)
 	}
-	l.courtesy(now, turns)
+	l.yieldToScheduler(now, turns)
 }
 
-// courtesy lets the rest of the program go on, however busy the loop is. The
+// yieldToScheduler lets the rest of the program go on, however busy the loop is. The
 // caller makes turns, and holds the token.
 //
 // Other goroutines that can run get the processor now and then, before the
@@ -706,17 +306,17 @@ func (l *Loop) turnLocked(limit time.Duration, delivers bool) {
 // when all is idle, and only an ordinary system call wakes it. Then it looks around
 // every 20 µs for a while, so it is not woken more often than 10 times a second:
 // arbitrary, but 100 times cost 3 % of a processor.
-func (l *Loop) courtesy(now time.Time, turns uint64) {
-	if now.Sub(l.courted) >= 100*time.Millisecond {
-		l.courted = now
+func (l *Loop) yieldToScheduler(now time.Time, turns uint64) {
+	if now.Sub(l.monitorWokenAt) >= 100*time.Millisecond {
+		l.monitorWokenAt = now
 		wakeMonitor()
 	}
 	if turns >= l.yieldAt {
 		began := l.clock()
 		runtime.Gosched()
 		l.yieldAt = turns + 8
-		if l.clock()-began > dear {
-			l.yieldAt = turns + patience
+		if l.clock()-began > slowYield {
+			l.yieldAt = turns + yieldSkip
 		}
 	}
 }
@@ -741,19 +341,19 @@ func (l *Loop) wait(limit time.Duration, delivers bool) time.Duration {
 
 // fail ends the loop because the kernel has failed.
 func (l *Loop) fail(err error) {
-	l.mu.Lock()
+	l.lock()
 	if !l.closed && l.err == nil {
 		l.err = fmt.Errorf("evchan: %s: %w", l.Method(), err)
 	}
-	l.mu.Unlock()
+	l.unlock()
 	l.Close()
 }
 
 // Err returns why the loop has ended, if the kernel failed. It returns nil as
 // long as the loop has not ended, and after Close, Exit, Break and ExitOnEmpty.
 func (l *Loop) Err() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	return l.err
 }
 
@@ -767,16 +367,16 @@ func (l *Loop) Err() error {
 // the same the second time: nil.
 func (l *Loop) Close() error {
 	l.mustBeMade()
-	l.mu.Lock()
+	l.lock()
 	if l.closed {
-		l.mu.Unlock()
+		l.unlock()
 		return nil
 	}
 	l.closed = true
 	l.timers.stop(&l.exit.timerNode)
 	close(l.done)
 	live := l.allLive()
-	l.live, l.ticking = table[*source]{}, 0
+	l.live, l.counted = table[*source]{}, 0
 	for _, s := range live {
 		s.index = 0
 	}
@@ -794,8 +394,8 @@ func (l *Loop) Close() error {
 		s.owner.abandon()
 	}
 	for _, p := range work {
-		if x, ok := p.(*filtering); ok {
-			x.abandon()
+		if p, ok := p.(interface{ abandon() }); ok {
+			p.abandon()
 		}
 	}
 	for _, o := range paused {
@@ -851,8 +451,8 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 // whenQuiet returns a channel that is closed when no stream is left that has
 // not been released, or nil if that is so already.
 func (l *Loop) whenQuiet() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	l.draining = true
 	if l.closed || l.streams == 0 {
 		return nil
@@ -868,106 +468,14 @@ func (l *Loop) streamReleased() {
 	if l.streams--; l.streams == 0 && l.quiet != nil {
 		close(l.quiet)
 		l.quiet = nil
-		l.nudge = true // the one who waits for the kernel may be Shutdown
+		l.wakePoller = true // the one who waits for the kernel may be Shutdown
 	}
 }
 
 func (l *Loop) isClosed() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	return l.closed
-}
-
-// An exitTimer is Loop.Exit's.
-type exitTimer struct {
-	timerNode
-	loop *Loop
-}
-
-func (e *exitTimer) expired(int64) {
-	e.loop.exitDue = true
-	e.loop.exitMark = math.MaxUint64 // settled at the end of the turn
-}
-
-// Exit ends the range over All when the given time has passed, after
-// delivering what is in the queue by then. If it is 0 or less, that is what is
-// there now. Of several calls the one whose time comes first counts. Where no
-// range runs it applies to the next one. With Events or Batches, the loop is
-// closed when those messages have been received.
-func (l *Loop) Exit(after time.Duration) {
-	l.mu.Lock()
-	defer l.unlock()
-	if l.closed || l.exitDue {
-		return
-	}
-	if after <= 0 {
-		l.timers.stop(&l.exit.timerNode)
-		l.exitDue, l.exitMark = true, l.seq
-		l.nudge = true
-		return
-	}
-	now := l.clock()
-	if l.exit.running() && l.exit.when <= now+int64(after) {
-		return
-	}
-	l.startTimer(&l.exit.timerNode, now, after)
-}
-
-// Break ends the range over All before the next message, which stays in the
-// queue. Where no range runs it applies to the next one. With Events or
-// Batches, the loop is closed.
-func (l *Loop) Break() {
-	l.mu.Lock()
-	defer l.unlock()
-	l.brk = true
-	l.nudge = true
-	l.withdraw(&l.own)
-}
-
-// Continue makes the loop ask the kernel again before it delivers the rest of
-// the batch, so that what is more urgent, and has come meanwhile, is seen. With
-// Events and Batches the kernel is asked beside that, at the latest after the
-// message that is delivered next.
-func (l *Loop) Continue() {
-	l.mu.Lock()
-	defer l.unlock()
-	l.left = 0
-}
-
-// Exited reports whether the last range over All was ended by Exit, or the
-// loop itself, with Events and Batches.
-func (l *Loop) Exited() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.exited
-}
-
-// Broke reports whether the last range over All was ended by Break, or the loop
-// itself, with Events and Batches.
-func (l *Loop) Broke() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.broke
-}
-
-// Now returns the time at which the current turn began: the same for all
-// messages of a batch, and cheap. While the loop waits, or does not run, it
-// returns the real time.
-func (l *Loop) Now() time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.running && !l.parked && !l.turnTime.IsZero() {
-		return l.turnTime
-	}
-	return time.Now()
-}
-
-// UpdateNow makes Now return the real time of this call for the rest of the turn.
-// It is for those who have spent much time on a message.
-func (l *Loop) UpdateNow() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.turnTime = time.Now()
 }
 
 // startTimer starts t for d after now, which is the real time on the loop's
@@ -975,6 +483,52 @@ func (l *Loop) UpdateNow() {
 func (l *Loop) startTimer(t *timerNode, now int64, d time.Duration) {
 	l.timers.start(t, now, d)
 	if t.when < l.due {
-		l.nudge = true // the wait is too long now
+		l.wakePoller = true // the wait is too long now
+	}
+}
+
+// lock takes the loop's lock. There are three ways to take it: lock, for one who has the
+// loop, and source.lockLoop and source.lockAndWithdraw, for one who has a source. All
+// three end with unlock.
+func (l *Loop) lock() { l.mu.Lock() }
+
+// unlock withdraws the offers that something more urgent has preempted, lets go of the
+// loop's lock, and wakes what has something to do because of what was changed under it:
+// feeders, and the goroutine that waits for the kernel. While it withdraws offers, it
+// waits for their feeders, never for a receiver.
+func (l *Loop) unlock() {
+	if len(l.preempted) == 0 && len(l.feedersToWake) == 0 && !(l.wakePoller && l.parked) {
+		l.mu.Unlock()
+		return
+	}
+	for len(l.preempted) > 0 {
+		r := l.preempted[len(l.preempted)-1]
+		l.preempted = l.preempted[:len(l.preempted)-1]
+		r.preempted = false
+		l.withdraw(r)
+	}
+	l.unlockOffering()
+}
+
+// unlockOffering is unlock for a feeder that has an offer out. It does not wait for other
+// feeders, which could wait for it: another goroutine that unlocks withdraws what was
+// preempted.
+func (l *Loop) unlockOffering() {
+	for i, r := range l.feedersToWake {
+		l.feedersToWake[i] = nil
+		r.waking = false
+		select {
+		case r.wakec <- struct{}{}:
+		default:
+		}
+	}
+	l.feedersToWake = l.feedersToWake[:0]
+	wake := l.wakePoller && l.parked
+	if wake {
+		l.wakePoller = false
+	}
+	l.mu.Unlock()
+	if wake {
+		l.poller.wake()
 	}
 }

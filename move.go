@@ -56,25 +56,25 @@ func (s *Stream) MoveTo(to *Loop) error {
 // moveTo is MoveTo of the stack that begins with s. The mu of all is held.
 func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
 	switch {
-	case s.state&stateClosed != 0:
+	case s.life.closed():
 		return ErrClosed
 	case s.why() != nil:
 		return s.why()
 	case s.gone():
 		return ErrClosed
-	case s.tapped:
+	case s.filtered:
 		return errors.New("evchan: the stream is under a filter: move the one on top")
 	case s.Loop() == to:
 		return nil
 	}
-	to.mu.Lock()
+	to.lock()
 	refuses := to.closed || to.draining
-	to.mu.Unlock()
+	to.unlock()
 	if refuses {
 		return ErrClosed
 	}
 	// The stack changes loops in one piece.
-	l := s.edit()
+	l := s.lockAndWithdraw()
 	if l.closed {
 		l.unlock()
 		return ErrClosed
@@ -103,9 +103,7 @@ func (s *Stream) depart(l, to *Loop) {
 	if s.queued {
 		s.route.remove(&s.source)
 	}
-	if s.awaited {
-		s.received(accepted) // as far as its listener is concerned
-	}
+	s.received(msgAccepted) // as far as its listener is concerned
 	l.dismiss(s)
 	if x, ok := s.transport().(*filtering); ok {
 		l.dismiss(x)
@@ -144,10 +142,10 @@ func (s *Stream) arrive() error {
 		return nil // one under a filter, and over
 	}
 	l := s.Loop()
-	l.mu.Lock()
+	l.lock()
 	l.streams++
 	if l.closed { // meanwhile
-		l.mu.Unlock()
+		l.unlock()
 		return ErrClosed
 	}
 	var tok token
@@ -155,11 +153,11 @@ func (s *Stream) arrive() error {
 		tok = l.register(s, s.sock.fd)
 	}
 	if s.ample() {
-		s.pend |= readable
+		s.pend |= msgReadable
 	}
 	pend := s.pend
 	s.pend = 0
-	l.enqueue(&s.source, s.confirm(pend|input))
+	l.enqueue(&s.source, s.confirm(pend|workRead))
 	l.refresh(&s.source)
 	l.assign(s) // for the output, and if its lifetime is over
 	if x := s.extra; x != nil && x.ends != 0 && !l.closed && !x.overdue {
@@ -170,11 +168,11 @@ func (s *Stream) arrive() error {
 		l.assign(x)
 	}
 	l.unlock()
-	s.clear(flagStopped)
+	s.in.clear(flagStopped)
 	s.restartIdle(Read | Write)
 	if s.sock.fd != noFD {
 		if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
-			s.announce(s.failed(l.Method(), err))
+			s.fail(l.Method(), err, 0)
 			return os.NewSyscallError(l.Method(), err)
 		}
 	}

@@ -22,7 +22,7 @@ func TestMoveTo(t *testing.T) {
 			s.SetPriority(3)
 			s.Notify(make(chan Event))
 			send(t, c, "abc")
-			for s.held.Load() == 0 {
+			for s.in.held.Load() == 0 {
 				l.Poll(time.Millisecond)
 			}
 			if err := s.MoveTo(to); err != nil {

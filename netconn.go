@@ -45,13 +45,13 @@ func (s *Stream) NetConn() (net.Conn, error) {
 	bottom.mu.Lock()
 	defer bottom.unlock()
 	switch {
-	case s.state&stateClosed != 0:
+	case s.life.closed():
 		return nil, ErrClosed
 	case s.why() != nil:
 		return nil, s.why()
 	case s.gone():
 		return nil, ErrClosed
-	case s.tapped:
+	case s.filtered:
 		return nil, errors.New("evchan: the stream is under a filter: call NetConn on the one on top")
 	}
 	if slices.ContainsFunc(filters, (*filtering).unsent) {
@@ -72,7 +72,7 @@ func (s *Stream) NetConn() (net.Conn, error) {
 
 // netConn is NetConn of a stream that lies on no other. mu is held.
 func (s *Stream) netConn() (conn net.Conn, err error) {
-	fin := s.state&(stateFin|stateFinSent) == stateFin // CloseWrite was called while it was paused
+	fin := s.out.fin == finQueued // CloseWrite was called while it was paused
 	switch t := s.transport().(type) {
 	case nil:
 		return nil, ErrClosed
@@ -80,7 +80,7 @@ func (s *Stream) netConn() (conn net.Conn, err error) {
 		return nil, ErrWouldBlock
 	case *sock:
 		switch {
-		case s.out.n > 0:
+		case s.out.queue.n > 0:
 			return nil, ErrWouldBlock
 		case t.plain:
 			return nil, fmt.Errorf("evchan: net.Conn of a descriptor that is not a socket: %w", ErrUnsupported)
@@ -97,7 +97,7 @@ func (s *Stream) netConn() (conn net.Conn, err error) {
 			conn = withEarly(conn, rest)
 		}
 	case *pipeEnd:
-		if s.out.n > 0 {
+		if s.out.queue.n > 0 {
 			return nil, ErrWouldBlock
 		}
 		if fin {
@@ -111,16 +111,16 @@ func (s *Stream) netConn() (conn net.Conn, err error) {
 // detach ends s but for its transport, and returns the input that was not
 // consumed. mu is held.
 func (s *Stream) detach() *Buffer {
-	s.state |= stateClosed | stateFin
-	s.hush()
-	rest := &Buffer{flags: lean}
-	if in := s.in; in != nil {
-		in.stream = nil
-		rest.splice(in)
+	s.silence()
+	rest := &Buffer{flags: bufNoSpare}
+	if taken := s.in.taken; taken != nil {
+		taken.stream = nil
+		rest.splice(taken)
 	}
-	rest.chain.splice(&s.inbox)
-	s.held.Store(0)
-	s.retreat()
+	rest.chain.splice(&s.in.unread)
+	s.in.held.Store(0)
+	s.unwatch()
+	s.finish(0)
 	return rest
 }
 

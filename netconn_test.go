@@ -202,7 +202,7 @@ func TestNetConnInMemory(t *testing.T) {
 				t.Errorf("%d sources are left", n)
 			}
 			b.CloseWrite()
-			for b.out.n > 0 {
+			for b.out.queue.n > 0 {
 				l.Poll(time.Millisecond)
 			}
 			l.Poll(0)

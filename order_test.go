@@ -349,7 +349,7 @@ type orderSource struct {
 	quiet  bool // sends nothing more, by our will
 	ended  bool // Closed was received
 	eof    bool // EOF was received
-	fired  int  // the clock when it became pending; triggers only, 0: it is not
+	fired  int  // the clock when it became pending; whatPolled only, 0: it is not
 	route  string
 	began  bool // its first message was received
 	accept bool // which is Accepted

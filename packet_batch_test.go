@@ -20,7 +20,8 @@ import (
 	"time"
 )
 
-// More datagrams than a batch has come in their order, however they are read.
+// More datagrams than fit in a batch arrive in their order, in whatever portions they
+// are read.
 func testPacketManyInOrder(t *testing.T, l *Loop, open func() *PacketConn) {
 	a, b := open(), open()
 	count := 10_000
@@ -30,7 +31,7 @@ func testPacketManyInOrder(t *testing.T, l *Loop, open func() *PacketConn) {
 	p, q := make([]byte, 100), make([]byte, 8)
 	sent, got, style := 0, 0, 0
 	for got < count {
-		// No more under way than the kernel holds.
+		// No more unread than the kernel holds.
 		for sent < count && sent-got < 100 {
 			binary.BigEndian.PutUint64(q, uint64(sent))
 			addr := b.LocalAddr()
@@ -38,7 +39,7 @@ func testPacketManyInOrder(t *testing.T, l *Loop, open func() *PacketConn) {
 				addr = net.UDPAddrFromAddrPort(localPort(b))
 			}
 			if _, err := a.WriteTo(q, addr); err == ErrWouldBlock {
-				break // full at the other end; there is something to read then
+				break // b is full, so there is something to read
 			} else if err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +110,7 @@ func testPacketWriteBatch(t *testing.T, l *Loop, open func() *PacketConn) {
 		t.Errorf("an empty batch gives %d, %v", n, err)
 	}
 
-	// An error is told with the datagram that it is about, and hides no other.
+	// WriteBatch stops at the datagram that has an error, and sends all others.
 	wrong := Datagram{Addr: netip.AddrPortFrom(netip.IPv6LinkLocalAllNodes().WithZone("nosuchzone"), 9)}
 	for _, at := range []int{0, 3, 9} {
 		for name, c := range map[string]struct {
@@ -183,8 +184,7 @@ func testPacketWritesFromMany(t *testing.T, l *Loop, open func() *PacketConn) {
 	wg.Wait()
 }
 
-// Several goroutines that are told by Events read, and each datagram goes to
-// one.
+// Several goroutines receive from Events and read. Each datagram goes to one of them.
 func testPacketReadsFromMany(t *testing.T, l *Loop, open func() *PacketConn) {
 	a, b := open(), open()
 	const readers, count = 4, 1000
@@ -251,7 +251,7 @@ func testPacketReadsFromMany(t *testing.T, l *Loop, open func() *PacketConn) {
 	}
 }
 
-// TestPacketConnNoAllocations: a datagram costs no memory.
+// TestPacketConnNoAllocations: sending and receiving a datagram allocates nothing.
 func TestPacketConnNoAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
@@ -304,10 +304,10 @@ func TestPacketConnNoAllocations(t *testing.T) {
 //	batch    many a system call, both ways
 //	single   one a system call to write, many to read
 //	direct   one a system call, both ways
-//	alone    one a burst, so that each has a Packets and calls of its own
+//	alone    bursts of one, so that each datagram costs a Packets and its own calls
 //	net      package net, both ways, as a baseline
 //
-// read-ns is what of the time goes into receiving a datagram, messages included.
+// read-ns is the part of the time that receiving a datagram takes, messages included.
 func BenchmarkPacketConn(b *testing.B) {
 	const size = 64
 	for _, mode := range []string{"batch", "single", "direct", "alone"} {
@@ -396,9 +396,9 @@ func BenchmarkPacketConn(b *testing.B) {
 	})
 }
 
-// TestPacketConnSignals receives bursts while signals come in all the time. A call
-// that takes several datagrams may be cut short by one: under an emulator that makes
-// several calls of it, where the rest would be left unread without a Packets.
+// TestPacketConnSignals receives bursts while signals arrive all the time. A signal
+// may end a recvmmsg early under an emulator that makes several system calls of it.
+// Then the rest must not stay unread without a Packets.
 func TestPacketConnSignals(t *testing.T) {
 	onPackets(t, Config{}, map[string]func(*testing.T, *Loop, func() *PacketConn){
 		"Bursts": func(t *testing.T, l *Loop, open func() *PacketConn) {
@@ -414,7 +414,7 @@ func TestPacketConnSignals(t *testing.T) {
 					case <-done:
 						return
 					default:
-						syscall.Kill(syscall.Getpid(), syscall.SIGURG) // which the runtime takes for one of its own
+						syscall.Kill(syscall.Getpid(), syscall.SIGURG) // the runtime uses it itself, so it does no harm
 					}
 				}
 			}()

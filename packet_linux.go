@@ -13,19 +13,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// packetBatches says that one call receives several datagrams.
+// packetBatches says that one system call can receive several datagrams here.
 const packetBatches = true
 
-// maxPacketBatch is how many datagrams one call takes: 64 of them are hardly
-// faster, but need four times the memory.
+// maxPacketBatch is how many datagrams one system call receives or sends. With 64,
+// receiving is hardly faster and needs four times the memory.
 const maxPacketBatch = 16
 
-// packetSlot is the room for one datagram. UDP has none of more than 65,527 bytes.
-// The rest keeps the beginnings of all slots from sharing the same few lines of
-// the processor's caches.
+// packetSlot is the room for one datagram, of which UDP allows at most 65,527
+// bytes. It is no power of two, so that the beginnings of the slots do not compete
+// for the same few lines of the processor's caches.
 const packetSlot = 64<<10 + 64
 
-// As in sysio_linux.go, raw calls do since none of these block.
+// None of the system calls in this file blocks, so they are raw, as in sys_linux.go.
 
 // An mmsghdr is struct mmsghdr (recvmmsg(2)).
 type mmsghdr struct {
@@ -33,12 +33,12 @@ type mmsghdr struct {
 	len uint32
 }
 
-// A packetBatch has datagrams of UDP that were taken from the kernel.
+// A packetBatch holds UDP datagrams that were taken from the kernel.
 type packetBatch struct {
-	n, at int // the unread ones are hdrs[at:at+n]
+	n, at int // hdrs[at:at+n] are the unread ones
 	hdrs  [maxPacketBatch]mmsghdr
 	iovs  [maxPacketBatch]unix.Iovec
-	names [maxPacketBatch]unix.RawSockaddrInet6 // RawSockaddrInet4 fits in
+	names [maxPacketBatch]unix.RawSockaddrInet6 // large enough for RawSockaddrInet4
 	buf   []byte                                // a slot for each
 }
 
@@ -62,19 +62,20 @@ func newPacketBatch() *packetBatch {
 	return b
 }
 
-// free recycles b, with what is unread.
+// free recycles b; it drops unread datagrams.
 func (b *packetBatch) free() {
 	for b.n > 0 {
-		b.next() // which makes the slot ready for another datagram
+		b.next() // prepares the slot for another datagram
 	}
 	packetBatchPool.Put(b)
 }
 
-// receive fills b, which is empty, from fd, and returns how many bytes came. If b is
-// not full then, err says why: most often EAGAIN.
+// receive fills b, which is empty, from fd, and returns how many bytes it received.
+// If b is not full afterwards, err is the reason, most often EAGAIN.
 //
-// That a call gives fewer than were asked for does not mean that there are no
-// more. Any error ends it early, and is not told if it has given some (recvmmsg(2)).
+// A system call that returns fewer datagrams than asked for does not prove that the
+// socket is empty: any error ends it early, and it does not report the error if it
+// has received some datagrams (recvmmsg(2)). So the loop goes on until an error.
 func (b *packetBatch) receive(fd sysFD) (bytes int, err error) {
 	b.n, b.at = 0, 0
 	for b.n < maxPacketBatch && err == nil {
@@ -94,19 +95,19 @@ func (b *packetBatch) receive(fd sysFD) (bytes int, err error) {
 	return bytes, err
 }
 
-// next takes one datagram out of b, which is not empty. It stays where it is until
-// b is free.
+// next takes one datagram out of b, which is not empty. The bytes stay valid until
+// b is freed.
 func (b *packetBatch) next() ([]byte, netip.AddrPort) {
 	i := b.at
 	b.at++
 	b.n--
 	h := &b.hdrs[i]
 	from := peerOf((*unix.RawSockaddr)(unsafe.Pointer(&b.names[i])), h.hdr.Namelen).addrPort()
-	h.hdr.Namelen = unix.SizeofSockaddrInet6 // how much room there is: the kernel has changed it
+	h.hdr.Namelen = unix.SizeofSockaddrInet6 // the kernel has changed it from the room to the size
 	return b.buf[i*packetSlot:][:h.len], from
 }
 
-// sysRecvFrom reads one datagram of any kind, and tells whether p was too small.
+// sysRecvFrom reads one datagram of any network; cut says that p was too small.
 func sysRecvFrom(fd sysFD, p []byte) (n int, from packetAddr, cut bool, err error) {
 	var sa unix.RawSockaddrAny
 	for {
@@ -125,7 +126,7 @@ func sysRecvFrom(fd sysFD, p []byte) (n int, from packetAddr, cut bool, err erro
 	}
 }
 
-// sysPeek returns nil if there is a datagram to be read.
+// sysPeek returns nil if a datagram waits to be read.
 func sysPeek(fd sysFD) error {
 	for {
 		_, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), 0, 0, unix.MSG_DONTWAIT|unix.MSG_PEEK, 0, 0)
@@ -161,7 +162,7 @@ func sysSendTo(fd sysFD, p []byte, to *packetAddr) error {
 	}
 }
 
-// A packetOutput has datagrams to be sent by one call.
+// A packetOutput holds datagrams that one system call sends.
 type packetOutput struct {
 	n     int
 	data  [maxPacketBatch][]byte
@@ -171,7 +172,8 @@ type packetOutput struct {
 	names [maxPacketBatch]unix.RawSockaddrAny
 }
 
-// send sends one or more datagrams, or returns an error of the first.
+// send sends datagrams of b, in their order, and returns how many. It returns an
+// error only if it sent none; the error is about the first.
 func (b *packetOutput) send(fd sysFD) (int, error) {
 	count := 0
 	for i, p := range b.data[:b.n] {
@@ -193,7 +195,7 @@ func (b *packetOutput) send(fd sysFD) (int, error) {
 		}
 		count++
 	}
-	defer clear(b.iovs[:count]) // the data is not ours to keep
+	defer clear(b.iovs[:count]) // so that the pool does not keep the caller's data alive
 	for {
 		n, _, e := syscall.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs)), uintptr(count),
 			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
@@ -206,16 +208,16 @@ func (b *packetOutput) send(fd sysFD) (int, error) {
 	}
 }
 
-// unixPath is where the name begins in a sockaddr_un.
+// unixPath is the offset of the name in a sockaddr_un.
 const unixPath = unsafe.Offsetof(unix.RawSockaddrUnix{}.Path)
 
-// sockaddrName returns the name of a Unix socket, an abstract one with an @ in
-// front; "" if it has none.
+// sockaddrName returns the name of the Unix socket in sa, which has size bytes; ""
+// if it has none. An abstract name begins with @.
 func sockaddrName(sa *unix.RawSockaddrAny, size uint32) string {
 	if sa.Addr.Family != unix.AF_UNIX || uintptr(size) <= unixPath {
 		return ""
 	}
-	// The kernel counts a NUL that it has had to leave out, too (unix(7)).
+	// The size counts the final NUL also where there was no room for it (unix(7)).
 	n := min(uintptr(size)-unixPath, uintptr(len(unix.RawSockaddrUnix{}.Path)))
 	path := unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(sa), unixPath)), n)
 	if path[0] == 0 {
@@ -251,15 +253,14 @@ func putSockaddr(sa *unix.RawSockaddrAny, to *packetAddr) (uint32, error) {
 		case path[0] == '@':
 			path[0] = 0
 		case n < len(path):
-			n++ // a NUL, which the longest path goes without
+			n++ // the final NUL; the longest path has none
 		}
 		return uint32(unixPath) + uint32(n), nil
 	}
 	return 0, nil
 }
 
-// ntohs turns a number from the network's byte order into the machine's, or the other
-// way round.
+// ntohs converts n from the network's byte order to the machine's, or back.
 func ntohs(n uint16) uint16 {
 	var p [2]byte
 	binary.BigEndian.PutUint16(p[:], n)

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestPacketConnLongestPath answers a socket whose path leaves no room for a NUL, which
-// package net cannot make.
+// TestPacketConnLongestPath answers a socket whose path leaves no room for the final
+// NUL. Package net cannot make such a socket.
 func TestPacketConnLongestPath(t *testing.T) {
 	l := dialLoop(t, "")
 	c := listenPacket(t, l, "unixgram")

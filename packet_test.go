@@ -21,7 +21,7 @@ import (
 	"time"
 )
 
-// listenPacket returns a packet connection on an address of its own.
+// listenPacket returns a packet connection on an unused address.
 func listenPacket(t testing.TB, l *Loop, network string) *PacketConn {
 	t.Helper()
 	address := map[string]string{"udp": ":0", "udp4": "127.0.0.1:0", "udp6": "[::1]:0"}[network]
@@ -38,7 +38,7 @@ func listenPacket(t testing.TB, l *Loop, network string) *PacketConn {
 	return c
 }
 
-// shortDir returns a new directory whose name leaves room in a Unix socket's.
+// shortDir returns a new directory with a name short enough for Unix sockets in it.
 func shortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "p")
@@ -49,7 +49,7 @@ func shortDir(t testing.TB) string {
 	return dir
 }
 
-// localPort returns the address of c, on this host.
+// localPort returns an address on this host that reaches c.
 func localPort(c *PacketConn) netip.AddrPort {
 	a := c.LocalAddr().(*net.UDPAddr).AddrPort()
 	if a.Addr().IsUnspecified() {
@@ -58,7 +58,7 @@ func localPort(c *PacketConn) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// sendTo sends a datagram to c from src, which may be of another kind of program.
+// sendTo sends a datagram to c from src, which may be a net.PacketConn as well.
 func sendTo(t testing.TB, src interface {
 	WriteTo([]byte, net.Addr) (int, error)
 }, c *PacketConn, data string) {
@@ -81,7 +81,7 @@ func nextPackets(t testing.TB, l *Loop, c *PacketConn) {
 	}
 }
 
-// mustRead reads a datagram that has to be there.
+// mustRead reads a datagram, which must be want, and returns its sender.
 func mustRead(t testing.TB, c *PacketConn, want string) net.Addr {
 	t.Helper()
 	p := make([]byte, 1<<16)
@@ -92,7 +92,7 @@ func mustRead(t testing.TB, c *PacketConn, want string) net.Addr {
 	return from
 }
 
-// mustBlock checks that there is nothing to be read.
+// mustBlock checks that no datagram waits.
 func mustBlock(t testing.TB, c *PacketConn) {
 	t.Helper()
 	if n, from, err := c.ReadFromAddrPort(make([]byte, 10)); n != 0 || from.IsValid() || err != ErrWouldBlock {
@@ -101,8 +101,7 @@ func mustBlock(t testing.TB, c *PacketConn) {
 }
 
 // packetNetworks are the networks that the tests of PacketConn run on. With
-// "/direct", reads go to the kernel one by one, as they do on systems that have no
-// better way.
+// "/direct", each read asks the kernel, as on systems without recvmmsg.
 var packetNetworks = []string{"udp", "udp4", "udp6", "unixgram", "udp4/direct"}
 
 // onPackets runs each test on each method and network.
@@ -277,7 +276,7 @@ func testPacketOneRead(t *testing.T, l *Loop, open func() *PacketConn) {
 	mustBlock(t, b)
 }
 
-// Whoever reads nothing is not told again and again.
+// A Packets is not repeated while nothing is read.
 func testPacketUnread(t *testing.T, l *Loop, open func() *PacketConn) {
 	a, b := open(), open()
 	sendTo(t, a, b, "1")
@@ -384,7 +383,7 @@ func testPacketPause(t *testing.T, l *Loop, open func() *PacketConn) {
 	sendTo(t, a, b, "2")
 	sendTo(t, a, b, "3")
 	noMessage(t, l)
-	mustRead(t, b, "2") // reading works, if one wants to
+	mustRead(t, b, "2") // reading still works
 	noMessage(t, l)
 	b.Resume()
 	nextPackets(t, l, b)
@@ -424,7 +423,7 @@ func testPacketCloseUnread(t *testing.T, l *Loop, open func() *PacketConn) {
 	}
 }
 
-// checkClosed checks that each method says that c is closed.
+// checkClosed checks what the methods of a closed connection return.
 func checkClosed(t *testing.T, c *PacketConn) {
 	t.Helper()
 	p := make([]byte, 9)
@@ -545,7 +544,7 @@ func testPacketPriority(t *testing.T, l *Loop, open func() *PacketConn) {
 func testPacketIntrospection(t *testing.T, l *Loop, open func() *PacketConn) {
 	a, b := open(), open()
 	if b.Loop() != l || (Packets{b}).Source() != Source(b) {
-		t.Error("it does not know where it belongs")
+		t.Error("Loop or Source gives another one")
 	}
 	sendTo(t, a, b, "abc")
 	l.turn(10 * time.Second)
@@ -588,7 +587,7 @@ func testPacketFile(t *testing.T, l *Loop, open func() *PacketConn) {
 	if err := pc.(interface{ SetReadBuffer(int) error }).SetReadBuffer(1 << 20); err != nil {
 		t.Error(err)
 	}
-	sendTo(t, a, b, "1") // the socket is still non-blocking, and here
+	sendTo(t, a, b, "1") // the socket is still non-blocking, and b still receives
 	nextPackets(t, l, b)
 	mustRead(t, b, "1")
 	mustBlock(t, b)
@@ -616,9 +615,9 @@ func testPacketIdle(t *testing.T, l *Loop, open func() *PacketConn) {
 	}
 }
 
-// addPackets adds packet connections to a test of exactness: read to the end,
-// they have nothing to say. Unix sockets deliver before the sender returns, so that is
-// certain. (The sockets have no large datagrams, so they can be read either way.)
+// addPackets adds packet connections to a test of exactness: after all datagrams were
+// read, no Packets may be received. Unix sockets are used since they deliver before the
+// sender returns. (Their datagrams are small here, so batches can hold them.)
 func addPackets(x *exactTest, l *Loop) {
 	for i := range 4 {
 		a, b := listenPacket(x, l, "unixgram"), listenPacket(x, l, "unixgram")
@@ -627,13 +626,13 @@ func addPackets(x *exactTest, l *Loop) {
 		s := x.add(b,
 			func() { a.WriteTo([]byte("x"), b.LocalAddr()) }, // full at times, which is all right
 			func() {
-				b.more.Store(true) // there may be what the loop has not been told of yet
+				b.more.Store(true) // the poller may not have reported the last ones yet
 				for {
 					if _, _, err := b.ReadFrom(p); err != nil {
 						return // ErrWouldBlock, or the loop is closed
 					}
 				}
 			})
-		s.often = 2 // a report of the kernel may be late, and tell of what another has told of
+		s.often = 2 // a late report may be of datagrams that an earlier one was of, too
 	}
 }

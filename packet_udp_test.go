@@ -37,10 +37,11 @@ func TestPacketConnUDP(t *testing.T) {
 	})
 }
 
-// A socket for both families gives IPv4 addresses as such, and sends to all forms.
+// A socket for both families returns IPv4 addresses in their IPv4 form, and sends to
+// either form.
 func testPacketFamilies(t *testing.T, l *Loop) {
 	both, four := listenPacket(t, l, "udp"), listenPacket(t, l, "udp4")
-	if !both.six {
+	if !both.ipv6 {
 		t.Skip("no IPv6 here")
 	}
 	six := listenPacket(t, l, "udp6")
@@ -73,7 +74,7 @@ func testPacketFamilies(t *testing.T, l *Loop) {
 		t.Error(err)
 	}
 	nextPackets(t, l, both)
-	// No address in a UDPAddr is this host, as with package net.
+	// A UDPAddr without an IP address is this host, as in package net.
 	if _, err := four.WriteTo([]byte("4"), &net.UDPAddr{Port: int(localPort(both).Port())}); err != nil {
 		t.Error(err)
 	}
@@ -82,8 +83,8 @@ func testPacketFamilies(t *testing.T, l *Loop) {
 	mustRead(t, both, "4")
 }
 
-// What one connection has left unread in a buffer does not concern the next to use
-// it.
+// A connection that is closed with unread datagrams leaves a batch that the next
+// connection can use.
 func testPacketBufferAgain(t *testing.T, l *Loop) {
 	for _, network := range []string{"udp4", "udp6"} {
 		a, b := listenPacket(t, l, network), listenPacket(t, l, network)
@@ -101,8 +102,8 @@ func testPacketBufferAgain(t *testing.T, l *Loop) {
 	}
 }
 
-// Link-local addresses have the name of their interface as zone, and the number will
-// do to send.
+// Link-local addresses have the name of their interface as zone. To send, its number
+// works as well.
 func testPacketZones(t *testing.T, l *Loop) {
 	var local netip.Addr
 	var index int
@@ -135,7 +136,7 @@ func testPacketZones(t *testing.T, l *Loop) {
 	}
 }
 
-// What package net sends and receives is the same.
+// Package net sends to and receives from a PacketConn.
 func testPacketStandardPeer(t *testing.T, l *Loop) {
 	c := listenPacket(t, l, "udp4")
 	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
@@ -174,7 +175,7 @@ func testPacketWrap(t *testing.T, l *Loop) {
 			t.Fatal(err)
 		}
 		if _, err := pc.WriteTo([]byte("x"), pc.LocalAddr()); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("the net.PacketConn lives: %v", err)
+			t.Errorf("the net.PacketConn still sends: %v", err)
 		}
 		nextPackets(t, l, c)
 		mustRead(t, c, "early")
@@ -232,7 +233,7 @@ func dialPacket(t *testing.T, l *Loop, network, address string) *PacketConn {
 
 func testPacketConnected(t *testing.T, l *Loop) {
 	for _, network := range []string{"udp4", "udp6", "unixgram"} {
-		if network == "udp6" && !listenPacket(t, l, "udp").six {
+		if network == "udp6" && !listenPacket(t, l, "udp").ipv6 {
 			continue // no IPv6 here
 		}
 		server, other := listenPacket(t, l, network), listenPacket(t, l, network)
@@ -278,7 +279,7 @@ func testPacketConnected(t *testing.T, l *Loop) {
 	noMessage(t, l)
 }
 
-// A refusal is an error of the call that the kernel gives it to, and no more.
+// A refusal is an error of one call, and does not disturb the others.
 func testPacketRefused(t *testing.T, l *Loop) {
 	gone := listenPacket(t, l, "udp4")
 	nobody := localPort(gone)
@@ -292,7 +293,7 @@ func testPacketRefused(t *testing.T, l *Loop) {
 		}
 	}
 
-	// Of a socket that is not connected the kernel reports nothing.
+	// The kernel reports nothing to a socket that is not connected.
 	a, b := listenPacket(t, l, "udp4"), listenPacket(t, l, "udp4")
 	for range 3 {
 		if _, err := a.WriteToAddrPort([]byte("x"), nobody); err != nil {
@@ -313,13 +314,13 @@ func testPacketRefused(t *testing.T, l *Loop) {
 	for _, direct := range []bool{false, true} {
 		c.direct = direct
 		for range 3 {
-			// The next write has it, and has sent nothing; the one after that has not.
+			// The next write returns it and sends nothing; the one after that sends.
 			if _, err := c.WriteTo([]byte("1"), nil); err != nil {
 				t.Fatal(err)
 			}
 			_, err := c.WriteTo([]byte("2"), nil)
 			refused(err, "write")
-			// A Packets tells of it where it is left to be read.
+			// If no write comes, a Packets follows, and a read returns it.
 			if _, err := c.WriteTo([]byte("3"), nil); err != nil {
 				t.Fatal(err)
 			}
@@ -331,7 +332,7 @@ func testPacketRefused(t *testing.T, l *Loop) {
 		}
 	}
 
-	// It hides no datagram.
+	// It does not hide datagrams.
 	back, err := l.ListenPacket("udp4", nobody.String())
 	if err != nil {
 		t.Fatal(err)
@@ -427,7 +428,7 @@ func testPacketBadArguments(t *testing.T, l *Loop) {
 		{"nobody there", to(unixgram, &net.UnixAddr{Name: "/nowhere", Net: "unixgram"}), syscall.ENOENT, "/nowhere"},
 		{"long name", to(unixgram, &net.UnixAddr{Name: strings.Repeat("x", 200), Net: "unixgram"}), syscall.EINVAL, "xxx"},
 	}
-	if both := listenPacket(t, l, "udp"); both.six {
+	if both := listenPacket(t, l, "udp"); both.ipv6 {
 		udp6 := listenPacket(t, l, "udp6")
 		cases = append(cases, []struct {
 			name string

@@ -19,7 +19,8 @@ import (
 	"time"
 )
 
-// Nothing gets lost on a Unix socket: a sender whose peer is full is told.
+// No datagram gets lost on a Unix socket: the sender gets an error while its peer is
+// full.
 func TestPacketConnUnixgram(t *testing.T) {
 	count := 10_000
 	if raceEnabled {
@@ -102,14 +103,14 @@ func TestPacketConnUnixgram(t *testing.T) {
 		},
 		"RefusedAndGone": func(t *testing.T, l *Loop) {
 			a, b, c := listenPacket(t, l, "unixgram"), listenPacket(t, l, "unixgram"), listenPacket(t, l, "unixgram")
-			b.path = "" // the file stays, with nobody behind it
+			b.path = "" // the file stays, with no socket behind it
 			b.Close()
 			_, err := a.WriteTo([]byte("x"), b.LocalAddr())
 			var op *net.OpError
 			if !errors.Is(err, syscall.ECONNREFUSED) || !errors.As(err, &op) || op.Op != "write" || op.Addr.String() != b.LocalAddr().String() {
 				t.Errorf("to a socket that is closed: %v", err)
 			}
-			sendTo(t, a, c, "1") // which does not concern the others
+			sendTo(t, a, c, "1") // other destinations still work
 			nextPackets(t, l, c)
 			mustRead(t, c, "1")
 			noMessage(t, l)

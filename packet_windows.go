@@ -13,9 +13,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// sysListenPacket returns a socket on the address, and what address that is. It makes
-// the socket itself: one of package net's would belong to the runtime's completion
-// port.
+// sysListenPacket returns a socket on the address, and the address that it has got.
+// It does not use package net, whose sockets belong to the runtime's completion port.
 func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err error) {
 	if network == "unixgram" {
 		return noFD, nil, &net.OpError{Op: "listen", Net: network, Err: ErrUnsupported}
@@ -25,14 +24,14 @@ func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err err
 		return noFD, nil, &net.OpError{Op: "listen", Net: network, Err: err}
 	}
 	if network == "udp" && (a.IP == nil || a.IP.IsUnspecified()) {
-		// Both families, where there is IPv6, as package net has it.
+		// For both families, if there is IPv6, as in package net.
 		any := &net.UDPAddr{Port: a.Port}
 		fd, local, err = bindPacket("udp6", any, false)
 		switch {
 		case err == nil:
 			return fd, local, nil
 		case errors.Is(err, windows.WSAEADDRINUSE), errors.Is(err, windows.WSAEACCES):
-			// Half of it may still be free, which nobody has asked for.
+			// The port may still be free for IPv4, but one family is not enough.
 			return noFD, nil, &net.OpError{Op: "listen", Net: network, Source: a, Err: portable(err)}
 		case a.IP.To4() != nil || a.IP == nil:
 			network, a = "udp4", any
@@ -44,9 +43,9 @@ func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err err
 	return fd, local, nil
 }
 
-// bindPacket returns a socket that is bound to a; only says that one of IPv6 is for
-// that alone.
-func bindPacket(network string, a *net.UDPAddr, only bool) (fd sysFD, local net.Addr, err error) {
+// bindPacket returns a socket that is bound to a, and its address. With ipv6Only, a
+// socket of IPv6 cannot reach IPv4.
+func bindPacket(network string, a *net.UDPAddr, ipv6Only bool) (fd sysFD, local net.Addr, err error) {
 	var sa windows.Sockaddr
 	family := int32(windows.AF_INET)
 	if ip := a.IP.To4(); network != "udp6" && (ip != nil || a.IP == nil) {
@@ -75,20 +74,20 @@ func bindPacket(network string, a *net.UDPAddr, only bool) (fd sysFD, local net.
 	}()
 	if family == windows.AF_INET6 {
 		v := 0
-		if only {
+		if ipv6Only {
 			v = 1
 		}
 		if err := windows.SetsockoptInt(s, windows.IPPROTO_IPV6, windows.IPV6_V6ONLY, v); err != nil {
 			return noFD, nil, sysError("setsockopt", err)
 		}
 	}
-	// As package net does it.
+	// As package net does.
 	windows.SetsockoptInt(s, windows.SOL_SOCKET, windows.SO_BROADCAST, 1)
-	// That an earlier datagram could not be delivered is not an error of a later
-	// call. Systems without the call do not report it either, or see sysRecvFrom.
+	// That an earlier datagram could not be delivered must not make a later call
+	// fail. Where the system refuses these options, recvFrom ignores the errors.
 	const (
-		sioUDPConnReset = 0x9800000c // nobody listens there
-		sioUDPNetReset  = 0x9800000f // it has not got there
+		sioUDPConnReset = 0x9800000c // no socket listens at the destination
+		sioUDPNetReset  = 0x9800000f // the destination was not reached
 	)
 	for _, code := range [...]uint32{sioUDPConnReset, sioUDPNetReset} {
 		var off, n uint32
@@ -114,14 +113,14 @@ func bindPacket(network string, a *net.UDPAddr, only bool) (fd sysFD, local net.
 	return noFD, nil, ErrUnsupported
 }
 
-// sysPacketFamily tells whether the datagram socket fd is of the family AF_INET6,
-// and whether it is for IPv6 alone.
-func sysPacketFamily(fd sysFD) (six, only bool, err error) {
+// sysPacketFamily reports whether the datagram socket fd is of the family AF_INET6,
+// and whether it then cannot reach IPv4.
+func sysPacketFamily(fd sysFD) (ipv6, ipv6Only bool, err error) {
 	sa, err := windows.Getsockname(windows.Handle(fd))
 	if err != nil {
 		return false, false, sysError("getsockname", err)
 	}
-	if _, six = sa.(*windows.SockaddrInet6); !six {
+	if _, ipv6 = sa.(*windows.SockaddrInet6); !ipv6 {
 		return false, false, nil
 	}
 	n, err := windows.GetsockoptInt(windows.Handle(fd), windows.IPPROTO_IPV6, windows.IPV6_V6ONLY)
@@ -131,7 +130,7 @@ func sysPacketFamily(fd sysFD) (six, only bool, err error) {
 	return true, n != 0, nil
 }
 
-// sysRecvFrom reads one datagram, and tells whether p was too small.
+// sysRecvFrom reads one datagram; cut says that p was too small.
 func sysRecvFrom(fd sysFD, p []byte) (n int, from packetAddr, cut bool, err error) {
 	var sa windows.RawSockaddrAny
 	got, err := recvFrom(fd, p, 0, &sa)
@@ -145,7 +144,7 @@ func sysRecvFrom(fd sysFD, p []byte) (n int, from packetAddr, cut bool, err erro
 	return got, from, cut, nil
 }
 
-// recvFrom is WSARecvFrom.
+// recvFrom is WSARecvFrom, without the errors of datagrams that were sent earlier.
 func recvFrom(fd sysFD, p []byte, flags uint32, sa *windows.RawSockaddrAny) (int, error) {
 	v := windows.WSABuf{Len: wsaLen(p), Buf: unsafe.SliceData(p)}
 	for {
@@ -153,7 +152,7 @@ func recvFrom(fd sysFD, p []byte, flags uint32, sa *windows.RawSockaddrAny) (int
 		f, size := flags, int32(unsafe.Sizeof(*sa))
 		err := windows.WSARecvFrom(windows.Handle(fd), &v, 1, &n, &f, sa, &size, nil, nil)
 		if err == windows.WSAECONNRESET || err == windows.WSAENETRESET {
-			continue // of an earlier datagram, to somebody
+			continue
 		}
 		if e, ok := err.(syscall.Errno); ok {
 			return 0, wsaError(e)
@@ -162,7 +161,7 @@ func recvFrom(fd sysFD, p []byte, flags uint32, sa *windows.RawSockaddrAny) (int
 	}
 }
 
-// sysPeek returns nil if there is a datagram to be read.
+// sysPeek returns nil if a datagram waits to be read.
 func sysPeek(fd sysFD) error {
 	var p [1]byte
 	var sa windows.RawSockaddrAny

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// Datagrams between two connections of the loop: package net cannot make a peer on
-// Wine. What all systems have in common is tested in packet_test.go.
+// Datagrams between two connections of the loop, since package net's sockets do not
+// work under Wine. packet_test.go has the tests for the other systems.
 func TestPacketConnWindows(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
 		"udp4": func(t *testing.T, l *Loop) { testPackets(t, l, "udp4", "127.0.0.1:0") },
@@ -44,8 +44,8 @@ func TestPacketConnWindows(t *testing.T) {
 	})
 }
 
-// testBothFamilies listens on the address, with network udp, and expects the socket to be
-// for both families, and nobody else to get half of it.
+// testBothFamilies listens on the address with network udp, and expects a socket for
+// both families, and an error if one of them is in use.
 func testBothFamilies(t *testing.T, l *Loop, address string) {
 	six, err := l.ListenPacket("udp6", "[::1]:0")
 	if err != nil {
@@ -54,8 +54,8 @@ func testBothFamilies(t *testing.T, l *Loop, address string) {
 	six.Close()
 	c, err := l.ListenPacket("udp", address)
 	must(t, err)
-	if !c.six || c.onlySix {
-		t.Errorf("on %v: six=%v, onlySix=%v", c.LocalAddr(), c.six, c.onlySix)
+	if !c.ipv6 || c.ipv6Only {
+		t.Errorf("on %v: ipv6=%v, ipv6Only=%v", c.LocalAddr(), c.ipv6, c.ipv6Only)
 	}
 	port := c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 	c.Close()
@@ -128,7 +128,7 @@ func testPackets(t *testing.T, l *Loop, network, address string) {
 	if _, err := a.WriteToAddrPort(make([]byte, math.MaxUint16), to); !errors.Is(err, syscall.EMSGSIZE) {
 		t.Errorf("sending too much: %v", err)
 	}
-	// Nobody is there: that is no error of a later call.
+	// That no socket listens at the destination is no error of a later call.
 	gone := open()
 	at := netip.AddrPortFrom(to.Addr(), uint16(gone.LocalAddr().(*net.UDPAddr).Port))
 	gone.Close()

@@ -29,12 +29,11 @@ func (l *Loop) Pipe() (*Stream, *Stream) {
 		x.local, x.remote = pipeAddr{}, pipeAddr{}
 		ends[i] = s
 	}
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	for _, s := range ends {
 		if l.closed {
-			s.state = stateClosed | stateGone
-			s.closing, s.released = true, true
+			s.life = lifeClosed
 			continue
 		}
 		l.streams++
@@ -188,9 +187,9 @@ func (e *pipeEnd) tell(what What) {
 		conn.tell(what)
 		return
 	}
-	l := e.stream.lock()
+	l := e.stream.lockLoop()
 	defer l.unlock()
-	if !e.stream.released && !l.closed {
+	if !e.stream.gone() && !l.closed {
 		e.stream.ready(what)
 	}
 }

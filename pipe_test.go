@@ -115,8 +115,8 @@ func TestPipe(t *testing.T) {
 				run++
 				longest = max(longest, run)
 			}
-			if longest != favours {
-				t.Errorf("one stream had %d messages in a row; want %d", longest, favours)
+			if longest != maxFrontRequeues {
+				t.Errorf("one stream had %d messages in a row; want %d", longest, maxFrontRequeues)
 			}
 		},
 		"BackPressure": func(t *testing.T, l *Loop) {

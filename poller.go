@@ -12,17 +12,17 @@ import (
 // the same functions in the same order: epoll (poller_linux.go), kqueue
 // (poller_kqueue.go), poll (poller_poll.go) and afd (poller_windows.go).
 //
-// All methods but wait may be called from any goroutine at any time, also
-// while another goroutine is inside wait, and take effect for that wait. After
-// close every one of them fails. Errors are the system's, unwrapped.
+// All methods but wait may be called from any goroutine at any time. If a wait is in
+// progress, they take effect for it. After close all of them fail. Errors are the
+// system's, unwrapped.
 //
-// Conditions are some of Read, Write and EarlyClose. Of what is reported,
-// readiness may be spurious: it may be over by the time it is looked at.
+// Conditions are some of Read, Write and EarlyClose. A reported condition may be over
+// by the time that the descriptor is used.
 //
-// urgent may be asked for along with them. Then it is reported when there are urgent
-// bytes or, by a method that cannot tell, with every Read: with Edge, that a read has
-// given less than was asked for does not mean that there is no more. A method without
-// FeatureEdge takes no notice of it: after such a read arm tells.
+// urgent may be asked for along with conditions. It is reported when there are urgent
+// bytes; a method that cannot tell reports it with every Read. It means that with Edge
+// a short read does not prove that nothing is left. A method without FeatureEdge
+// ignores urgent: call arm after a short read, and it reports what is left.
 type poller interface {
 	// name returns the method's name, as in Config.Method.
 	name() string
@@ -33,101 +33,114 @@ type poller interface {
 	// add starts to monitor fd for the conditions in i: level-triggered, or
 	// edge-triggered with Edge.
 	//
-	// Level-triggered: a condition is reported by every wait as long as it
-	// lasts. Edge-triggered: it is reported when it begins, which includes what
-	// is there at the time of add, and when it is renewed; others that last may
-	// be reported along with it. A method without
-	// FeatureEdge reports an edge-triggered condition once and then no more
-	// until arm asks for it, so a user calls arm when an operation has
-	// returned EAGAIN.
+	// Level-triggered: every wait reports a condition as long as it lasts.
 	//
-	// With no condition in i only a hangup is reported, and that once, as if
-	// Edge were given: nobody could do anything about a lasting one.
+	// Edge-triggered: a condition is reported if it holds at the time of add, when
+	// it begins, and when it is renewed. Other conditions that last may be reported
+	// with it. A method without FeatureEdge reports an edge-triggered condition once,
+	// and again only after arm: call arm when an operation has returned EAGAIN.
 	//
-	// A registration of the same fd that is still there is replaced. The kernel
-	// may keep one for a descriptor that was closed without remove, where
-	// another descriptor refers to the same open file.
+	// Without a condition in i, only a hangup is reported, once.
 	//
-	// It fails for what is not a descriptor, and with EPERM, or ErrUnsupported on
-	// Windows, for one that the method cannot monitor (see FeatureAnyFD).
+	// add replaces an existing registration of fd. There may be one although the
+	// descriptor was closed: the kernel keeps it if it was not removed and another
+	// descriptor refers to the same open file.
+	//
+	// It fails if fd is not a descriptor. If the method cannot monitor fd (see
+	// FeatureAnyFD), it fails with EPERM, on Windows with ErrUnsupported.
 	add(fd sysFD, tok token, i What) error
 
-	// arm changes what is asked of fd, and its token, and asks anew: what is
-	// ready now is reported (again). It fails with ENOENT if fd is not monitored.
+	// arm replaces the conditions and the token of fd. Conditions that hold now are
+	// reported, also if they were reported before. It fails with ENOENT if fd is not
+	// monitored.
 	arm(fd sysFD, tok token, i What) error
 
-	// remove stops monitoring fd. It must be called before fd is closed.
-	// Reports already returned by wait are the caller's to drop, by their
-	// tokens; later waits return none, except for one in progress which may
-	// have taken its results before. It fails with ENOENT if fd is not monitored.
+	// remove stops monitoring fd. Call it before fd is closed. A wait in progress may
+	// still report fd, later waits do not; the caller drops late reports by their
+	// tokens. It fails with ENOENT if fd is not monitored.
 	remove(fd sysFD) error
 
 	// wait appends what is ready to dst and returns it. It blocks until
-	// something is or until about d has passed, for ever if d < 0 and not at
+	// something is ready or about d has passed: without limit if d < 0, and not at
 	// all if d == 0. It may return early with nothing. It is called by one
 	// goroutine at a time.
 	//
-	// A wait that returns with something may leave a wake to the next one, or
-	// consume it: the caller looks after every wait that blocked for whatever
-	// others may have wanted of it.
+	// A wait that returns reports may also consume a wake, or leave it to the next
+	// wait. So after every wait with d != 0 the caller checks everything for which it
+	// may have been woken.
 	wait(dst []ready, d time.Duration) ([]ready, error)
 
-	// wake makes a wait that blocks (d != 0) return, the one in progress or else
-	// the next. Wakes coalesce: those before that wait returns count as one.
+	// wake ends the wait in progress if it has d != 0, else the next one that has.
+	// All wakes before that wait returns count as one.
 	wake() error
 
-	// close releases all. A wait in progress returns, with an error or with
-	// nothing. Calls after the first do nothing.
+	// close releases all descriptors and memory. A wait in progress returns, with an
+	// error or with nothing. Calls after the first do nothing.
 	close() error
 }
 
-// A token names a registration. The poller does not interpret it, except that
-// slots are small numbers in dense use, so that it may keep a table of them.
-// The slot 1<<32-1 is reserved for the poller.
+// A token identifies a registration. Slots are small numbers, so a poller may keep
+// a table of them; otherwise it does not interpret tokens. The slot 1<<32-1 is
+// reserved for the poller.
 type token struct {
 	slot uint32 // index of the source
-	gen  uint32 // tells a registration from an earlier holder of the slot
+	gen  uint32 // generation of the slot: differs from that of its earlier sources
 }
 
 // A ready is one report of a poller.
 //
-// What is some of Read, Write, EarlyClose and urgent, as far as they were asked
-// for, and hangup. A hangup (the descriptor has failed, or both its directions are
-// over, or it is closed) comes with all conditions that were asked for, and
-// alone if there were none.
+// What is some of Read, Write, EarlyClose and urgent, if they were asked for, and
+// hangup. A hangup means that the descriptor has failed, both its directions have
+// ended, or it is closed. It comes with all conditions that were asked for; if there
+// were none, alone.
 type ready struct {
 	tok  token
 	what What
 }
 
-// triggers are the conditions that a poller knows.
-const triggers = Read | Write | EarlyClose
+// whatPolled has the conditions that a poller reports.
+const whatPolled = Read | Write | EarlyClose
 
-// A method is a way of polling that this platform has.
+// A method is a polling mechanism of this system.
 type method struct {
 	name     string
 	features Feature
 	open     func() (poller, error)
 }
 
-// Feature is a set of the abilities in which methods differ.
-type Feature uint
+// What is a set of conditions. As an interest it says what to watch for: some
+// of Read, Write and EarlyClose, and the modes Edge and Persist. As a result
+// it says what happened: some of Read, Write, EarlyClose and Timeout.
+type What uint8
 
 const (
-	FeatureEdge       Feature = 1 << iota // edge-triggered interest (Edge) is the system's own
-	FeatureO1                             // the cost of a wait does not grow with the number of descriptors
-	FeatureAnyFD                          // any descriptor can be watched, also one of a regular file
-	FeatureEarlyClose                     // EarlyClose is reported while input is still unread
+	Read       What = 1 << iota // input, an end of input, or a connection to accept
+	Write                       // room for output
+	EarlyClose                  // the peer has finished sending or is gone, whatever is still unread
+	Timeout                     // the time limit of an armed Watch or of an idle Stream has passed
+	Edge                        // report new readiness only, not readiness that lasts
+	Persist                     // stay armed after a message
+
+	// hangup: the descriptor has failed, or both its directions have ended. A poller
+	// reports it whether or not it was asked for. See ready.
+	hangup
+
+	// urgent: there are urgent bytes (tcp(7)), so a read may stop although more
+	// input is there. See poller.
+	urgent
 )
 
-// String returns the names of the members of f joined by "|", or "0".
-func (f Feature) String() string {
-	if f == 0 {
+// whatHappens has the members of What that a result can have.
+const whatHappens = whatPolled | Timeout
+
+// String returns the names of the members of w joined by "|", or "0".
+func (w What) String() string {
+	if w == 0 {
 		return "0"
 	}
 	var names []string
-	for i, name := range [...]string{"FeatureEdge", "FeatureO1", "FeatureAnyFD", "FeatureEarlyClose"} {
-		if f&(1<<i) != 0 {
+	for i, name := range [...]string{"Read", "Write", "EarlyClose", "Timeout", "Edge", "Persist", "hangup", "urgent"} {
+		if w&(1<<i) != 0 {
 			names = append(names, name)
 		}
 	}

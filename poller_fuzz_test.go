@@ -31,7 +31,7 @@ func (s *eventScript) next() byte {
 
 // interest returns conditions to ask for.
 func (s *eventScript) interest() What {
-	return What(s.next()) & (triggers | Edge | urgent)
+	return What(s.next()) & (whatPolled | Edge | urgent)
 }
 
 // FuzzEpoll has epoll_wait return any events. Each entry is a slot and four bytes.
@@ -43,7 +43,7 @@ func FuzzEpoll(f *testing.F) {
 		script := eventScript(bytes)
 		e := &epoll{epfd: noFD}
 		for slot := range uint32(slots) {
-			e.setAsked(slot, What(slot)&triggers)
+			e.setAsked(slot, What(slot)&whatPolled)
 		}
 		var want []ready
 		e.events = make([]unix.EpollEvent, min(len(bytes)/5, 1000))
@@ -61,7 +61,7 @@ func FuzzEpoll(f *testing.F) {
 			}
 			r := ready{tok: tok}
 			for bit, w := range map[uint32]What{unix.EPOLLIN: Read, unix.EPOLLOUT: Write, unix.EPOLLRDHUP: EarlyClose, unix.EPOLLPRI: urgent,
-				unix.EPOLLHUP: What(tok.slot)&triggers | hangup, unix.EPOLLERR: What(tok.slot)&triggers | hangup} {
+				unix.EPOLLHUP: What(tok.slot)&whatPolled | hangup, unix.EPOLLERR: What(tok.slot)&whatPolled | hangup} {
 				if ev.Events&bit != 0 {
 					r.what |= w
 				}
@@ -106,12 +106,12 @@ func FuzzPollSet(f *testing.F) {
 					}
 				}
 				if fd.Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0 {
-					what = r.i&triggers | hangup
+					what = r.i&whatPolled | hangup
 				}
 				if r.i&Edge != 0 {
 					r.left &^= what
 				}
-				if what&hangup != 0 && (r.i&Edge != 0 || r.i&triggers == 0) || fd.Revents&unix.POLLNVAL != 0 {
+				if what&hangup != 0 && (r.i&Edge != 0 || r.i&whatPolled == 0) || fd.Revents&unix.POLLNVAL != 0 {
 					r.mute = true
 				}
 			}
@@ -128,7 +128,7 @@ func FuzzPollSet(f *testing.F) {
 			switch op {
 			case 0, 1: // add, arm
 				r := &reg{tok: testToken(gen), i: script.interest()}
-				r.left = r.i & triggers
+				r.left = r.i & whatPolled
 				gen++
 				change, due := p.add, error(nil)
 				if op == 1 {
@@ -175,7 +175,7 @@ func FuzzPollSet(f *testing.F) {
 						r.tok = testToken(gen)
 						gen++
 						r.i = script.interest()
-						r.left, r.mute = r.i&triggers, false
+						r.left, r.mute = r.i&whatPolled, false
 						must(t, p.arm(fd, r.tok, r.i))
 					}
 				}
@@ -366,7 +366,7 @@ func FuzzKqueue(f *testing.F) {
 					}
 				}
 				if r.ended[kfRead] && r.ended[kfWrite] {
-					w = r.i&triggers | hangup
+					w = r.i&whatPolled | hangup
 				}
 				due[r.tok] |= w
 				may[r.tok] |= w
@@ -376,7 +376,7 @@ func FuzzKqueue(f *testing.F) {
 					over[f] = over[f] || r.refused[f] || is && none == kfilter(f)
 				}
 				if over[kfRead] && over[kfWrite] {
-					may[r.tok] |= r.i&triggers | hangup
+					may[r.tok] |= r.i&whatPolled | hangup
 				} else if over[kfRead] {
 					may[r.tok] |= r.i & EarlyClose
 				}

@@ -15,30 +15,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file is the whole logic of the method kqueue, over a seam that is one
-// system call wide. kqueue_bsd.go puts the real call behind it. On Linux
-// nothing refers to this file but the tests, which put a model of the call
-// behind it (kqueue_model_test.go); programs do not contain it there.
+// This file has the whole logic of the method kqueue. It makes its system calls through
+// the interface kernelQueue, which poller_bsd.go implements with the real call. On
+// Linux only the tests use this file, with a model of the call
+// (testutil_kqueue_test.go); the linker drops it from programs.
 
-// A kernelQueue is a kernel event queue: what kqueue(2) returns.
+// A kernelQueue is a kernel event queue, as kqueue(2) returns it.
 type kernelQueue interface {
-	// kevent is kevent(2): it makes the changes, and then takes what is pending
-	// into events. It waits for that for ever if d < 0, not at all if d == 0,
-	// else for about d. Without room for events it returns at once, and fails if
-	// a change fails; those that follow are not made then.
+	// kevent is kevent(2): it makes the changes, and then takes pending events into
+	// events. If there are none it waits: without limit if d < 0, not at all if
+	// d == 0, else for about d.
 	//
-	// Calls with and without room for events may be under way at the same time,
-	// but one only of each.
+	// If len(events) is 0 it returns at once. Then it fails at the first change that
+	// fails, and does not make those that follow.
+	//
+	// One call with room for events and one without may run at the same time.
 	kevent(changes, events []kevent, d time.Duration) (int, error)
 
-	// close releases the queue. No other call may be under way.
+	// close releases the queue. No other call may be in progress.
 	close()
 }
 
-// A kevent is struct kevent, in a form that all systems share. What is left out
-// is not used: udata could say which registration an event is from, but in Go
-// it is a pointer on most systems, and a number in it a trap for the garbage
-// collector.
+// A kevent is struct kevent in a form that all systems share, without the fields that
+// are not used. Among those is udata. It could tell which registration an event
+// belongs to, but in Go it is a pointer on most systems, and the garbage collector
+// does not allow numbers in pointers.
 type kevent struct {
 	ident  int // the descriptor
 	filter kfilter
@@ -47,7 +48,7 @@ type kevent struct {
 	data   int64
 }
 
-// A kfilter is a filter, which the systems number differently.
+// A kfilter is a filter. The systems have different numbers for them.
 type kfilter int8
 
 const (
@@ -56,7 +57,7 @@ const (
 	kfUser                 // EVFILT_USER
 )
 
-// The flags have one value on all systems, see kqueue_bsd.go.
+// The flags have the same values on all systems, see poller_bsd.go.
 const (
 	evAdd       = 0x0001
 	evDelete    = 0x0002
@@ -68,56 +69,54 @@ const (
 
 const kqueueFeatures = FeatureEdge | FeatureO1 | FeatureEarlyClose
 
-// How many events one call takes: to begin with, and how far the array grows
-// when calls fill it. Both are arbitrary.
+// How many events one call takes: at first, and at most. The array doubles when a call
+// has filled it. Both numbers are arbitrary.
 const (
 	kqueueMinEvents = 128
 	kqueueMaxEvents = 4096
 )
 
-// kqueueMaxWait is the longest wait that is asked for. Darwin takes only so many
-// seconds, and OpenBSD makes a day of more. Ending early is allowed.
+// kqueueMaxWait is the longest wait of one call. macOS limits the seconds, and OpenBSD
+// reduces more than a day to a day. Ending early is allowed.
 const kqueueMaxWait = 24 * time.Hour
 
 // A kqueue is the poller over kqueue(2).
 //
-// The goroutine in wait blocks in the system call. It cannot park in the
-// runtime's own poller, as with epoll: that asks of each descriptor whether it
-// can be read and whether it can be written, and a kernel queue refuses the
-// second question (EINVAL).
+// The goroutine in wait blocks in the system call. It cannot park in the runtime's own
+// poller, as it does with epoll: the runtime asks for both reading and writing of each
+// descriptor, and a kernel queue refuses the filter for writing (EINVAL).
 //
-// Read and Write are each a filter of the kernel's. EarlyClose is EVFILT_READ
-// with EV_EOF. What is asked for with Edge, or not asked for at all but needed to
-// notice a hangup, has EV_CLEAR. A filter is changed by deleting and adding it
-// anew: what adding one that is there does to its flags, and whether it reports
-// again what it has reported, differs between systems.
+// Read and Write have a filter of the kernel each. EarlyClose is EVFILT_READ with
+// EV_EOF. A filter has EV_CLEAR if it was asked for with Edge, or if it is only needed
+// to notice a hangup. To change a filter, it is deleted and added again: the systems
+// differ in what adding an existing filter does to its flags, and in whether it then
+// reports again what it has reported before.
 //
-// A hangup is EV_EOF of both filters, since each alone may be a half-close. So
-// once one of them has ended, the other is asked for as well. An error of the
-// socket (in fflags) ends both.
+// A hangup is EV_EOF of both filters, since each alone may be a half-close. So when
+// one of them reports EV_EOF, the other is added as well. An error of the socket (in
+// fflags) ends both.
 //
-// Not every descriptor fits: a regular file counts as readable up to its end
-// only and cannot be watched for writing, so add refuses it. On macOS
-// named pipes do not tell that the last writer has gone, and terminals may be
-// refused.
+// A regular file counts as readable up to its end only and cannot be watched for
+// writing, so add refuses it. On macOS named pipes do not tell that the last writer
+// has gone, and terminals may be refused.
 type kqueue struct {
 	q    kernelQueue
-	pipe [2]sysFD // reading and writing end, for waking; noFD: a user event does that
+	pipe [2]sysFD // for wakes: reading and writing end; noFD: a user event is used
 
 	// woken is set by wake and cleared by the wait that consumes it. See wake.
 	woken atomic.Bool
 
-	mu      sync.Mutex  // guards following; calls that make changes are made under it
+	mu      sync.Mutex  // guards following; held during calls that make changes
 	regs    []kqueueReg // by descriptor
-	round   uint64      // counts the waits
-	waiting bool        // one is between its beginning and its results
-	closed  bool        // q is closed at once, or by the wait in progress
+	round   uint64      // number of the current or last wait
+	waiting bool        // a wait is between its beginning and its results
+	closed  bool        // if waiting, the wait closes q, else it is closed
 	changes [2]kevent   // scratch
-	one     [1]byte     // what goes through the pipe
+	one     [1]byte     // scratch: the byte for the pipe
 
 	// The goroutine in wait owns the rest.
 	events []kevent
-	taken  bool // the wake was taken by a wait that did not block, and is for the next that does
+	taken  bool // a wait that did not block has taken the wake; the next that blocks consumes it
 }
 
 // A kqueueReg is a registration.
@@ -126,32 +125,33 @@ type kqueueReg struct {
 	i     What // what was asked for, with Edge
 	state kqueueState
 
-	// What the wait in progress takes may still be from an earlier
-	// registration of the descriptor if this one was made meanwhile.
-	made uint64 // the number of the wait in progress then; 0: there was none
+	// made is the number of the wait that was in progress when this registration was
+	// made; 0: none was. The results of that wait may still be of an earlier
+	// registration of the descriptor.
+	made uint64
 
-	told uint64 // the number of the wait that has reported it last
-	at   int    // where in that wait's results
+	told uint64 // number of the wait that reported it last
+	at   int    // position in that wait's results
 }
 
-// A kqueueState is what the kernel was asked for and has said.
+// A kqueueState says which filters the kernel has, and what they have reported.
 type kqueueState uint8
 
-// Those of EVFILT_WRITE are one bit to the left of those of EVFILT_READ.
+// The bits of EVFILT_WRITE are one to the left of those of EVFILT_READ.
 const (
 	kqRead       kqueueState = 1 << iota // EVFILT_READ is there
 	kqWrite                              // EVFILT_WRITE is there
 	kqReadLevel                          // it is, or will be, without EV_CLEAR
 	kqWriteLevel                         // it is, or will be, without EV_CLEAR
-	kqReadEnded                          // nothing will arrive any more
-	kqWriteEnded                         // nothing can be sent any more
+	kqReadEnded                          // input has ended
+	kqWriteEnded                         // no output is possible any more
 
 	kqFilters = kqRead | kqWrite // none: not registered
 	kqEnded   = kqReadEnded | kqWriteEnded
 )
 
-// newKqueue returns a poller over q, which it owns from then on, also if it
-// fails. It is woken by a user event if the system has those, else by a pipe.
+// newKqueue returns a poller over q. It owns q from then on, also if it fails. wake uses
+// a user event if the system has them, else a pipe.
 func newKqueue(q kernelQueue, userEvents bool) (poller, error) {
 	p := &kqueue{
 		q:      q,
@@ -191,7 +191,7 @@ func (p *kqueue) add(fd sysFD, tok token, i What) error {
 		return os.ErrClosed
 	}
 	if r := p.regLocked(fd); r != nil {
-		p.dropLocked(fd, r) // it may have gone with the descriptor
+		p.dropLocked(fd, r) // fails if the descriptor was closed since, which is fine
 	}
 	return p.registerLocked(fd, tok, i)
 }
@@ -233,14 +233,15 @@ func (p *kqueue) regLocked(fd sysFD) *kqueueReg {
 	return &p.regs[fd]
 }
 
-// registerLocked adds the filters that i needs of fd, which has none.
+// registerLocked adds the filters that i needs to fd, which has none.
 func (p *kqueue) registerLocked(fd sysFD, tok token, i What) error {
 	r := kqueueReg{tok: tok, i: i}
 	if p.waiting {
 		r.made = p.round
 	}
-	// EVFILT_READ cannot be asked for the end alone: EarlyClose without Read must
-	// not make the kernel report again and again bytes that nobody wants.
+	// No filter reports the end of input alone. So for EarlyClose without Read,
+	// EVFILT_READ has EV_CLEAR: else every call would report bytes that were not asked
+	// for.
 	if i&(Read|Edge) == Read {
 		r.state |= kqReadLevel
 	}
@@ -262,7 +263,7 @@ func (p *kqueue) registerLocked(fd sysFD, tok token, i What) error {
 // askEachLocked adds the filters that r needs one by one.
 func (p *kqueue) askEachLocked(fd sysFD, r *kqueueReg) error {
 	// For a hangup only, one filter will do if the other is refused.
-	hangupOnly := r.i&triggers == 0
+	hangupOnly := r.i&whatPolled == 0
 	var err error
 	if hangupOnly || r.i&(Read|EarlyClose) != 0 {
 		err = p.askLocked(fd, r, kfRead)
@@ -277,15 +278,16 @@ func (p *kqueue) askEachLocked(fd sysFD, r *kqueueReg) error {
 	case writeErr == nil || hangupOnly && err == nil:
 		return nil
 	case writeErr == unix.EPIPE || writeErr == unix.EBADF:
-		return p.brokenLocked(fd, r) // EBADF is NetBSD's word for it
+		return p.brokenLocked(fd, r) // NetBSD says EBADF
 	default:
 		p.dropLocked(fd, r)
 		return writeErr
 	}
 }
 
-// brokenLocked is called when the filter for writing is refused to a pipe without its
-// other end. The other filter still works, and tells that it has ended.
+// brokenLocked is called when the kernel refuses the filter for writing because fd is a
+// pipe whose other end is closed. The filter for reading still works, and reports the
+// end.
 func (p *kqueue) brokenLocked(fd sysFD, r *kqueueReg) error {
 	r.state |= kqWriteEnded
 	if r.i&Edge == 0 {
@@ -309,7 +311,7 @@ func (p *kqueue) dropLocked(fd sysFD, r *kqueueReg) error {
 	return p.makeChanges(read, write)
 }
 
-// askLocked adds a filter of fd, or adds it anew.
+// askLocked adds a filter to fd. If it exists it is deleted first.
 func (p *kqueue) askLocked(fd sysFD, r *kqueueReg, f kfilter) error {
 	if r.state&(kqRead<<f) != 0 {
 		r.state &^= kqRead << f
@@ -322,7 +324,7 @@ func (p *kqueue) askLocked(fd sysFD, r *kqueueReg, f kfilter) error {
 	return err
 }
 
-// adding returns the change that adds a filter of fd.
+// adding returns the change that adds a filter to fd.
 func (r *kqueueReg) adding(fd sysFD, f kfilter) kevent {
 	ev := kevent{ident: fd, filter: f, flags: evAdd | evClear}
 	if r.state&(kqReadLevel<<f) != 0 {
@@ -331,7 +333,7 @@ func (r *kqueueReg) adding(fd sysFD, f kfilter) kevent {
 	return ev
 }
 
-// makeChanges makes changes. mu is held.
+// makeChanges makes changes. Caller holds p.mu, or is newKqueue.
 func (p *kqueue) makeChanges(changes ...kevent) error {
 	_, err := p.q.kevent(p.changes[:copy(p.changes[:], changes)], nil, 0)
 	if err == unix.EINTR {
@@ -355,7 +357,7 @@ func (p *kqueue) wait(dst []ready, d time.Duration) ([]ready, error) {
 		d = 0
 	}
 	n, err := p.q.kevent(nil, p.events, min(d, kqueueMaxWait))
-	if err == unix.EINTR || err == unix.ETIMEDOUT { // early, with nothing; Darwin has been seen to give the latter
+	if err == unix.EINTR || err == unix.ETIMEDOUT { // early, with nothing; macOS has been seen to return ETIMEDOUT
 		n, err = 0, nil
 	}
 
@@ -398,8 +400,8 @@ func (p *kqueue) collectLocked(dst []ready, ev *kevent) []ready {
 	if ev.flags&evEOF == 0 {
 		r.state &^= kqReadEnded << ev.filter // a named pipe can be opened again
 	} else if r.made == p.round {
-		// It may be another connection that has ended. Readiness would do no
-		// harm if it were, but an end must be true.
+		// The event may be of an earlier registration. Spurious readiness is allowed,
+		// but an end must be true. So add the filter again, which reports it if it is.
 		if p.askLocked(ev.ident, r, ev.filter) != nil && ev.filter == kfWrite {
 			p.brokenLocked(ev.ident, r)
 		}
@@ -411,17 +413,17 @@ func (p *kqueue) collectLocked(dst []ready, ev *kevent) []ready {
 
 	what := r.i & Write
 	if ev.filter == kfRead {
-		// A read stops before urgent bytes. Some systems tell of them, by a filter
-		// of its own (EVFILT_EXCEPT with NOTE_OOB: macOS, OpenBSD, DragonFly BSD),
-		// others do not. Whoever asks for them is told each time that there may be
-		// some, and so reads until nothing is left.
+		// A read stops before urgent bytes. Some systems report these by a filter of
+		// its own (EVFILT_EXCEPT with NOTE_OOB: macOS, OpenBSD, DragonFly BSD), others
+		// do not report them. So urgent is reported each time that it was asked for,
+		// and the stream reads until nothing is left.
 		what = r.i & (Read | urgent)
 		if r.state&kqReadEnded != 0 {
 			what |= r.i & EarlyClose
 		}
 	}
 	if r.state&kqEnded == kqEnded {
-		what = r.i&triggers | hangup
+		what = r.i&whatPolled | hangup
 	}
 	switch {
 	case what == 0:
@@ -434,8 +436,8 @@ func (p *kqueue) collectLocked(dst []ready, ev *kevent) []ready {
 	return dst
 }
 
-// endedLocked is called when a filter of fd has reported EV_EOF for the first
-// time. It sees to it that the other direction's end is noticed as well.
+// endedLocked is called when a filter of fd has reported EV_EOF for the first time. It
+// makes sure that the end of the other direction is noticed as well.
 func (p *kqueue) endedLocked(fd sysFD, r *kqueueReg, f kfilter) {
 	if f == kfRead && r.i&(EarlyClose|Edge) == EarlyClose && r.state&kqReadLevel == 0 {
 		r.state |= kqReadLevel // this lasts
@@ -446,22 +448,22 @@ func (p *kqueue) endedLocked(fd sysFD, r *kqueueReg, f kfilter) {
 		other, oneWay = kfRead, unix.O_WRONLY
 	}
 	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && flags&unix.O_ACCMODE == oneWay {
-		r.state |= kqReadEnded << other // there is none
+		r.state |= kqReadEnded << other // the other direction does not exist
 		return
 	}
 	if r.state&(kqRead<<other) == 0 && p.askLocked(fd, r, other) != nil {
-		r.state |= kqReadEnded << other // a pipe without its other end
+		r.state |= kqReadEnded << other // a pipe whose other end is closed
 	}
 }
 
 // wake triggers the user event, or writes a byte to the pipe.
 //
-// Of several wakes at once only the one that sets the flag does so. A wait that
-// does not block may take the event nevertheless. Then the next that blocks
-// does not, so that the flag is up as long as a wake is on its way.
+// Of several concurrent wakes only the one that sets the flag woken does so. A wait that
+// does not block may take the event. Then it sets taken, the next wait with d != 0
+// returns at once, and only that clears the flag.
 func (p *kqueue) wake() error {
 	if p.woken.Load() {
-		return nil // there is one under way
+		return nil // another wake is in progress
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -473,7 +475,7 @@ func (p *kqueue) wake() error {
 
 func (p *kqueue) wakeLocked() error {
 	if !p.woken.CompareAndSwap(false, true) {
-		return nil // there is one under way
+		return nil // another wake is in progress
 	}
 	if p.pipe[1] == noFD {
 		// No other flags: EV_CLEAR here would undo the trigger.
@@ -501,7 +503,7 @@ func (p *kqueue) close() error {
 	return nil
 }
 
-// release closes the queue and the pipe. Nobody else uses them any more.
+// release closes the queue and the pipe. No other call may be in progress.
 func (p *kqueue) release() {
 	p.q.close()
 	if p.pipe[0] != noFD {

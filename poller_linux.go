@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// methods returns what can be had here, best first.
+// methods returns the methods of this system, best first.
 func methods() []method {
 	return append([]method{
 		{"epoll", epollFeatures, openEpoll},
@@ -23,14 +23,14 @@ func methods() []method {
 	}, testMethods...)
 }
 
-// testMethods are set by the tests, before anything else: methods of other
-// systems, over a model of their kernel.
+// testMethods are methods of other systems over a model of their kernel. The tests
+// set it before anything else.
 var testMethods []method
 
 const epollFeatures = FeatureEdge | FeatureO1 | FeatureEarlyClose
 
-// How many results one wait takes: to begin with, and how far the array grows
-// when waits fill it. Both are arbitrary.
+// How many results one wait takes: at first, and at most. The array doubles when a
+// wait has filled it. Both numbers are arbitrary.
 const (
 	epollMinResults = 128
 	epollMaxResults = 4096
@@ -38,46 +38,47 @@ const (
 
 // An epoll is the poller over epoll(7).
 //
-// Its descriptor is itself watched by the runtime's own poller. A goroutine
-// that waits parks as in any read of package net, and holds neither a thread
-// nor a processor. All system calls here are raw, since none can block: the
-// scheduler need not know of them.
+// The runtime's own poller watches the set, so a goroutine in wait parks as in a read
+// of package net: it holds neither a thread nor a processor. No system call here
+// blocks, so all are raw: the scheduler need not know of them.
 //
-// Between the two is a gate, an epoll set with nothing in it but ours, which is
-// what the runtime watches. A wait that finds something without parking shuts the gate,
-// and the next that parks opens it. Else the runtime, where a thread of it waits for a
-// timer or for another connection, would be woken by each event, find nobody who waits
-// for it, and sleep again.
+// Between the runtime's poller and the set is the gate: an epoll set that contains only
+// ours. The runtime watches the gate. A wait that finds something without parking shuts
+// the gate, and the next wait that parks opens it. Without the gate, each event would
+// wake a thread of the runtime that waits for a timer or another connection, although
+// no goroutine waits for the event.
 //
-// The runtime's timers are good to a millisecond, so that a timed wait is ended
-// by a timer descriptor inside the epoll set. It is edge-triggered: nobody
-// needs to read it.
+// The nesting of epoll sets in one another is limited by the kernel; with the gate at
+// most 100 loops can watch one descriptor or share one listening socket.
+//
+// The runtime's timers are good to a millisecond only, so a timer descriptor inside
+// the set ends a timed wait. It is edge-triggered and never needs to be read.
 type epoll struct {
-	file *os.File        // the gate's descriptor, as the runtime's poller has it
+	file *os.File        // the gate's descriptor, registered with the runtime's poller
 	rc   syscall.RawConn // file's
-	set  *os.File        // epfd; a file, so that it is closed where a loop is dropped without Close
+	set  *os.File        // epfd; a file, so that its finalizer closes it if the loop is dropped without Close
 
 	// woken is set by wake and cleared by the wait that consumes it. See wake.
 	woken atomic.Bool
 
-	mu   sync.RWMutex // held for reading while epfd, gate or tfd are in use, for writing to close them
+	mu   sync.RWMutex // read-locked while epfd, gate or tfd are in use, write-locked to close them
 	epfd int          // guarded by mu; noFD when closed
 	gate int          // never changes; open as long as epfd is
 	tfd  int          // guarded by mu; noFD until first needed; set by the goroutine in wait
 
 	askedMu sync.Mutex // guards following
-	asked   []What     // conditions asked for, by slot: the kernel does not mask a hangup
+	asked   []What     // conditions asked for, by slot; needed for a hangup, which the kernel does not mask
 
 	// The goroutine in wait owns the rest.
 	tryFunc func(uintptr) bool // e.try, made once so that a wait does not allocate
 	events  []unix.EpollEvent
-	n       int           // what the last epoll_wait left in events
-	err     error         // or its failure
-	limit   time.Duration // of this wait; 0 when the timer has been seen to
-	shut    bool          // the gate is, see epoll
-	parked  bool          // this wait has
-	alarm   time.Time     // when tfd goes off or has gone off
-	spare   *time.Timer   // stands in for tfd when descriptors are short
+	n       int           // number of events that the last epoll_wait returned
+	err     error         // its error
+	limit   time.Duration // of this wait; 0 once tfd is set
+	shut    bool          // the gate is shut, see epoll
+	parked  bool          // this wait has parked
+	alarm   time.Time     // when tfd expires or has expired
+	spare   *time.Timer   // replaces tfd when no descriptor is free
 }
 
 // timerToken is the registration of tfd.
@@ -102,14 +103,14 @@ func openEpoll() (poller, error) {
 	return e, nil
 }
 
-// openGate makes the gate, open, and has the runtime watch it.
+// openGate makes the gate, which is open at first, and has the runtime watch it.
 func (e *epoll) openGate() error {
 	gate, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return err
 	}
-	// os.NewFile hands to the runtime's poller only what does not block. An
-	// epoll descriptor is never read, so the flag means nothing else.
+	// os.NewFile registers only non-blocking descriptors with the runtime's poller. An
+	// epoll descriptor is never read, so the flag has no other effect.
 	err = unix.SetNonblock(gate, true)
 	if err == nil {
 		err = unix.EpollCtl(gate, unix.EPOLL_CTL_ADD, e.epfd, &unix.EpollEvent{Events: unix.EPOLLIN})
@@ -122,7 +123,7 @@ func (e *epoll) openGate() error {
 	e.file = os.NewFile(uintptr(gate), "epoll gate")
 	e.rc, err = e.file.SyscallConn()
 	if err == nil {
-		// NewFile does not say whether the runtime took it. This does.
+		// NewFile does not tell whether the runtime registered it; this call does.
 		err = e.file.SetReadDeadline(time.Time{})
 	}
 	if err != nil {
@@ -142,7 +143,7 @@ func (e *epoll) add(fd sysFD, tok token, i What) error {
 	return err
 }
 
-// arm relies on EPOLL_CTL_MOD looking at the readiness afresh.
+// arm relies on EPOLL_CTL_MOD, which checks readiness again.
 func (e *epoll) arm(fd sysFD, tok token, i What) error {
 	return e.ctl(unix.EPOLL_CTL_MOD, fd, tok, i)
 }
@@ -171,9 +172,9 @@ func (e *epoll) ctl(op int, fd sysFD, tok token, i What) error {
 	if i&urgent != 0 {
 		ev.Events |= unix.EPOLLPRI
 	}
-	// The kernel always reports a hangup. Without a condition asked for, the
-	// edge trigger keeps it from being reported for ever.
-	if i&Edge != 0 || i&triggers == 0 {
+	// The kernel always reports a hangup. If no condition is asked for, EPOLLET makes
+	// it report that once only.
+	if i&Edge != 0 || i&whatPolled == 0 {
 		ev.Events |= unix.EPOLLET
 	}
 	e.mu.RLock()
@@ -181,7 +182,7 @@ func (e *epoll) ctl(op int, fd sysFD, tok token, i What) error {
 	if e.epfd == noFD {
 		return os.ErrClosed
 	}
-	e.setAsked(tok.slot, i&triggers) // first, so that no report can find an older one
+	e.setAsked(tok.slot, i&whatPolled) // before the system call, so that a report finds it
 	return unix.EpollCtl(e.epfd, op, fd, &ev)
 }
 
@@ -203,13 +204,13 @@ func (e *epoll) wait(dst []ready, d time.Duration) ([]ready, error) {
 	e.limit = d
 	err := e.rc.Read(e.tryFunc)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		// Woken. The deadline goes before the flag: a wake that comes between
-		// does nothing, which is right because this wait is about to return.
-		// In the other order its deadline would be lost with its flag left set,
-		// and so would every later wake.
+		// Woken. Clear the deadline before the flag: a wake between the two does
+		// nothing, which is right because this wait is about to return. In the other
+		// order the deadline of that wake would be cleared and its flag stay set, so
+		// that no later wake would do anything.
 		e.file.SetReadDeadline(time.Time{})
 		e.woken.Store(false)
-		// A poller that is woken all the time must report readiness all the same.
+		// Report readiness also if every wait is woken.
 		e.poll()
 		err = nil
 	}
@@ -219,17 +220,16 @@ func (e *epoll) wait(dst []ready, d time.Duration) ([]ready, error) {
 	return e.collect(dst)
 }
 
-// wake sets the flag and then a deadline in the past, which ends the park of
-// the goroutine in wait or, if there is none, prevents the next.
+// wake sets the flag woken and then a read deadline in the past. The deadline ends the
+// park of the goroutine in wait; if none is parked, the next wait does not park.
 //
-// Of several wakes at once only the one that sets the flag goes on. Until wait
-// has seen the deadline pass it clears neither flag nor deadline, so there is
-// never more than one setting the deadline, and none that is cleared unseen. A
-// wait that does not park leaves both as they are: that costs the next one an
-// early return, and meanwhile wakes cost next to nothing.
+// Of several concurrent wakes only the one that sets the flag sets the deadline. wait
+// clears both only after it has seen the deadline pass, so no deadline is cleared
+// unseen. A wait that does not park leaves both as they are: the next one returns
+// early, and until then a wake costs one atomic load.
 func (e *epoll) wake() error {
 	if e.woken.Load() || !e.woken.CompareAndSwap(false, true) {
-		return nil // there is one under way
+		return nil // another wake is in progress
 	}
 	return e.file.SetReadDeadline(time.Unix(1, 0)) // arbitrary, long ago
 }
@@ -238,13 +238,13 @@ func (e *epoll) close() error {
 	if !e.disown() {
 		return nil
 	}
-	// The runtime ends the park of a wait in progress, and Close waits until
-	// that has left the file. It may need mu on its way, so mu is not held here.
+	// Close makes the runtime end the park of a wait in progress, and waits until that
+	// wait no longer uses the file. The wait may need mu, so mu is not held here.
 	return e.file.Close()
 }
 
-// disown takes the descriptors away from everybody but a wait in progress. It
-// reports whether that was still to do.
+// disown closes all descriptors but the gate, which a wait in progress may be using.
+// It reports false if that was done before.
 func (e *epoll) disown() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -260,7 +260,7 @@ func (e *epoll) disown() bool {
 	return true
 }
 
-// poll takes what is ready now into events.
+// poll fills events with what is ready now.
 func (e *epoll) poll() {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
@@ -271,15 +271,14 @@ func (e *epoll) poll() {
 	e.n, e.err = epollWait(e.epfd, e.events)
 }
 
-// try is called by rc.Read with the gate's descriptor in use, once before it parks and
-// once each time that the runtime's poller has seen something. It reports
-// whether the wait is over. What becomes ready after it has looked ends the
-// park at once.
+// try reports whether the wait is over. rc.Read calls it before it parks, and each time
+// that the runtime's poller has reported the gate. It keeps the gate's descriptor open
+// meanwhile. What becomes ready after the call ends the park at once.
 func (e *epoll) try(uintptr) bool {
 	e.poll()
 	if e.n == 0 && e.err == nil && e.shut {
 		if e.err = e.setGate(true); e.err == nil {
-			e.poll() // opening it tells nobody of what is there already
+			e.poll() // opening it reports nothing that was ready before
 		}
 	}
 	if e.n > 0 || e.err != nil {
@@ -293,7 +292,7 @@ func (e *epoll) try(uintptr) bool {
 	return false
 }
 
-// setGate opens or shuts the gate. It does nothing when that was done, or when e is closed.
+// setGate opens or shuts the gate. It does nothing if the gate is so already, or e is closed.
 func (e *epoll) setGate(open bool) error {
 	if e.shut == !open {
 		return nil
@@ -320,13 +319,13 @@ func (e *epoll) collect(dst []ready) ([]ready, error) {
 		return dst, e.err
 	}
 	if e.n > 0 && !e.parked {
-		e.setGate(false) // if that fails it stays open, which does no harm
+		e.setGate(false) // if that fails the gate stays open, which costs wakeups only
 	}
 	for i := range e.events[:e.n] {
 		ev := &e.events[i]
 		tok := token{uint32(ev.Fd), uint32(ev.Pad)}
 		if tok == timerToken {
-			continue // It has ended the wait, that is all.
+			continue // its only purpose was to end the wait
 		}
 		var w What
 		if ev.Events&unix.EPOLLIN != 0 {
@@ -354,25 +353,26 @@ func (e *epoll) collect(dst []ready) ([]ready, error) {
 	return dst, nil
 }
 
-// alarmSlack is how much later than asked a wait may end to spare setting the
-// timer again: 50 µs, the kernel's own default for waits (PR_SET_TIMERSLACK in prctl(2)).
-const alarmSlack = 50 * time.Microsecond
+// epollAlarmSlack is how much later than asked a wait may end, where that saves the
+// system call that sets the timer: 50 µs, the kernel's default for waits
+// (PR_SET_TIMERSLACK in prctl(2)).
+const epollAlarmSlack = 50 * time.Microsecond
 
-// setAlarm sees to it that the wait ends in d. An earlier alarm that is still
-// to come stays: it ends one wait early, once, and a deadline that moves back
-// with every wait costs no system call.
+// setAlarm sets the timer that ends the wait after d. If it is set to an earlier time
+// that is not over, it stays: one wait ends early, but no system call is needed where
+// each wait has a later deadline than the one before.
 func (e *epoll) setAlarm(d time.Duration) {
 	d = min(d, 1<<30*time.Second) // what every platform's itimerspec can hold
 	now := time.Now()
 	at := now.Add(d)
-	if e.alarm.After(now) && !e.alarm.After(at.Add(alarmSlack)) {
+	if e.alarm.After(now) && !e.alarm.After(at.Add(epollAlarmSlack)) {
 		return
 	}
 
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	if e.epfd == noFD {
-		return // being closed, which ends the wait
+		return // close is in progress and ends the wait
 	}
 	if e.tfd == noFD {
 		if err := e.openTimer(); err != nil {
@@ -387,7 +387,7 @@ func (e *epoll) setAlarm(d time.Duration) {
 	e.alarm = at
 }
 
-// openTimer makes tfd. mu is held for reading.
+// openTimer makes tfd. Caller has read-locked e.mu.
 func (e *epoll) openTimer() error {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
 	if err != nil {
@@ -406,9 +406,9 @@ func (e *epoll) openTimer() error {
 	return nil
 }
 
-// spareAlarm does for setAlarm when there is no descriptor to be had, which
-// must not end a loop that waits for some to be closed. A wake too many, when
-// the wait has ended before, does no harm.
+// spareAlarm replaces setAlarm when no descriptor is free: the loop must go on, since it
+// may be waiting for descriptors to be closed. If the wait ends earlier, a later wait
+// returns early, which is harmless.
 func (e *epoll) spareAlarm(d time.Duration) {
 	if e.spare == nil {
 		e.spare = time.AfterFunc(d, func() { e.wake() })
@@ -417,7 +417,8 @@ func (e *epoll) spareAlarm(d time.Duration) {
 	e.spare.Reset(d)
 }
 
-// epollWait takes what is ready on epfd without blocking.
+// epollWait fills events with what is ready on epfd, without blocking, and returns how
+// many there are.
 func epollWait(epfd int, events []unix.EpollEvent) (int, error) {
 	for {
 		// epoll_pwait, since not every architecture has epoll_wait.
@@ -426,7 +427,7 @@ func epollWait(epfd int, events []unix.EpollEvent) (int, error) {
 		switch errno {
 		case 0:
 			return int(n), nil
-		case unix.EINTR: // it does not sleep, so this is not expected
+		case unix.EINTR: // not expected, since the call does not sleep; try again
 		default:
 			return 0, errno
 		}

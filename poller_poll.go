@@ -19,26 +19,26 @@ const pollFeatures = FeatureAnyFD | pollEarlyClose
 
 // A pollSet is the poller over poll(2).
 //
-// The goroutine in wait blocks in the system call, with a copy of the table.
-// So whoever changes the table ends the call: what was added must be looked at,
-// and what was removed must be let go, since the kernel holds on to an open
-// file as long as somebody polls it.
+// The goroutine in wait blocks in the system call, with a copy of the table. So each
+// change of the table ends the call: a descriptor that was added must be polled, and
+// one that was removed must not be, since the kernel keeps an open file as long as a
+// poll of it is in progress.
 type pollSet struct {
-	// woken is set by wake and cleared by the wait that consumes it; there is a
-	// byte in the pipe, or about to be, if and only if it is set.
+	// woken is set by wake and cleared by the wait that consumes it. It is set if
+	// and only if a byte is in the pipe or is about to be written.
 	woken atomic.Bool
 
 	mu      sync.Mutex    // guards following
-	index   map[sysFD]int // where in regs a descriptor is
+	index   map[sysFD]int // position in regs, by descriptor
 	regs    []pollReg     // in no order
 	changed bool          // since wait made its copy
 	waiting bool          // a wait that may block is between its copy and its results
 	closed  bool
 	pipe    [2]sysFD // reading and writing end; open until closed and not waiting
-	one     [1]byte  // what goes through the pipe
+	one     [1]byte  // scratch: the byte for the pipe
 
-	// The goroutine in wait owns the rest: the copy. fds has one element more
-	// than toks, the pipe's, at its end.
+	// The goroutine in wait owns the rest, the copy of the table. fds has one element
+	// more than toks at its end: the pipe.
 	fds  []unix.PollFd
 	toks []token
 }
@@ -48,8 +48,8 @@ type pollReg struct {
 	fd   sysFD
 	tok  token
 	i    What // what was asked for, with Edge
-	left What // the conditions of i still to be reported
-	mute bool // not polled at all until asked anew
+	left What // the conditions of i that are still to be reported
+	mute bool // not polled until it is added or armed again
 }
 
 func openPollSet() (poller, error) {
@@ -60,8 +60,8 @@ func openPollSet() (poller, error) {
 	return p, nil
 }
 
-// openPipe makes a pipe that blocks nobody and that no child process inherits.
-// (Not every system has pipe2.)
+// openPipe makes a non-blocking pipe that child processes do not inherit. (Not every
+// system has pipe2.)
 func openPipe(pipe *[2]sysFD) error {
 	syscall.ForkLock.RLock()
 	err := unix.Pipe(pipe[:])
@@ -87,7 +87,7 @@ func (p *pollSet) name() string      { return "poll" }
 func (p *pollSet) features() Feature { return pollFeatures }
 
 func (p *pollSet) add(fd sysFD, tok token, i What) error {
-	// poll itself would take any number and say POLLNVAL.
+	// poll itself accepts any number, and reports POLLNVAL.
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (p *pollSet) add(fd sysFD, tok token, i What) error {
 		p.regs = append(p.regs, pollReg{})
 		p.index[fd] = k
 	}
-	p.regs[k] = pollReg{fd: fd, tok: tok, i: i, left: i & triggers}
+	p.regs[k] = pollReg{fd: fd, tok: tok, i: i, left: i & whatPolled}
 	return p.changeLocked()
 }
 
@@ -116,7 +116,7 @@ func (p *pollSet) arm(fd sysFD, tok token, i What) error {
 	if !ok {
 		return unix.ENOENT
 	}
-	p.regs[k] = pollReg{fd: fd, tok: tok, i: i, left: i & triggers}
+	p.regs[k] = pollReg{fd: fd, tok: tok, i: i, left: i & whatPolled}
 	return p.changeLocked()
 }
 
@@ -140,8 +140,8 @@ func (p *pollSet) remove(fd sysFD) error {
 	return p.changeLocked()
 }
 
-// changeLocked makes a wait in progress return, so that the next one sees what
-// has changed.
+// changeLocked makes a wait in progress return, so that the next one copies the changed
+// table.
 func (p *pollSet) changeLocked() error {
 	p.changed = true
 	if !p.waiting {
@@ -159,8 +159,8 @@ func (p *pollSet) wait(dst []ready, d time.Duration) ([]ready, error) {
 	p.copyLocked()
 	fds := p.fds
 	if d == 0 {
-		// Without the pipe: the wake is for a wait that blocks. Nor has anybody
-		// to end this one.
+		// Without the pipe: a wake is for a wait that blocks, and this one need not be
+		// ended.
 		fds = fds[:len(p.toks)]
 	} else {
 		p.waiting = true
@@ -187,9 +187,9 @@ func (p *pollSet) wait(dst []ready, d time.Duration) ([]ready, error) {
 	}
 	if waited && fds[len(fds)-1].Revents != 0 {
 		n--
-		// The byte goes before the flag: a wake that comes between does
-		// nothing, which is right because this wait is about to return. In the
-		// other order its byte might go with its flag left set.
+		// Take the byte before clearing the flag: a wake between the two does nothing,
+		// which is right because this wait is about to return. In the other order the
+		// byte of that wake could be taken and its flag stay set.
 		unix.Read(p.pipe[0], p.one[:])
 		p.woken.Store(false)
 	}
@@ -207,7 +207,7 @@ func (p *pollSet) wait(dst []ready, d time.Duration) ([]ready, error) {
 	return dst, nil
 }
 
-// copyLocked brings the copy up to date.
+// copyLocked copies the table if it has changed.
 func (p *pollSet) copyLocked() {
 	if !p.changed {
 		return
@@ -225,8 +225,8 @@ func (p *pollSet) copyLocked() {
 	p.fds = append(p.fds, unix.PollFd{Fd: int32(p.pipe[0]), Events: unix.POLLIN})
 }
 
-// reportLocked turns a result into a report, unless it is of a registration
-// that is no more, or of a condition that is no longer asked for.
+// reportLocked makes a report of a result of poll. It returns false if the registration
+// has ended meanwhile, or the conditions are not asked for any more.
 func (p *pollSet) reportLocked(f *unix.PollFd, tok token) (r ready, ok bool) {
 	k, ok := p.index[sysFD(f.Fd)]
 	if !ok || p.regs[k].tok != tok {
@@ -235,7 +235,7 @@ func (p *pollSet) reportLocked(f *unix.PollFd, tok token) (r ready, ok bool) {
 	reg := &p.regs[k]
 	w := pollWhat(f.Revents) & reg.left
 	if f.Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0 {
-		w = reg.i&triggers | hangup
+		w = reg.i&whatPolled | hangup
 	}
 	if w == 0 {
 		return r, false
@@ -244,10 +244,10 @@ func (p *pollSet) reportLocked(f *unix.PollFd, tok token) (r ready, ok bool) {
 		reg.left &^= w
 		p.changed = true
 	}
-	// The system reports a hangup again and again, asked or not. That is as it
-	// should be for a level-triggered condition only, and never for a
-	// descriptor that was closed while watched.
-	if w&hangup != 0 && (reg.i&Edge != 0 || reg.i&triggers == 0) || f.Revents&unix.POLLNVAL != 0 {
+	// The system reports a hangup with every call, whether or not it was asked for.
+	// That is right for level-triggered conditions only, and never for a descriptor
+	// that was closed while it was watched.
+	if w&hangup != 0 && (reg.i&Edge != 0 || reg.i&whatPolled == 0) || f.Revents&unix.POLLNVAL != 0 {
 		reg.mute = true
 		p.changed = true
 	}
@@ -257,7 +257,7 @@ func (p *pollSet) reportLocked(f *unix.PollFd, tok token) (r ready, ok bool) {
 // wake writes a byte to the pipe.
 func (p *pollSet) wake() error {
 	if p.woken.Load() {
-		return nil // there is one under way
+		return nil // another wake is in progress
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -269,7 +269,7 @@ func (p *pollSet) wake() error {
 
 func (p *pollSet) wakeLocked() error {
 	if !p.woken.CompareAndSwap(false, true) {
-		return nil // there is one under way
+		return nil // another wake is in progress
 	}
 	for {
 		_, err := unix.Write(p.pipe[1], p.one[:])
@@ -298,7 +298,7 @@ func (p *pollSet) closePipeLocked() {
 	unix.Close(p.pipe[1])
 }
 
-// pollEvents returns what poll calls the conditions in w.
+// pollEvents returns the conditions in w as bits of poll(2).
 func pollEvents(w What) (events pollBits) {
 	if w&Read != 0 {
 		events |= unix.POLLIN

@@ -51,13 +51,13 @@ func TestPollerA32ClosedWhileWatched(t *testing.T) {
 			must(t, err)
 			n.close(t, a)
 			if p.name() == "poll" {
-				expectReady(t, p, ready{tok, i&triggers | hangup})
+				expectReady(t, p, ready{tok, i&whatPolled | hangup})
 			}
 			expectNone(t, p)
 			expectBlocks(t, p)
 			if p.name() == "poll" {
 				must(t, p.arm(a, tok, i))
-				expectReady(t, p, ready{tok, i&triggers | hangup})
+				expectReady(t, p, ready{tok, i&whatPolled | hangup})
 				expectNone(t, p)
 				must(t, p.remove(a))
 			}
@@ -173,13 +173,13 @@ func TestPollerHalfCloses(t *testing.T) {
 					got, err := p.wait(nil, 0)
 					must(t, err)
 					for _, r := range got {
-						if r.what&^(i&triggers) != 0 {
+						if r.what&^(i&whatPolled) != 0 {
 							t.Errorf("%v: got %v after one end", i, got)
 						}
 					}
 				}
 				n.shutdown(t, ends[1])
-				expectReady(t, p, ready{tok, i&triggers | hangup})
+				expectReady(t, p, ready{tok, i&whatPolled | hangup})
 				must(t, p.remove(a))
 			}
 		}

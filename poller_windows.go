@@ -16,23 +16,23 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// methods returns what can be had here, best first.
+// methods returns the methods of this system, best first.
 func methods() []method {
 	return []method{{"afd", afdFeatures, openAFD}}
 }
 
-// EarlyClose is reported, but for all that is known not before the input was read:
-// on Wine it is not.
+// Without FeatureEarlyClose: EarlyClose is reported, but on Wine only after the input
+// was read. Whether Windows does better is not known.
 const afdFeatures = FeatureO1
 
-// afdGroupSize is how many sockets share a helper handle. What the driver does
-// for one poll grows with the number that its handle has in flight; 32 is what
-// others have found good.
+// afdGroupSize is how many sockets share a helper handle. The driver's work for one poll
+// grows with the number of polls in flight on its handle; others have found 32 to be
+// good.
 const afdGroupSize = 32
 
-// afdResults is how many results one wait takes: arbitrary, but not too many, since
-// the sockets that have reported are not polled until the next wait. Wine's server, to
-// which each that has unread input is work, becomes very slow with a thousand.
+// afdResults is how many results one wait takes. The number is arbitrary, but must not
+// be large: sockets that have reported are not polled until the next wait, and Wine's
+// server becomes very slow when it polls a thousand sockets that have unread input.
 const afdResults = 256
 
 // System calls that golang.org/x/sys/windows lacks.
@@ -45,9 +45,9 @@ var (
 	procGetQueuedCompletionStatusEx = modkernel32.NewProc("GetQueuedCompletionStatusEx")
 )
 
-// What the driver of all sockets, AFD, calls a poll and its conditions. It is not
-// documented by Microsoft, but has been the same since Windows 2000, and select
-// itself stands on it.
+// The request code and the conditions of a poll by AFD, the driver of all sockets.
+// Microsoft does not document them, but they have been the same since Windows 2000, and
+// select itself uses them.
 const (
 	ioctlAFDPoll = 0x00012024
 
@@ -62,50 +62,49 @@ const (
 	afdHangup = afdAbort | afdLocalClose | afdConnectFail
 )
 
-// An afdPollInfo is what is asked of AFD, and, in the same memory, its answer.
+// An afdPollInfo is a request to AFD and, in the same memory, its answer.
 type afdPollInfo struct {
 	timeout   int64 // in 100 ns; math.MaxInt64: none
 	count     uint32
-	exclusive uint32 // not 0: evicts other polls of the socket
+	exclusive uint32 // not 0: ends other polls of the socket
 	handle    uintptr
 	events    uint32
 	status    uint32
 }
 
-// afdPollInfoSize is the size of an afdPollInfo in C, which on 386 has four bytes
-// behind it.
+// afdPollInfoSize is the size of the structure in C, where on 386 four bytes of padding
+// follow.
 const afdPollInfoSize = (unsafe.Sizeof(afdPollInfo{}) + 7) &^ 7
 
 // An afdPoller is the poller over AFD, the driver of all sockets.
 //
-// A poll is an asynchronous request to it, about one socket, that is made
-// through a helper handle of our own. It completes once, when one of its
-// conditions holds, on our completion port. The socket itself may belong to any
-// other port, or to none.
+// A poll is an asynchronous request to AFD about one socket, made through a helper
+// handle of our own. When one of its conditions holds, it completes once, on our
+// completion port. The socket itself may belong to any other port, or to none.
 //
-// So a poll has to be made again for what is wanted again. That is put off until
-// the next wait, by when more may have been asked of the socket, unless a wait is
-// in progress.
+// So after each result the poll has to be made again. The next wait does that, since
+// more conditions may be asked for until then. If a wait is in progress, the poll is
+// made at once.
 type afdPoller struct {
 	port windows.Handle // open until closed and not waiting
 
-	// woken is set by wake and cleared by the wait that consumes it; there is a
-	// packet in the port, or about to be, or seen, if and only if it is set.
+	// woken is set by wake and cleared by the wait that consumes it. It is set if and
+	// only if a packet is in the port, is about to be posted, or was seen.
 	woken atomic.Bool
 
 	mu      sync.Mutex // guards following
 	socks   map[sysFD]*afdSock
-	changed []*afdSock  // to be polled anew, perhaps; each once
-	groups  []*afdGroup // those without room first
-	full    int         // how many of groups have no room
-	flying  *afdOp      // list of all that the kernel has
+	changed []*afdSock  // may have to be polled again; each stands here once
+	groups  []*afdGroup // full ones first
+	full    int         // number of full groups
+	flying  *afdOp      // list of the polls in flight
 	idle    *afdOp      // list of ops to use again
 	waiting bool        // a wait is between its submissions and its results
 	closed  bool
 
 	// The goroutine in wait owns the rest.
 	results [afdResults]afdResult
-	seen    bool // a wake was taken from the port by a wait that did not block
+	seen    bool // a wait that did not block has taken a wake from the port
 }
 
 // An afdSock is a registration.
@@ -117,8 +116,8 @@ type afdSock struct {
 
 	tok    token
 	i      What // what was asked for, with Edge
-	left   What // the conditions of i still to be reported
-	mute   bool // not polled at all until asked anew
+	left   What // the conditions of i that are still to be reported
+	mute   bool // not polled until it is added or armed again
 	queued bool // stands in changed
 }
 
@@ -126,19 +125,19 @@ type afdSock struct {
 type afdGroup struct {
 	handle windows.Handle
 	at     int // in groups
-	n      int // sockets that use it, and those that did and still have a poll in flight
+	n      int // number of sockets that use it or still have a poll in flight on it
 }
 
-// An afdOp is one poll. The kernel writes to iosb and info until it has completed,
-// cancelled or not; so long it is pinned and stands in flying.
+// An afdOp is one poll. The kernel writes to iosb and info until the poll has completed,
+// also if it was cancelled. Until then the op is pinned and stands in flying.
 type afdOp struct {
 	iosb   windows.IO_STATUS_BLOCK
 	info   afdPollInfo
 	_      uint32 // see afdPollInfoSize
 	pin    runtime.Pinner
 	asked  uint32    // conditions
-	sock   *afdSock  // nil: nobody wants the result any more
-	leaves *afdGroup // has one fewer when it has completed; nil: no change
+	sock   *afdSock  // nil: the result is to be ignored
+	leaves *afdGroup // the group that its socket leaves when it has completed; nil: none
 
 	next, prev *afdOp // in flying; next also in idle
 }
@@ -146,7 +145,7 @@ type afdOp struct {
 // An afdResult is an OVERLAPPED_ENTRY.
 type afdResult struct {
 	key      uintptr
-	op       *afdOp // what was passed as context; nil: a wake
+	op       *afdOp // the context of the request; nil: a wake
 	internal uintptr
 	bytes    uint32
 }
@@ -160,7 +159,7 @@ func openAFD() (poller, error) {
 		port:  port,
 		socks: make(map[sysFD]*afdSock),
 	}
-	if err := p.openGroup(); err != nil { // tells whether there is such a driver
+	if err := p.openGroup(); err != nil { // fails if there is no such driver
 		windows.CloseHandle(port)
 		return nil, err
 	}
@@ -188,7 +187,7 @@ func (p *afdPoller) add(fd sysFD, tok token, i What) error {
 	if err != nil {
 		return err
 	}
-	s := &afdSock{fd: fd, base: base, group: g, tok: tok, i: i, left: i & triggers}
+	s := &afdSock{fd: fd, base: base, group: g, tok: tok, i: i, left: i & whatPolled}
 	p.socks[fd] = s
 	return p.changeLocked(s)
 }
@@ -203,12 +202,12 @@ func (p *afdPoller) arm(fd sysFD, tok token, i What) error {
 	if s == nil {
 		return syscall.ENOENT
 	}
-	s.tok, s.i, s.left, s.mute = tok, i, i&triggers, false
+	s.tok, s.i, s.left, s.mute = tok, i, i&whatPolled, false
 	return p.changeLocked(s)
 }
 
-// remove does not wait for the poll in flight: AFD has a reference of its own to
-// the socket, and whoever closes that closes the connection all the same.
+// remove does not wait for the poll in flight. The poll has a reference to the socket
+// of its own, but closing the socket closes the connection all the same.
 func (p *afdPoller) remove(fd sysFD) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -226,7 +225,7 @@ func (p *afdPoller) remove(fd sysFD) error {
 // dropLocked ends a registration.
 func (p *afdPoller) dropLocked(s *afdSock) {
 	delete(p.socks, s.fd)
-	s.mute = true // it may stand in changed
+	s.mute = true // since it may stand in changed
 	if s.op == nil {
 		p.leaveLocked(s.group)
 		return
@@ -235,8 +234,8 @@ func (p *afdPoller) dropLocked(s *afdSock) {
 	p.cancelLocked(s)
 }
 
-// changeLocked has s polled anew as far as needed: by the next wait, or now if one
-// is in progress.
+// changeLocked makes sure that s is polled for all that is asked of it: by the next
+// wait, or at once if a wait is in progress.
 func (p *afdPoller) changeLocked(s *afdSock) error {
 	if !s.queued {
 		s.queued = true
@@ -285,7 +284,7 @@ func (p *afdPoller) wait(dst []ready, d time.Duration) ([]ready, error) {
 		return dst, os.ErrClosed
 	}
 	if woken {
-		// The packet went before the flag: a wake that comes between does
+		// The packet was taken before the flag is cleared. A wake between the two does
 		// nothing, which is right because this wait is about to return.
 		p.seen = false
 		p.woken.Store(false)
@@ -293,7 +292,7 @@ func (p *afdPoller) wait(dst []ready, d time.Duration) ([]ready, error) {
 	return dst, err
 }
 
-// submitLocked makes the polls that have been put off.
+// submitLocked makes the polls that the sockets in changed need.
 func (p *afdPoller) submitLocked() (err error) {
 	for k, s := range p.changed {
 		p.changed[k] = nil
@@ -304,7 +303,7 @@ func (p *afdPoller) submitLocked() (err error) {
 		asked := afdEvents(s.left)
 		if s.op != nil {
 			if asked&^s.op.asked == 0 {
-				continue // It would have completed if anything held.
+				continue // the poll in flight covers it
 			}
 			p.cancelLocked(s)
 		}
@@ -337,25 +336,25 @@ func (p *afdPoller) pollLocked(s *afdSock, asked uint32) error {
 
 	switch status := op.submit(s.group.handle); status {
 	case windows.STATUS_SUCCESS, windows.STATUS_PENDING:
-		return nil // There is a packet in either case.
+		return nil // the port gets a packet in either case
 	default:
-		// That is a result like any other.
+		// Post the failure as a result.
 		op.iosb.Status = status
 		return windows.PostQueuedCompletionStatus(p.port, 0, 0, (*windows.Overlapped)(unsafe.Pointer(op)))
 	}
 }
 
-// cancelLocked ends the poll of s that is in flight. Its result is of no interest
-// any more, whatever it may be.
+// cancelLocked ends the poll of s that is in flight. Its result is ignored, whether it was
+// cancelled in time or not.
 func (p *afdPoller) cancelLocked(s *afdSock) {
 	op := s.op
 	op.sock, s.op = nil, nil
 	op.cancel(s.group.handle) // fails if it has completed
 }
 
-// completeLocked takes an op back from the kernel and turns its result into a
-// report, unless it is of a registration that is no more, or of a condition that is
-// no longer asked for.
+// completeLocked takes back an op that has completed, and makes a report of its result.
+// It returns false if the registration has ended meanwhile, or the conditions are not
+// asked for any more.
 func (p *afdPoller) completeLocked(op *afdOp) (r ready, ok bool) {
 	status, count, events := op.iosb.Status, op.info.count, op.info.events
 	s := op.sock
@@ -364,7 +363,8 @@ func (p *afdPoller) completeLocked(op *afdOp) (r ready, ok bool) {
 		return r, false
 	}
 	s.op = nil
-	// Whatever this comes to, there is more to ask for. It is no reason to end a wait.
+	// Poll it again, whatever the result is. The next wait does that: this one is not
+	// in progress any more.
 	if !s.queued {
 		s.queued = true
 		p.changed = append(p.changed, s)
@@ -373,18 +373,18 @@ func (p *afdPoller) completeLocked(op *afdOp) (r ready, ok bool) {
 	switch status {
 	case windows.STATUS_SUCCESS:
 		if count == 0 {
-			return r, false // Evicted by another's exclusive poll.
+			return r, false // ended by an exclusive poll of someone else's
 		}
 		w &= afdWhat(events)
 	case windows.STATUS_CANCELLED:
-		return r, false // Not by us: the thread that made the poll has ended.
+		return r, false // not by us: the thread that made the poll has ended
 	case windows.STATUS_INVALID_HANDLE, windows.STATUS_OBJECT_TYPE_MISMATCH:
 		events = afdLocalClose
 	default:
-		events = 0 // Memory is short, say. Who looks at the socket will see.
+		events = 0 // short of memory, perhaps: report it as ready, and its user finds out
 	}
 	if events&afdHangup != 0 {
-		w = s.i&triggers | hangup
+		w = s.i&whatPolled | hangup
 	}
 	if w == 0 {
 		return r, false
@@ -392,16 +392,15 @@ func (p *afdPoller) completeLocked(op *afdOp) (r ready, ok bool) {
 	if s.i&Edge != 0 {
 		s.left &^= w
 	}
-	// AFD reports a hangup again and again, asked or not. That is as it should be
-	// for a level-triggered condition only, and never for a socket that was closed
-	// while watched.
-	if w&hangup != 0 && (s.i&Edge != 0 || s.i&triggers == 0) || events&afdLocalClose != 0 {
+	// AFD reports a hangup with every poll. That is right for level-triggered
+	// conditions only, and never for a socket that was closed while it was watched.
+	if w&hangup != 0 && (s.i&Edge != 0 || s.i&whatPolled == 0) || events&afdLocalClose != 0 {
 		s.mute = true
 	}
 	return ready{s.tok, w}, true
 }
 
-// landLocked makes op, which has completed, ready for use again.
+// landLocked puts op, which has completed, into the list of idle ones.
 func (p *afdPoller) landLocked(op *afdOp) {
 	op.pin.Unpin()
 	if op.prev != nil {
@@ -423,7 +422,7 @@ func (p *afdPoller) landLocked(op *afdOp) {
 // wake posts a packet.
 func (p *afdPoller) wake() error {
 	if p.woken.Load() {
-		return nil // there is one under way
+		return nil // another wake is in progress
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -431,7 +430,7 @@ func (p *afdPoller) wake() error {
 		return os.ErrClosed
 	}
 	if !p.woken.CompareAndSwap(false, true) {
-		return nil // there is one under way
+		return nil // another wake is in progress
 	}
 	err := windows.PostQueuedCompletionStatus(p.port, 0, 0, nil)
 	if err != nil {
@@ -448,17 +447,17 @@ func (p *afdPoller) close() error {
 	}
 	p.closed = true
 	if p.waiting {
-		return windows.PostQueuedCompletionStatus(p.port, 0, 0, nil) // the wait shuts
+		return windows.PostQueuedCompletionStatus(p.port, 0, 0, nil) // the wait calls shutLocked
 	}
 	p.shutLocked()
 	return nil
 }
 
-// shutTries is how often a result that is due is waited for, a tenth of a second
-// each time, before the kernel's word is not trusted any more. Arbitrary.
-const shutTries = 20
+// afdShutTries is how many times, a tenth of a second each, shutLocked waits in vain for
+// the results of cancelled polls before it gives up. Arbitrary.
+const afdShutTries = 20
 
-// shutLocked takes everything back from the kernel, and closes the handles.
+// shutLocked cancels all polls, waits for their results, and closes the handles.
 func (p *afdPoller) shutLocked() {
 	for op := p.flying; op != nil; op = op.next {
 		op.sock, op.leaves = nil, nil
@@ -466,7 +465,7 @@ func (p *afdPoller) shutLocked() {
 	for _, g := range p.groups {
 		cancelAll(g.handle)
 	}
-	for tries := 0; p.flying != nil && tries < shutTries; {
+	for tries := 0; p.flying != nil && tries < afdShutTries; {
 		n, err := dequeueResults(p.port, p.results[:], 100*time.Millisecond)
 		if n == 0 || err != nil {
 			tries++
@@ -487,13 +486,13 @@ func (p *afdPoller) shutLocked() {
 	}
 }
 
-// afdPollers keeps those pollers whose memory the kernel may write to: from open
-// until nothing is in flight any more, which is never for one that is not closed.
+// afdPollers keeps the pollers reachable to whose memory the kernel may write: from open
+// until they are closed and have no poll in flight.
 var afdPollers sync.Map
 
 // ---- Helper handles ----
 
-// joinLocked returns a group that has room, for one more socket.
+// joinLocked returns a group that has room, and counts one more socket in it.
 func (p *afdPoller) joinLocked() (*afdGroup, error) {
 	if p.full == len(p.groups) {
 		if err := p.openGroup(); err != nil {
@@ -507,8 +506,8 @@ func (p *afdPoller) joinLocked() (*afdGroup, error) {
 	return g, nil
 }
 
-// leaveLocked undoes joinLocked. A group that nobody is left in is closed unless
-// it is the only one with room.
+// leaveLocked undoes joinLocked. It closes a group that has become empty, unless it is
+// the only one with room.
 func (p *afdPoller) leaveLocked(g *afdGroup) {
 	if g.n == afdGroupSize {
 		p.full--
@@ -528,9 +527,9 @@ func (p *afdPoller) swapGroups(i, j int) {
 	p.groups[i].at, p.groups[j].at = i, j
 }
 
-// openGroup opens a helper handle, whose results come to the port.
+// openGroup opens a helper handle whose results go to the port.
 func (p *afdPoller) openGroup() error {
-	// What follows the driver's name is for those who look at the handle.
+	// What follows the driver's name is arbitrary, and visible in debugging tools.
 	name, err := windows.NewNTUnicodeString(`\Device\Afd\evchan`)
 	if err != nil {
 		return err
@@ -548,7 +547,7 @@ func (p *afdPoller) openGroup() error {
 		windows.CloseHandle(h)
 		return os.NewSyscallError("CreateIoCompletionPort", err)
 	}
-	// Nobody waits for the handle itself. Without this it is signaled all the time.
+	// The handle itself is never waited for, so it need not be signaled.
 	if err := windows.SetFileCompletionNotificationModes(h, windows.FILE_SKIP_SET_EVENT_ON_HANDLE); err != nil {
 		windows.CloseHandle(h)
 		return os.NewSyscallError("SetFileCompletionNotificationModes", err)
@@ -568,7 +567,7 @@ func (op *afdOp) submit(h windows.Handle) windows.NTStatus {
 	return windows.NTStatus(status)
 }
 
-// cancel has the poll completed at once. It fails if it has completed already.
+// cancel makes the poll complete at once. It has no effect if the poll has completed.
 func (op *afdOp) cancel(h windows.Handle) {
 	var iosb windows.IO_STATUS_BLOCK
 	syscall.SyscallN(procNtCancelIoFileEx.Addr(), uintptr(h),
@@ -581,9 +580,9 @@ func cancelAll(h windows.Handle) {
 	syscall.SyscallN(procNtCancelIoFileEx.Addr(), uintptr(h), 0, uintptr(unsafe.Pointer(&iosb)))
 }
 
-// dequeueResults takes results from the port, with a limit as in poller.wait. The
-// system counts milliseconds: d is rounded up, since a wait that is a little short
-// would make the loop turn idly.
+// dequeueResults takes results from the port, with a limit as in poller.wait. The system
+// counts milliseconds: d is rounded up, since a wait that ends a little early would
+// make the loop turn again for nothing.
 func dequeueResults(port windows.Handle, results []afdResult, d time.Duration) (int, error) {
 	ms := uint32(windows.INFINITE)
 	if d >= 0 {
@@ -609,7 +608,7 @@ func dequeueResults(port windows.Handle, results []afdResult, d time.Duration) (
 // Requests for WSAIoctl, and options, that golang.org/x/sys/windows lacks.
 const (
 	sioBaseHandle    = 0x48000022 // the provider's own handle
-	sioBSPHandlePoll = 0x4800001D // the handle that the next layer down polls
+	sioBSPHandlePoll = 0x4800001D // the handle of the next lower layer, for polls
 
 	soError = 0x1007
 	soType  = 0x1008
@@ -618,7 +617,7 @@ const (
 // baseHandle returns the handle by which AFD knows the socket fd. It differs from fd
 // where a layered service provider is installed.
 func baseHandle(fd sysFD) (uintptr, error) {
-	// Wine answers the question without a look at what fd is.
+	// Check that fd is a socket: Wine answers the requests below for any handle.
 	if _, err := windows.GetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, soType); err != nil {
 		return 0, notSocket(fd, err)
 	}
@@ -626,8 +625,7 @@ func baseHandle(fd sysFD) (uintptr, error) {
 	if err == nil {
 		return h, nil
 	}
-	// There are layers that do not let the question through, but answer for the
-	// one below them.
+	// Some layers refuse the request, but tell the handle of the next lower layer.
 	for {
 		below, e := handleBelow(fd, sioBSPHandlePoll)
 		if e != nil || below == fd {
@@ -646,7 +644,7 @@ func handleBelow(fd sysFD, code uint32) (h uintptr, err error) {
 	return h, err
 }
 
-// notSocket returns what is wrong with fd, for which a call for sockets gave err.
+// notSocket returns the error for fd, for which a call on sockets has failed with err.
 func notSocket(fd sysFD, err error) error {
 	if err != windows.WSAENOTSOCK && err != windows.WSAEOPNOTSUPP { // Wine's for a pipe
 		return err
@@ -657,7 +655,7 @@ func notSocket(fd sysFD, err error) error {
 	return ErrUnsupported // a pipe, a file, a console
 }
 
-// afdEvents returns what AFD calls the conditions in w. A hangup is always asked for.
+// afdEvents returns the conditions in w as AFD's bits, with those of a hangup.
 func afdEvents(w What) (events uint32) {
 	events = afdHangup
 	if w&Read != 0 {

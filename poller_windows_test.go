@@ -54,11 +54,11 @@ func TestPollerA32ClosedWhileWatched(t *testing.T) {
 		}
 		expectNone(t, p) // It is in flight.
 		n.close(t, a)
-		expectReady(t, p, ready{tok, i&triggers | hangup})
+		expectReady(t, p, ready{tok, i&whatPolled | hangup})
 		expectNone(t, p)
 		expectBlocks(t, p)
 		must(t, p.arm(a, tok, i)) // Now it cannot even be asked for.
-		expectReady(t, p, ready{tok, i&triggers | hangup})
+		expectReady(t, p, ready{tok, i&whatPolled | hangup})
 		expectNone(t, p)
 		must(t, p.remove(a))
 	}
@@ -383,7 +383,7 @@ func FuzzAFD(f *testing.F) {
 	f.Add([]byte{0, byte(Read), 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1, afdReceive, 0, 0, 0, 0, 2, 2, 1, 255, 1, 0, 0, 0})
 	f.Add([]byte{0, byte(Read | Edge), 0, 0, 0, 0, 0, 0, 2, 0, 1, 255, 1, 0, 0, 0, 2, 0, 1, 255, 1, 0, 0, 0, 2, 0, 0, 255, 1, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, script []byte) {
-		for w := range triggers + 1 {
+		for w := range whatPolled + 1 {
 			if got := afdWhat(afdEvents(w)); got&w != w || got&^w&^(Read|EarlyClose) != 0 {
 				t.Fatalf("%v has become %v", w, got)
 			}
@@ -406,15 +406,15 @@ func FuzzAFD(f *testing.F) {
 			script = script[step:]
 			switch a[0] % 3 {
 			case 0: // arm
-				s.tok, s.i, s.mute = testToken(steps), What(a[1])&(triggers|Edge|urgent), false
-				s.left, told = s.i&triggers, 0
+				s.tok, s.i, s.mute = testToken(steps), What(a[1])&(whatPolled|Edge|urgent), false
+				s.left, told = s.i&whatPolled, 0
 			case 1: // remove and add
 				s.mute = true
 				if s.op != nil {
 					s.op.sock = nil
 				}
-				s = &afdSock{fd: 1, tok: testToken(steps), i: What(a[1]) & (triggers | Edge | urgent)}
-				s.left, told = s.i&triggers, 0
+				s = &afdSock{fd: 1, tok: testToken(steps), i: What(a[1]) & (whatPolled | Edge | urgent)}
+				s.left, told = s.i&whatPolled, 0
 			case 2: // a poll completes
 				op := s.op
 				if op == nil {
@@ -442,14 +442,14 @@ func FuzzAFD(f *testing.F) {
 					break
 				}
 				switch {
-				case r.what == 0, r.what&^(s.i&triggers|hangup) != 0:
+				case r.what == 0, r.what&^(s.i&whatPolled|hangup) != 0:
 					t.Fatalf("%v of %v", r.what, s.i)
-				case r.what&hangup != 0 && r.what&triggers != s.i&triggers:
+				case r.what&hangup != 0 && r.what&whatPolled != s.i&whatPolled:
 					t.Fatalf("%v without all of %v", r.what, s.i)
 				case r.what&hangup == 0 && s.i&Edge != 0 && told&r.what != 0:
 					t.Fatalf("%v again", r.what)
 				}
-				if told |= r.what; told&hangup != 0 && (s.i&Edge != 0 || s.i&triggers == 0) && !s.mute {
+				if told |= r.what; told&hangup != 0 && (s.i&Edge != 0 || s.i&whatPolled == 0) && !s.mute {
 					t.Fatal("a hangup will be told again")
 				}
 			}

@@ -485,7 +485,7 @@ func TestReadableWhileSent(t *testing.T) {
 				l.unlock()
 			}
 		}
-		if src != &s.source || bit != readable || !l.vouch(src, bit) {
+		if src != &s.source || bit != msgReadable || !l.vouch(src, bit) {
 			l.unlock()
 			t.Fatalf("got message %#x, or it is not true", bit)
 		}
@@ -495,7 +495,7 @@ func TestReadableWhileSent(t *testing.T) {
 			s.Read(make([]byte, 10))
 			done.Store(true)
 		})
-		for s.held.Load() > 0 {
+		for s.in.held.Load() > 0 {
 			runtime.Gosched()
 		}
 		for range 1000 {
@@ -504,12 +504,12 @@ func TestReadableWhileSent(t *testing.T) {
 		if done.Load() {
 			t.Error("Read has returned while Readable is being sent")
 		}
-		l.vouched(src, bit)
+		src.owner.unhold(bit)
 		l.unpop(src, bit)
 		l.unlock()
 		wg.Wait()
 		l.mu.Lock()
-		if l.vouch(src, readable) { // had it not been taken back
+		if l.vouch(src, msgReadable) { // had it not been taken back
 			t.Error("a Readable with nothing there may be sent")
 		}
 		l.unlock()
@@ -542,7 +542,7 @@ func TestFavoursInTurn(t *testing.T) {
 				if n == 10 {
 					e.Write([]byte("x"))
 				}
-				if n > 10+3*favours {
+				if n > 10+3*maxFrontRequeues {
 					t.Fatalf("it has not come after %d messages", n)
 				}
 			}

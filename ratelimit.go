@@ -163,8 +163,8 @@ func (g *RateGroup) set(limit RateLimit) {
 
 // Limit returns the limit.
 func (g *RateGroup) Limit() RateLimit {
-	g.loop.mu.Lock()
-	defer g.loop.mu.Unlock()
+	g.loop.lock()
+	defer g.loop.unlock()
 	return g.limit
 }
 
@@ -176,7 +176,7 @@ func (g *RateGroup) SetLimit(limit RateLimit) error {
 	}
 	l := g.loop
 	now := l.clock()
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	g.settle(now)
 	g.set(limit)
@@ -195,7 +195,7 @@ func (g *RateGroup) SetLimit(limit RateLimit) error {
 func (g *RateGroup) Charge(read, written int) {
 	l := g.loop
 	now := l.clock()
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	g.refill(now)
 	for dir, n := range [...]int{read, written} {
@@ -319,7 +319,7 @@ func (g *RateGroup) ready(What) {}
 func (g *RateGroup) task() {
 	l := g.loop
 	now := l.clock()
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	g.deal(now)
 }
@@ -408,8 +408,6 @@ func (g *RateGroup) quit(m *share, dir int) {
 	}
 }
 
-// ---- The stream's side ----
-
 // The limits of a stream: its own and its group's.
 const (
 	ownShare = iota
@@ -463,7 +461,7 @@ func (s *Stream) setShare(which int, group func(*Loop) (*RateGroup, error)) erro
 		return err
 	}
 	x := s.more()
-	l := s.lock()
+	l := s.lockLoop()
 	defer l.unlock()
 	if old := x.shares[which]; old != nil {
 		old.group.leave(old)
@@ -482,8 +480,8 @@ func (s *Stream) setShare(which int, group func(*Loop) (*RateGroup, error)) erro
 // mayMove has s read, or write, what waits. The loop's mu is held.
 func (s *Stream) mayMove(dir int) {
 	l := s.Loop()
-	if dir == dirRead && !s.closing {
-		l.enqueue(&s.source, input)
+	if dir == dirRead && !s.life.closed() {
+		l.enqueue(&s.source, workRead)
 	} else if dir == dirWrite {
 		l.assign(s)
 	}
@@ -505,7 +503,7 @@ func (s *Stream) ask(dir, n int) int {
 	}
 	l := s.Loop()
 	now := l.clock()
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	for _, m := range s.extra.shares {
 		if m != nil && n > 0 {
@@ -531,8 +529,8 @@ func (x *streamExtra) moved(dir, n int) {
 	if x.shares == [2]*share{} {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.lock()
+	defer l.unlock()
 	for _, m := range x.shares {
 		if m != nil {
 			used := min(n, m.granted[dir]) // less than n if there is no limit any more
@@ -562,7 +560,7 @@ func (x *streamExtra) yield(dir int, how func(*RateGroup, *share, int)) {
 	if x.shares == [2]*share{} {
 		return
 	}
-	l := x.stream.lock()
+	l := x.stream.lockLoop()
 	defer l.unlock()
 	for _, m := range x.shares {
 		if m != nil {

@@ -269,7 +269,7 @@ func TestRateLimit(t *testing.T) {
 			a.SetRateLimit(&limit)
 			b.SetRateGroup(g)
 			a.Write(make([]byte, 1000))
-			for b.held.Load() < 10 {
+			for b.in.held.Load() < 10 {
 				l.Poll(time.Second)
 			}
 			a.SetRateLimit(nil)

@@ -5,17 +5,19 @@ package evchan
 
 import "os"
 
-// SendFile sends n bytes of f that begin at off, after what was written before,
-// by sendfile(2) or its like where the system has it. It returns at once: f is
-// read as the peer takes the bytes, must stay open and should not change. They
-// count for Queued, but not against MaxOutput.
+// SendFile sends the n bytes of f from offset off on, after what was written before.
+// Where the system can, it copies them in the kernel, with sendfile(2) for example.
 //
-// release, if it is not nil, is called once the bytes have been sent or dropped,
-// on any goroutine and with no lock held: the place to close f. If the file turns
-// out to be shorter the stream ends, with io.ErrUnexpectedEOF.
+// SendFile returns at once. f is read as the peer takes the bytes: until release is
+// called it must stay open and should not change. If it turns out to be shorter, the
+// stream ends with io.ErrUnexpectedEOF. The bytes count for Queued, but not against
+// MaxOutput.
 //
-// SendFile returns an error for negative values, or what Write would return but
-// ErrFull; then release is not called.
+// release, if it is not nil, is called exactly once, when the bytes have been sent or
+// dropped, on any goroutine and with no lock held. It is the place to close f.
+//
+// SendFile returns an error if off or n is negative, and otherwise the errors of
+// Write, except ErrFull. If it returns an error, release is not called.
 func (s *Stream) SendFile(f *os.File, off, n int64, release func()) error {
 	var b Buffer
 	if n == 0 { // AppendFile calls release at once
@@ -42,8 +44,8 @@ func (s *Stream) SendFile(f *os.File, off, n int64, release func()) error {
 		b.free()
 		return err
 	}
-	s.out.splice(&b.chain)
-	s.sendOn() // a failure is told by Closed
+	s.out.queue.splice(&b.chain)
+	s.send() // a failure is told by Closed
 	s.unlock()
 	return nil
 }

@@ -11,13 +11,12 @@ import (
 	"sync"
 )
 
-// A SignalWatch sends a [Signaled] when the process is sent its signal. It is made by
-// [Loop.Signal]; a zero one is of no use.
+// A SignalWatch sends a [Signaled] when the process receives its signal. It must be made
+// by [Loop.Signal].
 //
-// It stands on package os/signal, so what that says about which signals can be
-// caught, and what becomes of those that nobody watches any more, holds here
-// too. Several watches of one signal, in any loops, all get it, and so do
-// channels given to signal.Notify.
+// It uses package os/signal. So the documentation of that package tells which signals
+// can be caught, and what a signal does that is not watched any more. All watches of a
+// signal get it, in all loops, and so do the channels given to signal.Notify.
 type SignalWatch struct {
 	source
 
@@ -30,18 +29,18 @@ type SignalWatch struct {
 
 // A signalHub receives a loop's signals from os/signal.
 type signalHub struct {
-	mu sync.Mutex     // guards following; taken before the loop's
+	mu sync.Mutex     // guards following; taken before the loop's mu
 	c  chan os.Signal // given to os/signal; nil: no signal was watched yet
 
-	// watches has the open watches of each signal. Both locks are held to change
-	// it.
+	// watches has the open watches of each signal. It may be read under either lock,
+	// and is changed under both.
 	watches map[os.Signal][]*SignalWatch
 }
 
 // Signal returns a watch of sig, which is live until it is closed.
 //
-// It returns an error if sig is nil, or not a signal that can be caught, and
-// ErrClosed on a closed loop.
+// It returns an error if sig is nil or cannot be caught, and ErrClosed on a closed
+// loop.
 func (l *Loop) Signal(sig os.Signal) (*SignalWatch, error) {
 	if err := checkSignal(sig); err != nil {
 		return nil, err
@@ -51,14 +50,14 @@ func (l *Loop) Signal(sig os.Signal) (*SignalWatch, error) {
 	h := &l.signals
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l.mu.Lock()
+	l.lock()
 	if l.closed {
-		l.mu.Unlock()
+		l.unlock()
 		return nil, ErrClosed
 	}
 	if h.c == nil {
-		// os/signal does not wait for the channel. Signals are rare and the
-		// receiver does next to nothing, so 64 is plenty.
+		// os/signal drops a signal if the channel is full. Signals are rare and the
+		// receiver does very little, so room for 64 is plenty.
 		h.c = make(chan os.Signal, 64)
 		h.watches = make(map[os.Signal][]*SignalWatch)
 		go l.receiveSignals(h.c)
@@ -87,15 +86,15 @@ func checkSignal(sig os.Signal) error {
 	return nil
 }
 
-// receiveSignals counts signals until the loop is closed. It is a goroutine.
+// receiveSignals is a goroutine. It counts signals until the loop is closed.
 func (l *Loop) receiveSignals(c <-chan os.Signal) {
 	for {
 		select {
 		case sig := <-c:
-			l.mu.Lock()
+			l.lock()
 			for _, w := range l.signals.watches[sig] {
 				w.count++
-				l.enqueue(&w.source, message)
+				l.enqueue(&w.source, msgSingle)
 			}
 			l.unlock()
 		case <-l.done:
@@ -104,7 +103,7 @@ func (l *Loop) receiveSignals(c <-chan os.Signal) {
 	}
 }
 
-// stop lets go of all signals. The loop is closed.
+// stop gives up all signals. The loop is closed.
 func (h *signalHub) stop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -116,28 +115,28 @@ func (h *signalHub) stop() {
 // Signal returns the signal that is watched.
 func (w *SignalWatch) Signal() os.Signal { return w.sig }
 
-// Take returns how many times the signal has come since the last Take. A
-// Signaled that has not been received is taken back. As the kernel keeps no
-// count, signals that come at one time may be counted once.
+// Take returns how many times the signal has come since the last Take. It takes back a
+// Signaled that has not been received. Signals that come at the same time may count as
+// one, since the kernel does not count them.
 func (w *SignalWatch) Take() int {
 	return w.takeCount(&w.count)
 }
 
-// Close ends the watch. A Signaled that has not been received is taken back.
-// If it was the last watch of its signal in the process, what the signal did
-// before is in force again when Close returns.
+// Close ends the watch, and takes back a Signaled that has not been received. If it was
+// the last watch of its signal in the process, the signal has its former effect again
+// when Close returns.
 func (w *SignalWatch) Close() error {
 	l := w.Loop()
 	h := &l.signals
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	w.edit()
-	if w.ended || l.closed {
-		w.ended = true
+	w.lockAndWithdraw()
+	if w.life != lifeOpen || l.closed {
+		w.life = lifeClosed
 		l.unlock()
 		return nil
 	}
-	w.ended = true
+	w.life = lifeClosed
 	rest := h.watches[w.sig]
 	for i, o := range rest {
 		if o == w {
@@ -150,7 +149,7 @@ func (w *SignalWatch) Close() error {
 	} else {
 		delete(h.watches, w.sig)
 	}
-	l.retract(&w.source, message)
+	l.retract(&w.source, msgSingle)
 	l.unlock()
 	if len(rest) > 0 {
 		return nil
@@ -167,21 +166,18 @@ func (w *SignalWatch) Close() error {
 	return nil
 }
 
-func (w *SignalWatch) event(pending) Event          { return Signaled{w} }
-func (w *SignalWatch) prepare(pending) pending      { return 0 }
-func (w *SignalWatch) confirm(bits pending) pending { return bits }
-func (w *SignalWatch) received(pending)             {}
-func (w *SignalWatch) alive() bool                  { return !w.ended }
-func (w *SignalWatch) label() string                { return "signal " + signalName(w.sig) }
+func (w *SignalWatch) event(pending) Event { return Signaled{w} }
+func (w *SignalWatch) alive() bool         { return w.life == lifeOpen }
+func (w *SignalWatch) label() string       { return "signal " + signalName(w.sig) }
 
 func (w *SignalWatch) abandon() {
-	l := w.lock()
-	w.ended = true
-	l.mu.Unlock()
+	l := w.lockLoop()
+	w.life = lifeClosed
+	l.unlock()
 }
 
 func (w *SignalWatch) dump() string {
-	l := w.lock()
-	defer l.mu.Unlock()
+	l := w.lockLoop()
+	defer l.unlock()
 	return "signal " + w.words() + " count=" + itoa(w.count) + " signal=" + signalName(w.sig)
 }

@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// maxSignal is the highest that package syscall names where there are no
-// signals proper.
+// maxSignal is the highest signal that package syscall names on systems without real
+// signals.
 const maxSignal = 15
 
 // catchable reports whether os/signal can deliver sig.
@@ -19,5 +19,5 @@ func catchable(sig sysSignal) bool {
 	return sig == syscall.SIGINT || sig == syscall.SIGTERM
 }
 
-// signalName returns what sig calls itself.
+// signalName returns sig's own name, quoted.
 func signalName(sig os.Signal) string { return quote(sig.String()) }

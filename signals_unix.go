@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxSignal is more than any Unix has; os/signal ignores numbers that the
-// system lacks.
+// maxSignal is at least the highest signal of every Unix. os/signal ignores numbers that
+// the system lacks.
 const maxSignal = 64
 
 // catchable reports whether a handler can be set for sig (sigaction(2)).
@@ -21,7 +21,7 @@ func catchable(sig syscall.Signal) bool {
 	return sig != syscall.SIGKILL && sig != syscall.SIGSTOP
 }
 
-// signalName returns the name of sig, such as SIGHUP, or its number.
+// signalName returns the name of sig, such as SIGHUP; if it has none, its number.
 func signalName(sig os.Signal) string {
 	n, _ := sig.(syscall.Signal)
 	if name := unix.SignalName(n); name != "" {

@@ -252,7 +252,7 @@ func TestWorldOfSlowPeer(t *testing.T) {
 			default:
 				t.Fatalf("unexpected %v after %v", ev, time.Duration(l.clock()))
 			}
-			if n := int(b.held.Load()); n > 2000 {
+			if n := int(b.in.held.Load()); n > 2000 {
 				t.Fatalf("the proxy holds %d bytes of input", n)
 			}
 			if n := c.Queued(); n > 3000+2000 {

@@ -56,7 +56,7 @@ func (x *faultRun) connect(g *faultGroup, data []byte, to, from *faultLane, plai
 	more.local, more.remote = pipeAddr{}, pipeAddr{}
 	e := &faultEnd{s: s, c: c, g: g}
 	s.Data = e
-	first := accepted
+	first := msgAccepted
 	if x.filter != 0 {
 		first = 0
 		e.started = true

@@ -78,7 +78,7 @@ var _ transport = (*faultConn)(nil)
 
 // ask sets what is to be reported.
 func (c *faultConn) ask(tok token, i What) {
-	c.watched, c.tok, c.asked, c.left, c.mute = true, tok, i, i&triggers, false
+	c.watched, c.tok, c.asked, c.left, c.mute = true, tok, i, i&whatPolled, false
 }
 
 // report returns what of w the method reports.
@@ -92,7 +92,7 @@ func (c *faultConn) report(w What) What {
 		}
 		c.mute = true
 		c.left = 0
-		return c.asked&triggers | hangup
+		return c.asked&whatPolled | hangup
 	}
 	w &= c.left
 	c.left &^= w
@@ -118,7 +118,7 @@ func (c *faultConn) sync(w What) {
 	if c.dead || c.inEnd && c.outEnd && !hangupIsReset {
 		now |= hangup // on Windows that is a reset and nothing else
 	}
-	all := triggers | hangup
+	all := whatPolled | hangup
 	c.n.p.lower(c.fd, all&^now)
 	c.n.p.raise(c.fd, now&w)
 }
@@ -195,7 +195,7 @@ func (c *faultConn) fill(in *chain, limit int) (n int, full bool, err error) {
 		}
 		if f.hit(faultReadError) {
 			c.die([]error{syscall.ETIMEDOUT, syscall.EIO, syscall.EHOSTUNREACH}[f.r.IntN(3)], false)
-			c.later(triggers | hangup)
+			c.later(whatPolled | hangup)
 		}
 	}
 	if len(c.in) > 0 {
@@ -260,7 +260,7 @@ func (c *faultConn) send(n int, take func(n int)) (int, error) {
 	if err := c.err; err != nil {
 		c.err = nil
 		c.sync(0)
-		c.later(triggers | hangup)
+		c.later(whatPolled | hangup)
 		return 0, err
 	}
 	if f.hit(faultWriteAgain) {
@@ -289,7 +289,7 @@ func (c *faultConn) send(n int, take func(n int)) (int, error) {
 		c.err = syscall.ECONNRESET
 		c.errs = append(c.errs, c.err)
 		f.counts[faultReset]++
-		c.later(triggers | hangup)
+		c.later(whatPolled | hangup)
 	}
 	c.sync(0)
 	f.progress()
@@ -433,7 +433,7 @@ func (c *faultConn) act() (busy bool) {
 		c.out = nil
 		c.deadAt = time.Now()
 		c.gone = true
-		c.sync(triggers | hangup)
+		c.sync(whatPolled | hangup)
 		f.progress()
 		return true
 	}

@@ -74,7 +74,7 @@ func (c *faultConn) resets() {
 	defer c.n.mu.Unlock()
 	c.die(eCONNRESET, false)
 	c.gone = true
-	c.sync(triggers | hangup)
+	c.sync(whatPolled | hangup)
 }
 
 // hears polls until there is no message within a minute, and returns the kinds of

@@ -358,12 +358,12 @@ func (n *faultNet) collect(dst []ready) ([]ready, error) {
 			continue
 		}
 		if n.idle(faultSpurious) {
-			if w := c.report(What(n.r.IntN(8)) & triggers); w != 0 {
+			if w := c.report(What(n.r.IntN(8)) & whatPolled); w != 0 {
 				dst = append(dst, ready{c.tok, w})
 			}
 		}
 		if !hangupIsReset && n.idle(faultHangup) {
-			dst = append(dst, ready{c.tok, c.asked&triggers | hangup})
+			dst = append(dst, ready{c.tok, c.asked&whatPolled | hangup})
 		}
 	}
 	if k := len(n.stale); k > 0 && n.idle(faultStale) {

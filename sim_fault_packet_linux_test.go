@@ -180,7 +180,7 @@ func (p *packetPoller) add(fd sysFD, tok token, i What) error { return p.arm(fd,
 func (p *packetPoller) arm(fd sysFD, tok token, i What) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.regs[fd] = &packetReg{tok, i & triggers}
+	p.regs[fd] = &packetReg{tok, i & whatPolled}
 	p.x.news(fd)
 	return nil
 }

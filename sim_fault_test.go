@@ -366,7 +366,7 @@ func (x *faultRun) hearStream(s *Stream, ev Event) {
 	e.started = true
 	switch ev.(type) {
 	case Readable:
-		if s.held.Load() == 0 {
+		if s.in.held.Load() == 0 {
 			bad("there is nothing")
 		}
 		x.app(x, e)

@@ -122,7 +122,7 @@ func (m *idleModel) act(t *testing.T, r *rand.Rand, now time.Duration) {
 	case k < 45: // the peer reads
 		n := []int{1, 1000, pipeRoom}[r.IntN(3)]
 		m.room += n
-		m.peer.SetReadMarks(1, int(m.peer.held.Load())+m.room)
+		m.peer.SetReadMarks(1, int(m.peer.in.held.Load())+m.room)
 	case k < 60:
 		n := []int{1, 1000, pipeRoom}[r.IntN(3)]
 		if m.out > 1<<20 {

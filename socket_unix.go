@@ -6,6 +6,7 @@
 package evchan
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -18,9 +19,10 @@ import (
 // A sock is the transport of a stream that has a descriptor, most often a
 // socket's.
 type sock struct {
-	fd    sysFD
-	plain bool // not a socket: a pipe, a terminal, an eventfd
-	class int8 // of the chunk that the next read is expected to fill
+	fd         sysFD
+	plain      bool // not a socket: a pipe, a terminal, an eventfd
+	class      int8 // of the chunk that the next read is expected to fill
+	shortReads bool // a read may give less than there is; never changes once there is a socket
 }
 
 var _ transport = (*sock)(nil)
@@ -99,7 +101,7 @@ func (ln *Listener) accept(l *Loop) (*Stream, error) {
 		}
 		s := l.newStream(fd)
 		s.remote = peer
-		ln.equip(s)
+		ln.configure(s)
 		return s, nil
 	}
 }
@@ -218,3 +220,47 @@ func dupFD(fd sysFD) (sysFD, error) {
 }
 
 func closeFD(fd sysFD) { syscall.Close(fd) }
+
+// A sysFD is a descriptor in the form that the system's calls take.
+type sysFD = int
+
+// noFD is never a valid descriptor.
+const noFD sysFD = -1
+
+// portable returns err as programs for any system know it.
+func portable(err error) error { return err }
+
+// hangupIsReset tells that an end of input which comes with a hangup is none.
+const hangupIsReset = false
+
+// sysListenPacket returns a socket on the address, and the address that it has got.
+func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err error) {
+	var nc net.ListenConfig
+	pc, err := nc.ListenPacket(context.Background(), network, address)
+	if err != nil {
+		return noFD, nil, err
+	}
+	defer pc.Close()
+	local = pc.LocalAddr()
+	if fd, err = takeFD(pc.(syscall.Conn)); err != nil {
+		return noFD, nil, &net.OpError{Op: "listen", Net: network, Source: local, Err: err}
+	}
+	return fd, local, nil
+}
+
+// sysPacketFamily reports whether the datagram socket fd is of the family AF_INET6,
+// and whether it then cannot reach IPv4.
+func sysPacketFamily(fd sysFD) (ipv6, ipv6Only bool, err error) {
+	sa, err := syscall.Getsockname(fd)
+	if err != nil {
+		return false, false, os.NewSyscallError("getsockname", err)
+	}
+	switch sa.(type) {
+	case *syscall.SockaddrInet4, *syscall.SockaddrUnix:
+		return false, false, nil
+	case *syscall.SockaddrInet6:
+		n, err := syscall.GetsockoptInt(fd, syscall.IPPROTO_IPV6, syscall.IPV6_V6ONLY)
+		return true, n != 0, os.NewSyscallError("getsockopt", err)
+	}
+	return false, false, fmt.Errorf("socket of an unknown family: %w", ErrUnsupported)
+}

@@ -23,9 +23,10 @@ import (
 // has made it, for as long as it lives. That does no harm: only overlapped
 // operations leave a packet there, and ours are not.
 type sock struct {
-	fd    sysFD
-	plain bool // never set
-	class int8 // of the chunk that the next read is expected to fill
+	fd         sysFD
+	plain      bool // never set
+	class      int8 // of the chunk that the next read is expected to fill
+	shortReads bool // a read may give less than there is; never changes once there is a socket
 }
 
 var _ transport = (*sock)(nil)
@@ -116,7 +117,7 @@ func (ln *Listener) accept(l *Loop) (*Stream, error) {
 	ln.acceptOptions(fd)
 	s := l.newStream(fd)
 	s.remote = peer
-	ln.equip(s)
+	ln.configure(s)
 	return s, nil
 }
 

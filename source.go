@@ -46,59 +46,57 @@ type Source interface {
 // say, for people to read. It is part of what the events' String methods return.
 func (s *source) String() string { return s.owner.label() }
 
-// An owner is what a source is part of.
+// An owner is one kind of Source, which embeds a source. The queue and the delivery know
+// of it only what is said here. What the embedded source does by itself suits an owner that
+// says its messages without work, and only when they are true.
 type owner interface {
 	Source
 
 	// event returns the message that the bit stands for.
 	event(bit pending) Event
 
-	// prepare does the work that must come before the source can tell its next
-	// message, and returns what came of it. Called by whoever delivers, without
-	// the loop's lock; never twice at once.
+	// prepare does the work without which the next message is not known, such as to read
+	// from a socket, and returns the resulting messages. It is called at delivery, on the
+	// goroutine that delivers, without a lock, and never twice at once.
 	prepare(work pending) pending
 
-	// confirm returns those of bits, which came of prepare, that are true. The
-	// loop's lock is held.
+	// confirm returns those of bits that are true now. The caller holds the loop's lock.
 	confirm(bits pending) pending
 
-	// received is told that the message of bit has been received. The loop's
-	// lock is held.
+	// hold is called before a feeder confirms the message of bit and offers it. Until
+	// unhold, whoever makes that message untrue must take it back, with the loop's lock.
+	// The caller holds the loop's lock.
+	hold(bit pending)
+	unhold(bit pending)
+
+	// received is told that the message of bit has been received. The caller holds the
+	// loop's lock.
 	received(bit pending)
 
-	// alive reports whether the source can send a message without another call
-	// of the user's, apart from what is pending. The loop's lock is held.
+	// divert takes bits in place of the queue, if the source is filtered. The caller
+	// holds the loop's lock.
+	divert(bits pending)
+
+	// alive reports whether the source can send a message without another call of the
+	// user's, apart from what is pending. The caller holds the loop's lock.
 	alive() bool
 
 	// abandon ends the source because its loop has been closed. No lock is held.
 	abandon()
 
-	// label names the source for people. It takes no lock that a caller may
-	// hold, as it serves String.
+	// label names the source for people. It takes no lock, since String calls it.
 	label() string
 
 	// dump describes the source's state in "key=value" words. No lock is held.
 	dump() string
 }
 
-// pending is a set of things that a source has to say or to do.
-type pending uint16
-
-// Messages, in the order in which one source sends them, then work.
-const (
-	accepted pending = 1 << iota
-	connected
-	readable
-	drained
-	timedOut
-	eof
-	closed
-	message // the one kind of message of all sources but streams
-
-	input // the descriptor may be readable: read before the next message is known
-
-	messages = input - 1
-)
+func (s *source) prepare(pending) pending      { return 0 }
+func (s *source) confirm(bits pending) pending { return bits }
+func (s *source) hold(pending)                 {}
+func (s *source) unhold(pending)               {}
+func (s *source) received(pending)             {}
+func (s *source) divert(pending)               { panic("evchan: BUG: this source has no filter") }
 
 // source is the part that all kinds of Source have in common.
 type source struct {
@@ -110,15 +108,33 @@ type source struct {
 	route      *route
 	next, prev *source // in the lane, while queued
 	seq        uint64  // number of the entry into the lane, while queued
-	index      int32   // 0: not live; a timer: counted in Loop.ticking; others: place in Loop.live, plus one
+	index      int32   // 0: not live; else its place in Loop.live, plus one; 1 if it is counted
 	prio       int16
 	pend       pending
 	queued     bool // stands in its lane
 	busy       bool // taken out of its lane by somebody who prepares its next message
 	offered    bool // its message is being offered by route's feeder
-	ended      bool // closed for good, by the user or with the loop; streams have states instead
-	tapped     bool // the filter on top of it, a Stream, is told instead of a receiver; to change it, the stream's mu is held as well
+	life       life // to change a stream's, its mu is held as well; then to read it, one of the two is enough
+	paused     What // directions that Pause has stopped; to change a stream's, its mu is held as well
+	filtered   bool // its messages are diverted; to change it, the owner's mu is held as well
+	counted    bool // live ones are counted in Loop.counted, and not in Loop.live; never changes
 }
+
+// A life is how far a source has come to its end.
+type life uint8
+
+const (
+	lifeOpen    life = iota
+	lifeClosing      // of a stream that Close was called of: no more messages, but the rest of the output is being sent
+	lifeClosed       // closed, or its loop is, and all was let go
+	lifeFailed       // of a stream that has ended by itself, which Closed tells: all but the input was let go
+)
+
+// closed reports whether Close or Abort was called.
+func (v life) closed() bool { return v == lifeClosing || v == lifeClosed }
+
+// gone reports whether all was let go: nothing is read or sent any more.
+func (v life) gone() bool { return v == lifeClosed || v == lifeFailed }
 
 // init makes s a source of l, without a lock: nobody knows s yet.
 func (s *source) init(l *Loop, o owner) {
@@ -140,23 +156,23 @@ func (s *source) mustBeMade() {
 // Loop returns the loop that the source belongs to.
 func (s *source) Loop() *Loop { return s.loop.Load() }
 
-// lock locks the loop that s belongs to and returns it.
-func (s *source) lock() *Loop {
+// lockLoop takes the lock of the loop that s belongs to, and returns that loop.
+func (s *source) lockLoop() *Loop {
 	for {
 		l := s.loop.Load()
-		l.mu.Lock()
+		l.lock()
 		if s.loop.Load() == l {
 			return l
 		}
-		l.mu.Unlock() // moved to another loop meanwhile
+		l.unlock() // s was moved to another loop meanwhile
 	}
 }
 
-// edit locks the loop that s belongs to, as lock does, and makes sure that no
-// message of s is being offered: until unlock none can be received.
-func (s *source) edit() *Loop {
+// lockAndWithdraw is lockLoop for one who changes what s has to say: no message of s is on
+// offer, so until unlock none can be received.
+func (s *source) lockAndWithdraw() *Loop {
 	for {
-		l := s.lock()
+		l := s.lockLoop()
 		for s.offered {
 			l.withdraw(s.route)
 		}
@@ -169,15 +185,15 @@ func (s *source) edit() *Loop {
 
 // Priority returns the source's lane: 0 is the most urgent.
 func (s *source) Priority() int {
-	l := s.lock()
-	defer l.mu.Unlock()
+	l := s.lockLoop()
+	defer l.unlock()
 	return int(s.prio)
 }
 
 // SetPriority moves the source to another lane, with what it has waiting: to
 // the end of that lane. It returns an error if the loop has no such lane.
 func (s *source) SetPriority(p int) error {
-	l := s.edit()
+	l := s.lockAndWithdraw()
 	defer l.unlock()
 	if p < 0 || p >= l.conf.Priorities {
 		return fmt.Errorf("evchan: priority %d is not one of the loop's %d (see Config.Priorities)", p, l.conf.Priorities)
@@ -200,7 +216,7 @@ func (s *source) SetPriority(p int) error {
 // have not been received yet; nil means the loop's own way again.
 // See [Source] for what it promises.
 func (s *source) Notify(ch chan<- Event) {
-	l := s.edit()
+	l := s.lockAndWithdraw()
 	defer l.unlock()
 	if l.closed {
 		return
@@ -211,96 +227,12 @@ func (s *source) Notify(ch chan<- Event) {
 // takeCount returns *count, which the loop's mu guards, sets it to 0, and takes
 // the message back that tells of it.
 func (s *source) takeCount(count *int) int {
-	l := s.edit()
+	l := s.lockAndWithdraw()
 	defer l.unlock()
 	n := *count
 	*count = 0
-	l.retract(s, message)
+	l.retract(s, msgSingle)
 	return n
-}
-
-// enqueue adds bits to what s has pending and makes sure that it will have its
-// turn. l.mu is held.
-func (l *Loop) enqueue(s *source, bits pending) {
-	if s.tapped {
-		l.tell(s.owner.(*Stream).extra.tap, bits)
-		return
-	}
-	s.pend |= bits
-	if s.offered && bits&s.route.offerBit != 0 {
-		// If the message has just been received there must be another one; if
-		// not, the two are one. Taking the offer back settles which.
-		s.route.kick()
-	}
-	if s.queued || s.busy || s.offered || s.pend == 0 || l.closed {
-		return
-	}
-	if s.index == 0 {
-		l.refresh(s) // before push: it may settle the route
-	}
-	l.push(s)
-}
-
-// favours is how many times in a row streams whose input was full, and has been
-// consumed, read before others of the lane have their turn: 1 MiB, with the default
-// MaxInput. So what has come on one connection is read while it is in the processor's
-// cache, as is what its peer sends meanwhile. Arbitrary; with 4 there was still a loss.
-const favours = 16
-
-// favour puts s, which is to read on, at the head of its lane, unless others must have
-// their turn. l.mu is held.
-func (l *Loop) favour(s *source) {
-	r := s.route
-	if s.pend != input || !s.queued || l.exitDue {
-		return
-	}
-	if r.favours++; r.favours < favours {
-		r.remove(s)
-		r.pushFront(s)
-	} else {
-		r.favours = 0
-	}
-}
-
-// unreceived returns the messages of s that were not received. l.mu is held.
-func (s *source) unreceived() pending {
-	if s.offered {
-		return s.pend&messages | s.route.offerBit
-	}
-	return s.pend & messages
-}
-
-// push puts s at the end of its lane. l.mu is held.
-func (l *Loop) push(s *source) {
-	l.seq++
-	s.seq = l.seq
-	s.route.pushBack(s)
-	l.stir(s.route, s)
-}
-
-// stir makes sure that what was put into r will be delivered: once the lock is
-// let go, if it waits for its feeder, or for the turn that is to come. l.mu is
-// held.
-func (l *Loop) stir(r *route, s *source) {
-	if r.offer != nil && s.prio < r.offer.prio && !r.overtaken {
-		r.overtaken = true
-		l.overtaken = append(l.overtaken, r)
-	}
-	if r.fed {
-		l.start(r)
-	} else {
-		l.nudge = true
-	}
-}
-
-// retract takes back bits of what s has pending. The caller has made sure that
-// none of it is being offered. l.mu is held.
-func (l *Loop) retract(s *source, bits pending) {
-	s.pend &^= bits
-	if s.queued && s.pend == 0 {
-		s.route.remove(s)
-	}
-	l.refresh(s)
 }
 
 // refresh keeps account of the live sources: s is among them as long as it is
@@ -319,8 +251,8 @@ func (l *Loop) refresh(s *source) {
 
 // enlist makes s, which has become live, one of the live sources. l.mu is held.
 func (l *Loop) enlist(s *source) {
-	if s.isTimer() {
-		l.ticking++
+	if s.counted {
+		l.counted++
 		s.index = 1
 	} else {
 		l.live.push(s)
@@ -335,15 +267,15 @@ func (l *Loop) strike(s *source) {
 	if s.index == 0 {
 		return
 	}
-	if s.isTimer() {
-		l.ticking--
+	if s.counted {
+		l.counted--
 		s.index = 0
 	} else {
 		l.unlist(s)
 	}
 	l.parted(s)
 	if l.sources() == 0 {
-		l.nudge = true // the loop may have to end
+		l.wakePoller = true // the loop may have to end
 	}
 }
 
@@ -357,7 +289,7 @@ func (l *Loop) unlist(s *source) {
 }
 
 // sources returns how many sources are live. l.mu is held.
-func (l *Loop) sources() int { return l.live.n + l.ticking }
+func (l *Loop) sources() int { return l.live.n + l.counted }
 
 // allLive returns the live sources, each once, in no order. l.mu is held.
 func (l *Loop) allLive() []*source {
@@ -365,16 +297,17 @@ func (l *Loop) allLive() []*source {
 	for i := range l.live.n {
 		all = append(all, *l.live.at(i))
 	}
-	if l.ticking == 0 {
+	if l.counted == 0 {
 		return all
 	}
+	// The counted ones run, or stand in a lane, or are on offer.
 	for n := range l.timers.all() {
-		if t, ok := n.owner.(*Timer); ok {
-			all = append(all, &t.source)
+		if t, ok := n.owner.(interface{ counts() *source }); ok {
+			all = append(all, t.counts())
 		}
 	}
 	expired := func(s *source) {
-		if t, ok := s.owner.(*Timer); ok && !t.node.running() {
+		if s.counted && !s.owner.alive() {
 			all = append(all, s)
 		}
 	}
@@ -393,9 +326,4 @@ func (l *Loop) allLive() []*source {
 		unreceived(r)
 	}
 	return all
-}
-
-func (s *source) isTimer() bool {
-	_, ok := s.owner.(*Timer)
-	return ok
 }

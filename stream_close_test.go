@@ -205,7 +205,7 @@ func TestEmptyWithClosed(t *testing.T) {
 				s.more().transport = slowEnd{l, over}
 				l.mu.Lock()
 				l.streams++
-				l.enqueue(&s.source, connected)
+				l.enqueue(&s.source, msgConnected)
 				l.unlock()
 				closed := 0
 				done := make(chan struct{})

@@ -146,7 +146,7 @@ var streamOps = []func(z *streamFuzz, e *fuzzEnd, kind byte, n int){
 }
 
 // over reports whether the end may fail by now.
-func (e *fuzzEnd) over() bool { return e.closed || e.ended || e.s.released }
+func (e *fuzzEnd) over() bool { return e.closed || e.ended || e.s.gone() }
 
 // next returns what is to be written next; less than n bytes towards the end.
 func (e *fuzzEnd) next(n int) []byte {

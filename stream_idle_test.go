@@ -228,7 +228,7 @@ func TestIdleCounts(t *testing.T) {
 			b.SetIdleTimeouts(minute, 0)
 			time.Sleep(minute)
 			l.mu.Lock()
-			l.enqueue(&b.source, input)
+			l.enqueue(&b.source, workRead)
 			l.unlock()
 			wait(t, l, TimedOut{b}, 0)
 		},

@@ -74,7 +74,7 @@ func hearMarked(t *testing.T, l *Loop, s *Stream) []byte {
 		}
 		switch ev := ev.(type) {
 		case Readable:
-			if s.held.Load() == 0 {
+			if s.in.held.Load() == 0 {
 				t.Error("Readable, and there is nothing")
 			}
 		case EOF:

@@ -5,6 +5,7 @@ package evchan
 
 import (
 	"io"
+	"strings"
 	"testing"
 	"time"
 )
@@ -133,7 +134,7 @@ func testEOFAfterClosed(t *testing.T, l *Loop) {
 		if src != nil {
 			l.unpop(src, bit) // it has been read, and is not received
 		}
-		read = s.pend&eof != 0
+		read = s.pend&msgEOF != 0
 		l.unlock()
 	}
 	s.Pause(Read) // takes the EOF back
@@ -157,8 +158,9 @@ func testEOFAfterClosed(t *testing.T, l *Loop) {
 	noMessage(t, l)
 }
 
-// TestBufferTellsItsStream checks that what leaves a stream's input is counted,
-// whichever call takes it, and that what the package itself moves is not.
+// TestBufferTellsItsStream checks that what leaves a stream's input, and what is put
+// into it, is counted, whichever call does it, and that what the package itself moves is
+// not.
 func TestBufferTellsItsStream(t *testing.T) {
 	l, err := New(nil)
 	if err != nil {
@@ -166,29 +168,94 @@ func TestBufferTellsItsStream(t *testing.T) {
 	}
 	defer l.Close()
 	s := l.newStream(noFD)
-	s.closing = true // sends nothing
+	s.life = lifeClosing // sends nothing
 	b := pieces("abc\n", "defgh", "ijklmnop")
 	b.stream = s
-	before := b.Len()
-	s.held.Store(1000)
-	taken := func() int { return 1000 - int(s.held.Load()) }
-	b.ReadByte()
-	b.Read(make([]byte, 1))
-	b.ReadLine(LF)
-	b.Next(2)
-	b.Discard(1)
-	new(Buffer).MoveN(b, 1)
-	b.Peek(2)
-	b.WriteString("x")
-	b.Prepend([]byte("x"))
-	b.add([]byte("x"))
-	freeChain(b.cut(1))
-	before += 3 - 1
-	if got := taken(); got != before-b.Len() {
-		t.Errorf("told %d; want %d", got, before-b.Len())
+	s.in.held.Store(int64(b.Len()))
+	same := func(call string) {
+		t.Helper()
+		if held := int(s.in.held.Load()); held != b.Len() {
+			t.Fatalf("after %s the stream holds %d bytes, its input has %d", call, held, b.Len())
+		}
 	}
-	b.WriteTo(io.Discard)
-	if got := taken(); got != before {
-		t.Errorf("told %d; want %d", got, before)
+	f := tempFile(t, []byte("file"))
+	calls := []struct {
+		name string
+		call func()
+	}{
+		{"ReadByte", func() { b.ReadByte() }},
+		{"Read", func() { b.Read(make([]byte, 1)) }},
+		{"ReadLine", func() { b.ReadLine(LF) }},
+		{"Next", func() { b.Next(2) }},
+		{"Discard", func() { b.Discard(1) }},
+		{"MoveN of", func() { new(Buffer).MoveN(b, 1) }},
+		{"Peek", func() { b.Peek(2) }},
+		{"Write", func() { b.Write([]byte("x")) }},
+		{"Write to where a slice was", func() { b.Next(b.Len()); b.Write([]byte("x")) }},
+		{"WriteString", func() { b.WriteString("x") }},
+		{"WriteByte", func() { b.WriteByte('x') }},
+		{"ReadFrom", func() { b.ReadFrom(strings.NewReader("abc")) }},
+		{"Prepend", func() { b.Prepend([]byte("x")) }},
+		{"Prepend of nothing", func() { b.Prepend(nil) }},
+		{"Append", func() { b.Append([]byte("x"), nil) }},
+		{"AppendFile", func() { b.AppendFile(f, 0, 4, nil) }},
+		{"AppendBuffer", func() { b.AppendBuffer(pieces("a", "b")) }},
+		{"PrependBuffer", func() { b.PrependBuffer(pieces("a", "b")) }},
+		{"MoveN to", func() { b.MoveN(pieces("abc", "b"), 2) }},
+		{"Share", func() { b.Share(pieces("abc", "b")) }},
+		{"Commit", func() { b.Reserve(10); b.Commit(3) }},
+		{"OnChange", func() { b.OnChange(func(int, int) {}); b.Discard(1); b.Write([]byte("x")); b.OnChange(nil) }},
+		{"WriteTo", func() { b.WriteTo(io.Discard) }},
+		{"Write after that", func() { b.Write([]byte("x")) }},
+		{"Reset", func() { b.Reset() }},
+	}
+	for _, c := range calls {
+		c.call()
+		same(c.name)
+	}
+	b.Write([]byte("abc"))
+	b.add([]byte("x"))
+	freeChain(b.cut(2))
+	if got := s.in.held.Load(); got != 3 {
+		t.Errorf("what the package has moved itself was counted: %d, want 3", got)
+	}
+}
+
+// TestStreamInputPutBack checks that what a receiver puts back into the input counts as
+// input: the stream says that it is at its end when that was consumed, and not before.
+func TestStreamInputPutBack(t *testing.T) {
+	l, err := New(&Config{MaxInput: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s, far := connectedPair(t, l)
+	send(t, far, "ab")
+	if ev := nextOf(t, l, s); ev != Event(Readable{s}) {
+		t.Fatal(ev)
+	}
+	in := s.Input()
+	in.Next(2)
+	in.Prepend([]byte("abcd"))
+	if n := s.in.held.Load(); n != 4 || !s.InputFull() {
+		t.Errorf("%d bytes are held of 4, full: %v", n, s.InputFull())
+	}
+	in.Discard(2)
+	far.CloseWrite()
+	if ev := nextOf(t, l, s); ev != Event(EOF{s}) {
+		t.Fatal(ev)
+	}
+	if s.AtEOF() {
+		t.Error("AtEOF, and two bytes are left")
+	}
+	in.Discard(1)
+	in.Prepend([]byte("x"))
+	in.Discard(1)
+	if s.AtEOF() {
+		t.Error("AtEOF, and one byte is left")
+	}
+	in.Discard(1)
+	if !s.AtEOF() || s.InputFull() {
+		t.Errorf("AtEOF %v, InputFull %v after all was consumed", s.AtEOF(), s.InputFull())
 	}
 }

@@ -215,7 +215,7 @@ func testIdleHoldsNothing(t *testing.T, l *Loop) {
 	nextOf(t, l, s)
 	s.WriteTo(s)
 	io.ReadFull(far, make([]byte, 4))
-	if s.inbox.head != nil || s.in != nil || s.out.head != nil || s.extra.spent != nil {
+	if s.in.unread.head != nil || s.in.taken != nil || s.out.queue.head != nil || s.extra.spent != nil {
 		t.Error("an idle stream holds memory")
 	}
 }
@@ -265,7 +265,7 @@ func testPauseRead(t *testing.T, l *Loop) {
 	}
 	// What was read but not received is taken back, and told again.
 	send(t, far, "two")
-	for s.held.Load() < 6 {
+	for s.in.held.Load() < 6 {
 		l.turn(time.Second)
 		l.mu.Lock()
 		if src, bit := l.next(&l.own); src != nil {

@@ -172,7 +172,7 @@ func testCopyAndWrite(t *testing.T, l *Loop, echo bool) {
 		dst.Abort()
 	}
 	wg.Wait()
-	if held, st := src.held.Load(), l.Stats(); held != 0 || st.BytesIn != copied || st.BytesOut != uint64(copied+sent.Load()) {
+	if held, st := src.in.held.Load(), l.Stats(); held != 0 || st.BytesIn != copied || st.BytesOut != uint64(copied+sent.Load()) {
 		t.Errorf("%d bytes are held, %d were read, %d sent; want 0, %d and %d", held, st.BytesIn, st.BytesOut, copied, copied+sent.Load())
 	}
 }
@@ -208,7 +208,7 @@ func TestWriteFailsInTheMiddle(t *testing.T) {
 					a, b := l.Pipe()
 					a.mu.Lock()
 					a.extra.transport = &breakingPipe{a.extra.transport, room}
-					a.out.add(make([]byte, before))
+					a.out.queue.add(make([]byte, before))
 					a.mu.Unlock()
 					n, err := a.Write(make([]byte, 100))
 					if want := max(room-before, 0); n != want || !errors.Is(err, eCONNRESET) {
@@ -312,7 +312,7 @@ func testBackPressure(t *testing.T, l *Loop) {
 			}
 			continue
 		case EOF{src}:
-			if src.held.Load() != 0 {
+			if src.in.held.Load() != 0 {
 				t.Error("EOF before the input was consumed")
 			}
 			dst.CloseWrite()

@@ -129,8 +129,8 @@ func (g *siege) answer(s *Stream) {
 func bufferMemory(s *Stream) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	chains := []chain{s.inbox, s.out}
-	for _, b := range []*Buffer{s.in, s.pieces} {
+	chains := []chain{s.in.unread, s.out.queue}
+	for _, b := range []*Buffer{s.in.taken, s.out.pieces} {
 		if b != nil {
 			chains = append(chains, b.chain)
 		}

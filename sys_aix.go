@@ -12,8 +12,8 @@ import (
 // pollBits is the type of the conditions in a unix.PollFd.
 type pollBits = uint16
 
-// sysDup returns a duplicate of fd that is closed by exec: the lowest number from
-// least that is free. AIX takes two calls.
+// sysDup returns a duplicate of fd that is closed by exec, with the lowest free number
+// that is at least least. AIX needs two calls.
 func sysDup(fd, least sysFD) (sysFD, error) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()

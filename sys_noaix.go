@@ -10,8 +10,8 @@ import "golang.org/x/sys/unix"
 // pollBits is the type of the conditions in a unix.PollFd.
 type pollBits = int16
 
-// sysDup returns a duplicate of fd that is closed by exec: the lowest number from
-// least that is free.
+// sysDup returns a duplicate of fd that is closed by exec, with the lowest free number
+// that is at least least.
 func sysDup(fd, least sysFD) (sysFD, error) {
 	return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, least)
 }

@@ -7,7 +7,7 @@ package evchan
 
 import "os"
 
-// sysSendFile is not to be had.
+// sysSendFile is not supported here.
 func sysSendFile(sysFD, *os.File, int64, int) (int, error) {
 	return 0, ErrUnsupported
 }

@@ -5,7 +5,7 @@
 
 package evchan
 
-// sysWriteChain writes c to fd once, and not what follows it, for want of writev.
+// sysWriteChain writes c to fd once. It does not write what follows: x/sys has no writev here.
 func sysWriteChain(fd sysFD, c *chunk) (int, error) {
 	return sysWrite(fd, c.buf[c.r:c.w])
 }

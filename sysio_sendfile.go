@@ -14,8 +14,8 @@ import (
 // maxSendFile is the most that one call sends: arbitrary.
 const maxSendFile = 1 << 30
 
-// sysSendFile sends up to n bytes of f that begin at off to fd once. What it sent
-// before fd took no more, or a signal came, counts as success.
+// sysSendFile sends up to n bytes of f that begin at off to fd once. If it has sent some
+// when fd takes no more or a signal comes, that is a success.
 func sysSendFile(fd sysFD, f *os.File, off int64, n int) (sent int, err error) {
 	rc, err := f.SyscallConn()
 	if err != nil {

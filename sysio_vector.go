@@ -7,7 +7,7 @@ package evchan
 
 import "golang.org/x/sys/unix"
 
-// sysWriteChain writes c and those that follow, up to the first file, to fd once.
+// sysWriteChain writes c and the chunks that follow it, up to the first file, to fd once.
 func sysWriteChain(fd sysFD, c *chunk) (int, error) {
 	x := vectorPool.Get().(*vector)
 	count := 0

@@ -3,19 +3,19 @@
 
 package evchan
 
-// A table is a list that grows and shrinks page by page. Its elements are never
-// copied to a larger place, so they stay where they are, and growth leaves nothing
-// for the garbage collector. Its zero value is empty.
+// A table is a list that grows and shrinks by pages. Its elements never move: growing
+// copies none of them, and leaves the garbage collector no old array. The zero value
+// is empty.
 type table[T any] struct {
-	pages []*[tablePage]T // all full but the last with elements; one more may follow
+	pages []*[tablePage]T // full pages, one that may be in part, and at most one empty page
 	n     int             // elements
 }
 
-// tablePage is how many elements have a page: so few that a small loop needs little
-// memory, and so many that the pages are a short list. Arbitrary.
+// tablePage is the number of elements in a page. Arbitrary: a small loop needs
+// little memory, and the list of pages stays short.
 const tablePage = 256
 
-// at returns the element i, which must be less than n.
+// at returns a pointer to element i, which must be less than n.
 func (t *table[T]) at(i int) *T { return &t.pages[i/tablePage][i%tablePage] }
 
 // push appends x.
@@ -34,16 +34,15 @@ func (t *table[T]) pop() {
 	*t.at(t.n) = zero
 	if last := len(t.pages) - 1; last > 0 && t.n <= (last-1)*tablePage {
 		t.pages[last] = nil
-		t.pages = t.pages[:last] // an empty page stays, lest the next push makes one again
+		t.pages = t.pages[:last] // one empty page stays, for the next push
 	}
 }
 
-// An fdSet is a set of descriptors, with a bit for each. They are small numbers; what
-// is too large is never in the set. Its zero value is empty.
+// An fdSet is a set of descriptors, which are small numbers, with one bit for each.
+// Those of fdSetMax or more are never in the set. The zero value is empty.
 type fdSet struct{ words []uint64 }
 
-// fdSetMax is where descriptors are too large, lest one alone cost more than 2 MB.
-// Arbitrary.
+// fdSetMax caps the set at 2 MB. Arbitrary.
 const fdSetMax = 1 << 24
 
 func (s *fdSet) add(fd sysFD) {

@@ -168,13 +168,13 @@ func (p *fakePoller) collect(dst []ready) ([]ready, error) {
 			continue
 		}
 		now := f.ready
-		if f.i&Edge != 0 || f.i&triggers == 0 {
+		if f.i&Edge != 0 || f.i&whatPolled == 0 {
 			now = f.news
 		}
 		if now&hangup != 0 {
-			now |= f.i & triggers
+			now |= f.i & whatPolled
 		}
-		if w := now & (f.i&triggers | hangup); w != 0 {
+		if w := now & (f.i&whatPolled | hangup); w != 0 {
 			f.news &^= w
 			dst = append(dst, ready{f.tok, w})
 		}

@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -24,7 +23,7 @@ import (
 
 // offeredNow reports whether a message of s waits to be received.
 func (s *source) offeredNow() bool {
-	l := s.lock()
+	l := s.lockLoop()
 	defer l.mu.Unlock()
 	return s.offered
 }
@@ -551,9 +550,3 @@ func runChild(t *testing.T, name string, args ...string) {
 
 // someSignal is a signal that every system has.
 var someSignal = os.Interrupt
-
-// raceEnabled tells whether the tests were built with the race detector.
-var raceEnabled = func() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
-}()

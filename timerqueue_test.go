@@ -65,8 +65,8 @@ func (q *timerQueue) check(t testing.TB) {
 				if e.prev != prev || e.at != -1-int32(timerSlots*i+j) {
 					t.Fatalf("slot %d,%d: bad links at %+v", i, j, e)
 				}
-				if e.when <= q.dealt || e.when < s.when || s.when <= q.dealt {
-					t.Fatalf("slot %d,%d for %d holds one due at %d; dealt at %d", i, j, s.when, e.when, q.dealt)
+				if e.when <= q.cascaded || e.when < s.when || s.when <= q.cascaded {
+					t.Fatalf("slot %d,%d for %d holds one due at %d; cascaded at %d", i, j, s.when, e.when, q.cascaded)
 				}
 			}
 			if s.head != nil {
@@ -74,7 +74,7 @@ func (q *timerQueue) check(t testing.TB) {
 			}
 		}
 	}
-	if q.settled && q.first != first {
+	if q.firstKnown && q.first != first {
 		t.Fatalf("the first slot is due at %d, the queue says %d", first, q.first)
 	}
 	if n != q.n {
@@ -424,9 +424,9 @@ func TestTimerQueueDeals(t *testing.T) {
 				// As if another timer had been due as soon as one in its slot can be.
 				slot := -1 - n.at
 				width := int64(1) << (timerShift + timerGrowth*(slot/timerSlots))
-				now := max(d&^(width-1), q.dealt+1)
+				now := max(d&^(width-1), q.cascaded+1)
 				q.levels[slot/timerSlots].slots[slot%timerSlots].when = now
-				q.deal(now)
+				q.cascade(now)
 				moves++
 			}
 			if want := 1 + max(0, size-timerShift)/timerGrowth; moves > want {

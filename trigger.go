@@ -3,12 +3,12 @@
 
 package evchan
 
-// A Trigger is an event of the user's own: Fire, from any goroutine, makes the
-// loop deliver a [Fired]. It is how other goroutines get the attention of the one
-// that receives. It is made by [Loop.Trigger]; a zero one is of no use.
+// A Trigger lets any goroutine get the attention of the one that receives: Fire makes
+// the loop deliver a [Fired]. It is made by [Loop.Trigger]; the zero Trigger is not
+// usable.
 //
-// A trigger needs no closing. One that has not been fired does not keep the
-// loop from being empty (see Config.ExitOnEmpty).
+// A trigger need not be closed. It does not keep the loop from being empty (see
+// Config.ExitOnEmpty) unless it has a Fired that was not received.
 type Trigger struct {
 	source
 
@@ -18,51 +18,48 @@ type Trigger struct {
 	count int // since the last Take; the loop's mu guards it
 }
 
-// Trigger returns a new trigger. That of a closed loop does nothing.
+// Trigger returns a new trigger. On a closed loop it does nothing.
 func (l *Loop) Trigger() *Trigger {
 	t := new(Trigger)
 	t.init(l, t)
 	return t
 }
 
-// Fire makes the loop deliver a Fired. Until that is received, or Take called,
-// further calls only add to the count. It does nothing after Close.
+// Fire adds 1 to the count, and makes the loop deliver a Fired unless one is waiting to
+// be received. After Close it does nothing.
 func (t *Trigger) Fire() {
-	l := t.edit() // so that it is known whether the last Fired was received
+	l := t.lockAndWithdraw() // settles whether the last Fired was received
 	defer l.unlock()
-	if t.ended || l.closed {
+	if t.life != lifeOpen || l.closed {
 		return
 	}
 	t.count++
-	l.enqueue(&t.source, message)
+	l.enqueue(&t.source, msgSingle)
 }
 
-// Take returns how many times the trigger was fired since the last Take. A Fired
-// that has not been received is taken back, so the results of all calls add
-// up to the number of calls of Fire.
+// Take returns how often Fire was called since the last Take, and takes back a Fired
+// that has not been received. So the results of all calls of Take add up to the
+// number of calls of Fire.
 func (t *Trigger) Take() int {
 	return t.takeCount(&t.count)
 }
 
-// Close ends the trigger. A Fired that has not been received is taken back.
+// Close ends the trigger and takes back a Fired that has not been received.
 func (t *Trigger) Close() error {
-	l := t.edit()
+	l := t.lockAndWithdraw()
 	defer l.unlock()
-	t.ended = true
-	l.retract(&t.source, message)
+	t.life = lifeClosed
+	l.retract(&t.source, msgSingle)
 	return nil
 }
 
-func (t *Trigger) event(pending) Event          { return Fired{t} }
-func (t *Trigger) prepare(pending) pending      { return 0 }
-func (t *Trigger) confirm(bits pending) pending { return bits }
-func (t *Trigger) received(pending)             {}
-func (t *Trigger) alive() bool                  { return false }
-func (t *Trigger) abandon()                     {}
-func (t *Trigger) label() string                { return "trigger" }
+func (t *Trigger) event(pending) Event { return Fired{t} }
+func (t *Trigger) alive() bool         { return false }
+func (t *Trigger) abandon()            {}
+func (t *Trigger) label() string       { return "trigger" }
 
 func (t *Trigger) dump() string {
-	l := t.lock()
-	defer l.mu.Unlock()
+	l := t.lockLoop()
+	defer l.unlock()
 	return "trigger " + t.words() + " count=" + itoa(t.count)
 }

@@ -34,7 +34,7 @@ func TestFireCoalesces(t *testing.T) {
 			}
 			tt.fire()
 			<-c
-			tt.s.edit()
+			tt.s.lockAndWithdraw()
 			again := tt.s.pend != 0
 			l.unlock()
 			if again {

@@ -11,22 +11,26 @@ import (
 	"time"
 )
 
-// A Watch sends a [Ready] when something happens to a descriptor that is not
-// the package's own: a pipe, a terminal, a device, a socket of another library.
-// It is to descriptors what libevent's struct event is. It is made by [Loop.Watch] or
-// [Loop.WatchConn]; a zero one is of no use.
+// A Watch sends a [Ready] when a descriptor can be read or written that does not belong
+// to the package: a pipe, a terminal, a device, a socket of another library. It must be
+// made by [Loop.Watch] or [Loop.WatchConn].
 //
-// A watch does nothing until it is armed. Armed, it sends one message, or with
-// Persist one after each turn of the loop in which one of its conditions holds.
-// Take tells which. Where one message can be received late, over a channel, it
-// is a hint: the condition may be over by then. For exactly one message for each
-// condition, arm a watch without Persist again after having read or written.
+// A watch does nothing until it is armed. Without Persist, an armed watch sends one
+// message, and is not armed any more. With Persist, it stays armed and sends one after
+// each turn of the loop in which one of its conditions holds. Take returns which ones
+// held.
 //
-// With Edge, and a method that has FeatureEdge, a message is sent for new
-// readiness only: read or write until that would block. Without the feature
-// Edge makes no difference.
+// A message is a hint: if it is received late, from a channel, its condition may be
+// over. To get exactly one message for each condition, use no Persist, and arm the
+// watch again after you have read or written.
 //
-// There can be several watches of one descriptor, all with Edge or all without.
+// With Edge, if the loop's method has FeatureEdge, messages are sent for new readiness
+// only: read or write until the call returns EAGAIN. Without the feature, Edge makes no
+// difference.
+//
+// A descriptor can have several watches, all with Edge or all without.
+//
+// A Watch is what libevent calls an event of a descriptor (struct event).
 type Watch struct {
 	source
 
@@ -39,21 +43,20 @@ type Watch struct {
 
 	// The loop's mu guards the following.
 
-	result  What          // has happened since the last Take
-	desc    *descriptor   // of fd, made for it or used by it before; in use if it stands in Loop.watched
+	result  What          // what has happened since the last Take
+	desc    *descriptor   // that w was armed with last, or was made for it; in use if it stands in Loop.watched
 	armed   bool          // waits for its conditions
 	timeout time.Duration // time limit; 0: none
 	limit   timerNode     // running: armed and timeout > 0
 }
 
-// A descriptor is what the loop knows of a descriptor on which there are armed
-// watches.
+// A descriptor is the loop's state of a descriptor that has armed watches.
 //
-// Without Edge, the poller reports a condition again and again as long as it
-// lasts. It is told at once when a watch wants more, but of a watch that wants
-// nothing for now (its message has not been received yet, or it has sent its only
-// one) only when it reports something that nobody wants: most often the watch
-// is armed again before that happens, and two system calls are saved.
+// Without Edge, the poller reports a condition in every turn as long as it lasts. When
+// a watch wants more conditions, the poller is told at once. When a watch wants less
+// (its message is not received yet, or it has sent its only one), the poller is told
+// only after it has reported something that no watch wants. Mostly the watch is armed
+// again before that, which saves two system calls.
 type descriptor struct {
 	reg registration
 
@@ -64,10 +67,10 @@ type descriptor struct {
 	// as well, from before the poller is told until after.
 
 	watches []*Watch  // those that are armed, and perhaps some that were
-	only    [1]*Watch // has room for watches where there is one, as there mostly is
+	only    [1]*Watch // memory of watches for the usual case of one
 	asked   What      // what the poller was asked for
-	known   bool      // the poller was asked for something; goes with asked
-	hung    bool      // it has reported a hangup, after which it may have stopped
+	known   bool      // the poller was asked for something; changes with asked
+	hung    bool      // the poller has reported a hangup, and may report nothing more
 }
 
 func newDescriptor(l *Loop, fd sysFD) *descriptor {
@@ -76,25 +79,25 @@ func newDescriptor(l *Loop, fd sysFD) *descriptor {
 	return d
 }
 
-// Watch returns a watch of fd for the conditions in interest: at least one of
-// Read, Write and EarlyClose, with Edge and Persist as wanted. It is not armed
-// yet.
+// Watch returns a watch of fd, not armed yet, for the conditions in interest: at least
+// one of Read, Write and EarlyClose, and optionally Edge and Persist.
 //
-// The descriptor stays the caller's. It should be non-blocking, and must not be
-// closed as long as it is watched. To watch a net.Conn or an os.File, use
-// WatchConn: os.File.Fd makes the descriptor blocking.
+// The descriptor still belongs to the caller. It should be non-blocking. Do not close
+// it while it is watched. To watch a net.Conn or an os.File, use WatchConn: the method
+// os.File.Fd makes the descriptor blocking.
 //
-// It returns an error for what is not an open descriptor, or is one that the
-// method cannot watch (a file on disk, with epoll), or is that of one of the loop's
-// streams, listeners or packet connections, for a bad interest, and ErrClosed on a
-// closed loop.
+// It returns ErrClosed on a closed loop, and an error if
+//   - interest has no condition, or something that cannot be watched for,
+//   - fd is not an open descriptor,
+//   - fd belongs to one of the loop's streams, listeners or packet connections, or
+//   - the method cannot watch fd (with epoll, a file on disk).
 func (l *Loop) Watch(fd uintptr, interest What) (*Watch, error) {
 	return l.watch(fd, interest, nil)
 }
 
-// WatchConn is Watch for the descriptor of a net.Conn, an os.File or the like,
-// which the watch keeps from being collected as garbage. It must not be closed
-// as long as it is watched.
+// WatchConn is Watch for the descriptor of a net.Conn, an os.File or the like. The watch
+// keeps conn reachable, so that no finalizer closes it. Do not close conn while it is
+// watched.
 func (l *Loop) WatchConn(conn syscall.Conn, interest What) (*Watch, error) {
 	if conn == nil {
 		return nil, errors.New("evchan: WatchConn of nil")
@@ -112,10 +115,10 @@ func (l *Loop) WatchConn(conn syscall.Conn, interest What) (*Watch, error) {
 }
 
 func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, error) {
-	if interest&triggers == 0 {
+	if interest&whatPolled == 0 {
 		return nil, fmt.Errorf("evchan: interest %v has none of Read, Write and EarlyClose", interest)
 	}
-	if bad := interest &^ (triggers | Edge | Persist); bad != 0 {
+	if bad := interest &^ (whatPolled | Edge | Persist); bad != 0 {
 		return nil, fmt.Errorf("evchan: interest %v: %v is nothing to watch for", interest, bad)
 	}
 	sysfd := sysFD(fd)
@@ -124,9 +127,9 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 	w.limit.owner = w
 	l.watchMu.Lock()
 	defer l.watchMu.Unlock()
-	l.mu.Lock()
+	l.lock()
 	if l.closed || l.watched[sysfd] != nil || l.taken.has(sysfd) {
-		defer l.mu.Unlock()
+		defer l.unlock()
 		switch {
 		case l.closed:
 			return nil, ErrClosed
@@ -135,17 +138,17 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 		}
 		return w, nil
 	}
-	// Ask the poller whether it can, so that Arm need not fail.
+	// Try the poller now, so that Watch fails rather than Arm.
 	w.desc = newDescriptor(l, sysfd)
 	tok := l.register(w.desc, noFD)
-	l.mu.Unlock()
+	l.unlock()
 	err := l.poller.add(sysfd, tok, 0)
 	if err == nil {
 		l.poller.remove(sysfd)
 	}
-	l.mu.Lock()
+	l.lock()
 	l.unregister(w.desc, noFD)
-	l.mu.Unlock()
+	l.unlock()
 	if err != nil {
 		return nil, fmt.Errorf("evchan: watch descriptor %d: %w", int(fd), os.NewSyscallError(l.Method(), err))
 	}
@@ -158,14 +161,16 @@ func (w *Watch) FD() uintptr { return uintptr(w.fd) }
 // Interest returns the interest that the watch was made with.
 func (w *Watch) Interest() What { return w.interest }
 
-// Arm makes the watch wait for its conditions; with a timeout that is positive
-// also for that time to pass, counted from this call and, with Persist, again
-// from each message. Arming an armed watch sets its time limit anew. It is
-// libevent's event_add.
+// Arm makes the watch wait for its conditions and, if timeout is positive, for that
+// time to pass. The time counts from this call and, with Persist, again from each
+// message. If the watch is armed, Arm replaces its time limit. Arm is libevent's
+// event_add.
 //
-// It returns an error if the kernel refuses the descriptor, if other watches of
-// it differ in Edge, if it has become that of one of the loop's streams, or if timeout
-// is negative, and ErrClosed after Close.
+// It returns ErrClosed after Close, and an error if
+//   - timeout is negative,
+//   - other armed watches of the descriptor differ in Edge,
+//   - the descriptor now belongs to one of the loop's streams, or
+//   - the kernel refuses the descriptor.
 func (w *Watch) Arm(timeout time.Duration) error {
 	if timeout < 0 {
 		return errTimeLimit(timeout)
@@ -174,23 +179,23 @@ func (w *Watch) Arm(timeout time.Duration) error {
 	now := l.clock()
 	l.watchMu.Lock()
 	defer l.watchMu.Unlock()
-	w.edit()
-	if w.ended || l.closed {
+	w.lockAndWithdraw()
+	if w.life != lifeOpen || l.closed {
 		l.unlock()
 		return ErrClosed
 	}
-	d, err := l.attach(w)
+	d, err := l.attachLocked(w)
 	if err != nil {
 		l.unlock()
 		return err
 	}
 	w.armed = true
-	w.setTimeout(l, now, timeout)
+	w.setTimeoutLocked(l, now, timeout)
 	l.refresh(&w.source)
-	err = l.ask(d, d.hung || w.edge(l))
+	err = l.askLocked(d, d.hung || w.edge(l))
 	if err != nil {
-		w.disarm(l)
-		l.trim(d)
+		w.disarmLocked(l)
+		l.trimLocked(d)
 		l.unlock()
 		return fmt.Errorf("evchan: arm watch of descriptor %d: %w", int(w.fd), os.NewSyscallError(l.Method(), err))
 	}
@@ -198,7 +203,7 @@ func (w *Watch) Arm(timeout time.Duration) error {
 	return nil
 }
 
-// errTaken says that fd is the loop's own.
+// errTaken returns the error that fd belongs to a source of the loop.
 func errTaken(what string, fd sysFD) error {
 	return fmt.Errorf("evchan: %s descriptor %d: it is that of a stream, a listener or a packet connection of this loop: use its messages, or a duplicate of it", what, int(fd))
 }
@@ -207,12 +212,11 @@ func errTimeLimit(d time.Duration) error {
 	return fmt.Errorf("evchan: negative time limit %v", d)
 }
 
-// edge reports whether w is edge-triggered. Where the method cannot do that,
-// nothing is.
+// edge reports whether w is edge-triggered: it has Edge, and l's method has FeatureEdge.
 func (w *Watch) edge(l *Loop) bool { return w.interest&Edge != 0 && l.edge }
 
-// attach enters w with its descriptor. Loop.watchMu and mu are held.
-func (l *Loop) attach(w *Watch) (*descriptor, error) {
+// attachLocked adds w to the watches of its descriptor. Caller holds l.watchMu and l.mu.
+func (l *Loop) attachLocked(w *Watch) (*descriptor, error) {
 	if l.taken.has(w.fd) {
 		return nil, errTaken("arm watch of", w.fd)
 	}
@@ -240,27 +244,28 @@ func (l *Loop) attach(w *Watch) (*descriptor, error) {
 	return d, nil
 }
 
-// wanted returns what the poller should report of d. The loop's mu is held.
-func (d *descriptor) wanted() What {
+// wantedLocked returns what the poller should report of d. Caller holds the loop's mu.
+func (d *descriptor) wantedLocked() What {
 	var want What
 	for _, w := range d.watches {
 		if w.armed {
-			want |= w.interest & triggers
+			want |= w.interest & whatPolled
 			if w.edge(d.loop) {
 				want |= Edge
 			} else if w.unreceived() != 0 {
-				want &^= w.result // and not again before that is received
+				want &^= w.result // not again until that is received
 			}
 		}
 	}
 	return want
 }
 
-// ask tells the poller if more is wanted of d than it was asked for, or in any
-// case. Loop.watchMu and mu are held; mu is let go meanwhile.
-func (l *Loop) ask(d *descriptor, always bool) error {
-	want := d.wanted()
-	if want&triggers&^d.asked == 0 && !always {
+// askLocked tells the poller what is wanted of d, if that is more than it was asked for,
+// or if always is set. Caller holds l.watchMu and l.mu; l.mu is unlocked during the
+// system call.
+func (l *Loop) askLocked(d *descriptor, always bool) error {
+	want := d.wantedLocked()
+	if want&whatPolled&^d.asked == 0 && !always {
 		return nil
 	}
 	known := d.known
@@ -271,16 +276,17 @@ func (l *Loop) ask(d *descriptor, always bool) error {
 	if known {
 		err = l.poller.arm(d.fd, tok, want)
 	}
-	if errors.Is(err, eNOENT) { // also if the number was closed and opened again
+	if errors.Is(err, eNOENT) { // also if the descriptor was closed and its number reused
 		err = l.poller.add(d.fd, tok, want)
 	}
-	l.mu.Lock()
+	l.lock()
 	return err
 }
 
-// trim lets the poller forget what nobody wants of d any more: at once if no
-// watch of it is armed. Loop.watchMu and mu are held; mu is let go meanwhile.
-func (l *Loop) trim(d *descriptor) {
+// trimLocked ends the loop's interest in d if none of its watches is armed: it removes
+// d from the loop and from the poller. Caller holds l.watchMu and l.mu; l.mu is unlocked
+// during the system call.
+func (l *Loop) trimLocked(d *descriptor) {
 	for _, w := range d.watches {
 		if w.armed {
 			return
@@ -300,59 +306,63 @@ func (l *Loop) trim(d *descriptor) {
 		return
 	}
 	l.unlock()
-	l.poller.remove(d.fd) // it may have gone with the descriptor already
-	l.mu.Lock()
+	l.poller.remove(d.fd) // fails if the descriptor was closed, which is fine
+	l.lock()
 }
 
-// disarm is Disarm but for the poller. The loop is locked for an edit.
-func (w *Watch) disarm(l *Loop) {
+// disarmLocked is Disarm without its last part, telling the poller. Caller has locked the
+// loop with edit.
+func (w *Watch) disarmLocked(l *Loop) {
 	w.armed = false
 	w.result = 0
 	l.timers.stop(&w.limit)
-	l.retract(&w.source, message)
+	l.retract(&w.source, msgSingle)
 }
 
-// Disarm makes the watch wait no longer, and takes back a Ready that has not
-// been received. It is libevent's event_del. Its error is nil.
-func (w *Watch) Disarm() error { return w.end(false) }
+// Disarm ends the waiting, and takes back a Ready that has not been received. The watch
+// can be armed again. Disarm is libevent's event_del. It returns nil.
+func (w *Watch) Disarm() error { return w.disarm(false) }
 
 // Close disarms the watch for good. The descriptor stays open.
-func (w *Watch) Close() error { return w.end(true) }
+func (w *Watch) Close() error { return w.disarm(true) }
 
-func (w *Watch) end(ended bool) error {
+func (w *Watch) disarm(ended bool) error {
 	l := w.Loop()
 	l.watchMu.Lock()
 	defer l.watchMu.Unlock()
-	w.edit()
+	w.lockAndWithdraw()
 	defer l.unlock()
-	w.ended = w.ended || ended
-	w.disarm(l)
+	if ended {
+		w.life = lifeClosed
+	}
+	w.disarmLocked(l)
 	if d := l.watched[w.fd]; d != nil && !l.closed {
-		l.trim(d)
+		l.trimLocked(d)
 	}
 	return nil
 }
 
-// SetTimeout sets the time limit of an armed watch anew, counted from this call;
-// 0 removes it. It is an error if timeout is negative or the watch is not armed.
+// SetTimeout replaces the time limit of an armed watch; the time counts from this call.
+// 0 removes the limit. It returns an error if timeout is negative or the watch is not
+// armed.
 func (w *Watch) SetTimeout(timeout time.Duration) error {
 	if timeout < 0 {
 		return errTimeLimit(timeout)
 	}
 	now := w.Loop().clock()
-	l := w.lock()
+	l := w.lockLoop()
 	defer l.unlock()
-	if w.ended || l.closed {
+	if w.life != lifeOpen || l.closed {
 		return ErrClosed
 	}
 	if !w.armed {
 		return errors.New("evchan: SetTimeout on a watch that is not armed")
 	}
-	w.setTimeout(l, now, timeout)
+	w.setTimeoutLocked(l, now, timeout)
 	return nil
 }
 
-func (w *Watch) setTimeout(l *Loop, now int64, timeout time.Duration) {
+func (w *Watch) setTimeoutLocked(l *Loop, now int64, timeout time.Duration) {
 	w.timeout = timeout
 	if timeout > 0 {
 		l.startTimer(&w.limit, now, timeout)
@@ -361,45 +371,44 @@ func (w *Watch) setTimeout(l *Loop, now int64, timeout time.Duration) {
 	}
 }
 
-// Activate makes the watch send a Ready as if what had happened, armed or not:
-// some of Read, Write, EarlyClose and Timeout. All that is not received yet
-// is put together into one message. It is libevent's event_active. Unlike what the
-// kernel reports, it does not disarm a watch without Persist. It does nothing
-// after Close.
+// Activate makes the watch send a Ready as if the conditions in what held: some of Read,
+// Write, EarlyClose and Timeout. The watch need not be armed, and is not disarmed. What
+// is not received yet is merged into one message. Activate is libevent's event_active.
+// It does nothing after Close.
 func (w *Watch) Activate(what What) {
-	l := w.edit()
+	l := w.lockAndWithdraw()
 	defer l.unlock()
-	if what &= conditions; what == 0 || w.ended || l.closed {
+	if what &= whatHappens; what == 0 || w.life != lifeOpen || l.closed {
 		return
 	}
 	w.result |= what
-	l.enqueue(&w.source, message)
+	l.enqueue(&w.source, msgSingle)
 }
 
-// Take returns what has happened since the last Take: some of Read, Write,
-// EarlyClose and Timeout. A Ready that has not been received is taken back.
+// Take returns what has happened since the last Take: some of Read, Write, EarlyClose and
+// Timeout. It takes back a Ready that has not been received.
 func (w *Watch) Take() What {
-	l := w.edit()
+	l := w.lockAndWithdraw()
 	defer l.unlock()
 	what := w.result
 	w.result = 0
 	pending := w.pend != 0
-	l.retract(&w.source, message)
+	l.retract(&w.source, msgSingle)
 	if pending {
-		w.received(message)
+		w.received(msgSingle)
 	}
 	return what
 }
 
-// Pending returns the conditions that the watch waits for, if it is armed
-// (Timeout among them if there is a time limit), and those that have happened
-// since the last Take. It is libevent's event_pending, and changes nothing.
+// Pending returns what has happened since the last Take and, if the watch is armed, the
+// conditions that it waits for (with a time limit, Timeout is one of them). It changes
+// nothing. Pending is libevent's event_pending.
 func (w *Watch) Pending() What {
-	l := w.lock()
-	defer l.mu.Unlock()
+	l := w.lockLoop()
+	defer l.unlock()
 	what := w.result
 	if w.armed {
-		what |= w.interest & triggers
+		what |= w.interest & whatPolled
 	}
 	if w.limit.running() {
 		what |= Timeout
@@ -407,9 +416,9 @@ func (w *Watch) Pending() What {
 	return what
 }
 
-// fire is called by the loop's turn when something has happened to w. The loop's
-// mu is held.
-func (w *Watch) fire(l *Loop, what What, now int64) {
+// fireLocked adds what to the result and sends a Ready. The loop's turn calls it. Caller
+// holds l.mu.
+func (w *Watch) fireLocked(l *Loop, what What, now int64) {
 	w.result |= what
 	if w.interest&Persist == 0 {
 		w.armed = false
@@ -417,14 +426,14 @@ func (w *Watch) fire(l *Loop, what What, now int64) {
 	} else if w.timeout > 0 {
 		l.startTimer(&w.limit, now, w.timeout)
 	}
-	l.enqueue(&w.source, message)
+	l.enqueue(&w.source, msgSingle)
 	l.refresh(&w.source)
 }
 
-// expired is called when the time limit has passed. The loop's mu is held.
-func (w *Watch) expired(now int64) { w.fire(w.Loop(), Timeout, now) }
+// expired is called when the time limit has passed. Caller holds the loop's mu.
+func (w *Watch) expired(now int64) { w.fireLocked(w.Loop(), Timeout, now) }
 
-// ready is told what the poller has reported.
+// ready implements pollable: it gives the report to the watches that want it.
 func (d *descriptor) ready(what What) {
 	l := d.loop
 	now := l.turnClock
@@ -433,9 +442,9 @@ func (d *descriptor) ready(what What) {
 	}
 	wanted := false
 	for _, w := range d.watches {
-		got := what & w.interest & triggers
+		got := what & w.interest & whatPolled
 		if got == 0 && what&hangup != 0 {
-			got = w.interest & triggers
+			got = w.interest & whatPolled
 		}
 		if !w.armed || got == 0 {
 			continue
@@ -446,7 +455,7 @@ func (d *descriptor) ready(what What) {
 		if w.limit.running() && w.limit.when <= now {
 			got |= Timeout // both in one message
 		}
-		w.fire(l, got, now)
+		w.fireLocked(l, got, now)
 	}
 	if !wanted {
 		l.assign(d)
@@ -455,46 +464,44 @@ func (d *descriptor) ready(what What) {
 
 func (d *descriptor) registration() *registration { return &d.reg }
 
-// task brings what the poller is asked for into line with what is wanted.
+// task asks the poller for what is wanted of d, no more and no less.
 func (d *descriptor) task() {
 	l := d.loop
 	l.watchMu.Lock()
 	defer l.watchMu.Unlock()
-	l.mu.Lock()
+	l.lock()
 	defer l.unlock()
 	if l.watched[d.fd] != d || l.closed {
 		return
 	}
-	l.trim(d)
-	if l.watched[d.fd] == d && d.wanted() != d.asked {
-		l.ask(d, true) // an error will come again when the watch is armed
+	l.trimLocked(d)
+	if l.watched[d.fd] == d && d.wantedLocked() != d.asked {
+		l.askLocked(d, true) // Arm returns the error when it happens again
 	}
 }
 
-func (w *Watch) event(pending) Event          { return Ready{w} }
-func (w *Watch) prepare(pending) pending      { return 0 }
-func (w *Watch) confirm(bits pending) pending { return bits }
-func (w *Watch) alive() bool                  { return w.armed }
-func (w *Watch) label() string                { return "watch fd=" + itoa(int(w.fd)) + " " + w.interest.String() }
+func (w *Watch) event(pending) Event { return Ready{w} }
+func (w *Watch) alive() bool         { return w.armed }
+func (w *Watch) label() string       { return "watch fd=" + itoa(int(w.fd)) + " " + w.interest.String() }
 
-// received makes sure that a condition that lasts is reported again.
+// received makes sure that the poller reports a condition again that still holds.
 func (w *Watch) received(pending) {
 	l := w.Loop()
-	if d := l.watched[w.fd]; d != nil && w.armed && !d.hung && w.interest&triggers&^d.asked != 0 {
+	if d := l.watched[w.fd]; d != nil && w.armed && !d.hung && w.interest&whatPolled&^d.asked != 0 {
 		l.assign(d)
 	}
 }
 
 func (w *Watch) abandon() {
-	l := w.lock()
-	w.armed, w.ended = false, true
+	l := w.lockLoop()
+	w.armed, w.life = false, lifeClosed
 	l.timers.stop(&w.limit)
-	l.mu.Unlock()
+	l.unlock()
 }
 
 func (w *Watch) dump() string {
-	l := w.lock()
-	defer l.mu.Unlock()
+	l := w.lockLoop()
+	defer l.unlock()
 	s := "watch " + w.words() + " fd=" + itoa(int(w.fd)) + " interest=" + w.interest.String() + " result=" + w.result.String()
 	if w.armed {
 		s += " state=armed"

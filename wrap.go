@@ -51,7 +51,7 @@ func (l *Loop) Wrap(conn net.Conn) (*Stream, error) {
 	s := l.newStream(fd)
 	x := s.more()
 	x.local, x.remote = local, remote
-	s.distrust(local.Network())
+	s.expectShortReads(local.Network())
 	if err := s.open(0, true); err != nil {
 		return nil, err
 	}
@@ -77,9 +77,9 @@ func (l *Loop) WrapFD(fd uintptr) (*Stream, error) {
 	if l.isClosed() {
 		return nil, ErrClosed
 	}
-	l.mu.Lock()
+	l.lock()
 	watched, taken := l.watched[sysFD(fd)] != nil, l.taken.has(sysFD(fd))
-	l.mu.Unlock()
+	l.unlock()
 	switch {
 	case taken:
 		return nil, errTaken("wrap", sysFD(fd))
@@ -128,11 +128,11 @@ func (l *Loop) wrapFD(fd sysFD) (*Stream, error) {
 		x := s.more()
 		x.local, x.remote = socketAddrs(fd)
 		if x.local != nil {
-			s.distrust(x.local.Network())
+			s.expectShortReads(x.local.Network())
 		}
 	}
 	if !readable {
-		s.state |= stateEOF
+		s.in.eof = true
 	}
 	if err := s.open(0, false); err != nil {
 		return nil, err

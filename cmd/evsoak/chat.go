@@ -12,8 +12,9 @@ import (
 	"github.com/evchan/evchan"
 )
 
-// Members of the chat send records; the hub sends each record to all. A record is
-// the number of its sender, how many it has sent before, and a sum of both.
+// Members of the chat send records; the hub sends each record to all members. A
+// record has the number of its sender, how many records the sender has sent before,
+// and a checksum of both.
 const recordSize = 12
 
 func record(id, seq uint32) []byte {
@@ -23,7 +24,7 @@ func record(id, seq uint32) []byte {
 	return binary.BigEndian.AppendUint32(p, id*31+seq)
 }
 
-// A hub is where all of them are connected to.
+// A hub is the server of the chat.
 type hub struct{ members map[*evchan.Stream]bool }
 
 func newHub() func(*evchan.Stream) {
@@ -55,13 +56,13 @@ func (h *hub) handle(n *node, ev evchan.Event) {
 	}
 }
 
-// A member sends some records, one after the other, and leaves when it has got its
-// own back.
+// A member sends some records, each when it has received the one before, and then
+// leaves.
 type member struct {
 	home     *node
 	id       uint32
 	seq, end uint32
-	last     map[uint32]uint32 // of each sender
+	last     map[uint32]uint32 // the last record of each sender
 }
 
 func (n *node) member() {

@@ -13,14 +13,14 @@ import (
 	"path/filepath"
 )
 
-// period is after how many bytes the content repeats: a prime, so that bytes that
-// are lost or doubled show.
+// period is the number of bytes after which the content repeats. It is a prime, so
+// that lost or doubled bytes show.
 const period = 65521
 
-// content is what is sent: the same bytes over and over, from anywhere on.
+// content is what is sent: the same bytes again and again, from any position on.
 type content struct {
-	twice []byte   // so that any period bytes are in one piece
-	file  *os.File // the same
+	twice []byte   // two periods, so that any period bytes are one slice
+	file  *os.File // holds the same
 }
 
 func newContent(dir string) (*content, error) {
@@ -39,14 +39,14 @@ func newContent(dir string) (*content, error) {
 	return c, err
 }
 
-// at returns the n <= period bytes that come at pos.
+// at returns the n bytes at position pos; n is at most period.
 func (c *content) at(pos, n int) []byte { return c.twice[pos%period:][:n] }
 
-// A checker is told bytes, as an io.Writer, that have to be those of content.
+// A checker is an io.Writer that compares what is written to it with the content.
 type checker struct {
 	content *content
 	rep     *report
-	key     int // where in the content it begins
+	key     int // the position in the content at which the bytes begin
 	got     int // bytes so far
 }
 
@@ -54,7 +54,7 @@ func (k *checker) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
 		n := min(len(rest), period)
 		if !bytes.Equal(rest[:n], k.content.at(k.key+k.got, n)) {
-			return 0, fmt.Errorf("of the bytes %d to %d some are wrong", k.got, k.got+n)
+			return 0, fmt.Errorf("there are wrong bytes among %d to %d", k.got, k.got+n)
 		}
 		k.got += n
 		rest = rest[n:]

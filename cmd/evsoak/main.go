@@ -3,20 +3,24 @@
 
 //go:build unix
 
-// Evsoak exercises the library for a given time, with everything that it has mixed
-// together, and checks all that arrives.
+// Evsoak exercises all parts of the library together, for a given time, and checks
+// all that arrives.
 //
 //	go run ./cmd/evsoak -time 1h -plot memory.svg
 //
-// It works in rounds. In each, several loops, which differ in their method and in
-// how messages are received, serve and use each other: streams over TCP and Unix
-// sockets, some under a filter, some through two proxies, some that move to another
-// loop, slow ones and ones that are reset, datagrams, timers, triggers, signals and
-// watches. Then all is ended, the loops are closed, and what is left is counted.
+// It works in rounds. In each round several loops serve each other. They differ in
+// their method and in the way messages are received. They have
+//
+//   - streams over TCP and Unix sockets: some have a filter, some go through two
+//     proxies, some move to another loop, some are slow, some are reset
+//   - datagrams, timers, triggers, signals and watches
+//
+// At the end of a round evsoak ends all of them, closes the loops, and counts the
+// descriptors and goroutines that are left.
 //
 // The summary says what was done and what went wrong. The exit status is 1 if
-// anything did. What the scheduler and the kernel do is not repeatable, but with the
-// same seed the same is tried again. An interrupt ends it early.
+// anything went wrong. The same seed makes the same choices again; what the scheduler
+// and the kernel do differs from run to run. An interrupt ends evsoak early.
 package main
 
 import (
@@ -49,9 +53,9 @@ func main() {
 	var c config
 	flag.DurationVar(&c.time, "time", time.Minute, "how long to run")
 	flag.DurationVar(&c.round, "round", 0, "how long a round lasts; 0: a tenth of the time, at most 30s")
-	methods := flag.String("methods", "", "methods to use, separated by commas; empty: all that there are")
-	flag.IntVar(&c.conns, "conns", 60, "how many connections are used at a time, about")
-	flag.Uint64Var(&c.seed, "seed", 0, "what the choices are made of; 0: a random number")
+	methods := flag.String("methods", "", "methods to use, separated by commas; empty: all of this system")
+	flag.IntVar(&c.conns, "conns", 60, "about how many connections are used at a time")
+	flag.Uint64Var(&c.seed, "seed", 0, "seed of the random choices; 0: a random seed")
 	flag.StringVar(&c.plot, "plot", "", "draw the memory over time to `file`, as SVG")
 	flag.Parse()
 	if *methods != "" {
@@ -68,8 +72,8 @@ func main() {
 	}
 }
 
-// run does the whole and writes progress and summary to out. It reports whether
-// all went well.
+// run runs all rounds, and writes progress and summary to out. It reports whether
+// nothing went wrong.
 func run(c config, out io.Writer, interrupt <-chan os.Signal) bool {
 	if len(c.methods) == 0 {
 		c.methods = evchan.Methods()
@@ -83,7 +87,7 @@ func run(c config, out io.Writer, interrupt <-chan os.Signal) bool {
 	rep := newReport(c, out)
 	for _, m := range c.methods {
 		if !slices.Contains(evchan.Methods(), m) {
-			rep.fault("there is no method %q here, but %q", m, evchan.Methods())
+			rep.fault("there is no method %q on this system; there are %q", m, evchan.Methods())
 			return rep.summary()
 		}
 	}
@@ -100,12 +104,12 @@ func run(c config, out io.Writer, interrupt <-chan os.Signal) bool {
 	}
 	defer content.file.Close()
 
-	// The runtime's own poller comes with its first use and stays.
+	// The runtime opens its own poller at its first use, and never closes it.
 	if r, w, err := os.Pipe(); err == nil {
 		r.Close()
 		w.Close()
 	}
-	// Should a watch be gone before its signal comes, that must not end the process.
+	// A signal that comes after its watch was closed must not end the process.
 	ignored := make(chan os.Signal, 1)
 	signal.Notify(ignored, syscall.SIGUSR1)
 	defer signal.Stop(ignored)

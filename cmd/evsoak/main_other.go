@@ -3,8 +3,8 @@
 
 //go:build !unix
 
-// Evsoak exercises the library for a long time. It needs Unix sockets, pipes and
-// signals, and so runs on Unix only.
+// Evsoak exercises the library for a long time. It runs on Unix only, since it needs
+// Unix sockets, pipes and signals.
 package main
 
 import (

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// A short run with all that it does finds nothing wrong.
+// A short run, with everything in it, finds nothing wrong.
 func TestRun(t *testing.T) {
 	var out strings.Builder
 	name := filepath.Join(t.TempDir(), "memory.svg")
@@ -27,7 +27,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// What goes wrong is told, and how to try it again.
+// The summary says what went wrong, and how to try it again.
 func TestFault(t *testing.T) {
 	var out strings.Builder
 	if run(config{time: time.Second, methods: []string{"none"}, conns: 1, seed: 7}, &out, nil) {
@@ -38,7 +38,7 @@ func TestFault(t *testing.T) {
 	}
 }
 
-// Memory that grows is seen, and memory that does not is not.
+// grown ignores what happens at the beginning, and single values.
 func TestGrown(t *testing.T) {
 	flat := []float64{1, 2, 9, 9, 8, 9, 9, 9}
 	if b, a := grown(flat); b != 9 || a != 9 {

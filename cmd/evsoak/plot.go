@@ -11,7 +11,7 @@ import (
 	"slices"
 )
 
-// bars draws values in so many characters.
+// bars draws values as a line of at most width characters.
 func bars(values []float64, width int) string {
 	const levels = "▁▂▃▄▅▆▇█"
 	high := slices.Max(values)
@@ -24,7 +24,7 @@ func bars(values []float64, width int) string {
 	return string(line)
 }
 
-// plot draws the memory over time as SVG.
+// plot returns a picture of the memory over time, as SVG.
 func plot(samples []sample) []byte {
 	const width, height, left, bottom = 800, 300, 70, 30
 	var high, end float64

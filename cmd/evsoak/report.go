@@ -21,9 +21,9 @@ import (
 
 type counter = atomic.Int64
 
-const maxFaults = 10 // that are told in full
+const maxFaults = 10 // how many faults, and how many notes, are printed
 
-// A report is what the summary will say.
+// A report collects what the summary says.
 type report struct {
 	conf  config
 	out   io.Writer
@@ -45,7 +45,7 @@ type report struct {
 	noted  int
 }
 
-// A sample is the memory at a time.
+// A sample is the memory that was used at one time.
 type sample struct {
 	at    time.Duration
 	bytes float64
@@ -55,7 +55,7 @@ func newReport(c config, out io.Writer) *report {
 	return &report{conf: c, out: out, began: time.Now()}
 }
 
-// fault takes note of something that went wrong.
+// fault records something that went wrong.
 func (r *report) fault(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -65,7 +65,7 @@ func (r *report) fault(format string, args ...any) {
 	}
 }
 
-// note takes note of something that may happen.
+// note prints something unusual that is not wrong.
 func (r *report) note(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -74,13 +74,13 @@ func (r *report) note(format string, args ...any) {
 	}
 }
 
-// count adds what a loop has done.
+// count adds the counts of a loop.
 func (r *report) count(s evchan.Stats) {
 	r.turns += s.Turns
 	r.wakeups += s.Wakeups
 }
 
-// progress says how far it is, once in a while, and looks at the memory.
+// progress takes a sample of the memory and prints a line of progress, if it is time.
 func (r *report) progress() {
 	now := time.Now()
 	if now.After(r.nextSample) {
@@ -94,7 +94,8 @@ func (r *report) progress() {
 	}
 }
 
-// leaks waits until no more is left than there was, and says what is.
+// leaks waits until there are no more goroutines and descriptors than at the
+// beginning. If that takes too long, it records a fault.
 func (r *report) leaks(goroutines, descriptors int) {
 	for until := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		runtime.GC()
@@ -104,7 +105,7 @@ func (r *report) leaks(goroutines, descriptors int) {
 		}
 		if time.Now().After(until) {
 			r.leaked += max(0, g-goroutines) + max(0, d-descriptors)
-			r.fault("%d goroutines are left, were %d; %d descriptors, were %d\n%s", g, goroutines, d, descriptors, stacks())
+			r.fault("%d goroutines are left, %d at the beginning; %d descriptors, %d at the beginning\n%s", g, goroutines, d, descriptors, stacks())
 			return
 		}
 	}
@@ -117,7 +118,7 @@ func (r *report) endRound() {
 	r.heap = append(r.heap, float64(m.HeapAlloc))
 }
 
-// grown compares the medians of the second and the last quarter.
+// grown returns the medians of the second and of the last quarter of values.
 func grown(values []float64) (before, after float64) {
 	median := func(v []float64) float64 {
 		v = slices.Sorted(slices.Values(v))
@@ -127,7 +128,7 @@ func grown(values []float64) (before, after float64) {
 	return median(values[n/4 : n/2]), median(values[3*n/4:])
 }
 
-// summary tells all, and reports whether nothing went wrong.
+// summary prints everything, and reports whether nothing went wrong.
 func (r *report) summary() bool {
 	took := time.Since(r.began)
 	var rss []float64
@@ -189,14 +190,14 @@ func (r *report) summary() bool {
 	return r.faults == 0
 }
 
-// stacks returns those of all goroutines.
+// stacks returns the stacks of all goroutines.
 func stacks() string {
 	buf := make([]byte, 1<<20)
 	return string(buf[:runtime.Stack(buf, true)])
 }
 
-// openDescriptors returns how many descriptors are open, 0 if the system does not
-// tell.
+// openDescriptors returns how many descriptors are open, or 0 if the system does not
+// say.
 func openDescriptors() int {
 	names, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -205,8 +206,8 @@ func openDescriptors() int {
 	return len(names)
 }
 
-// residentMemory returns how much memory the process occupies, or, where the
-// system does not tell, how much the runtime has.
+// residentMemory returns how much memory the process occupies. Where the system does
+// not say, it returns how much the Go runtime holds.
 func residentMemory() float64 {
 	var total, resident float64
 	if p, err := os.ReadFile("/proc/self/statm"); err == nil {
@@ -219,7 +220,7 @@ func residentMemory() float64 {
 	return float64(m.Sys - m.HeapReleased)
 }
 
-// size returns a number of bytes for people.
+// size formats a number of bytes for people.
 func size(b float64) string {
 	unit := 0
 	for b >= 1000 && unit < 4 {

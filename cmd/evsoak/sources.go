@@ -16,7 +16,7 @@ import (
 	"github.com/evchan/evchan"
 )
 
-// A driver starts jobs at each Tick, as many as there may be.
+// A driver starts jobs at each Tick, up to the node's limit.
 type driver struct{}
 
 func (driver) handle(n *node, ev evchan.Event) {
@@ -54,7 +54,7 @@ func (driver) handle(n *node, ev evchan.Event) {
 	}
 }
 
-// A ticker is a fixed source of which something happens at each Tick of the driver.
+// A ticker is a fixed source that does something at each Tick of the driver.
 type ticker interface{ tick(*node) }
 
 // ---- Timers ----
@@ -109,7 +109,7 @@ func (n *node) stopTimers() {
 
 func (j *timerJob) handle(n *node, ev evchan.Event) {
 	k := j.t.Take()
-	late := time.Since(j.began) // after Take, which has ticks that come meanwhile
+	late := time.Since(j.began) // after Take, since that counts the expiries up to now
 	n.w.ticks.Add(int64(k))
 	j.ticks += k
 	if j.stopped || k < 1 || late < time.Duration(j.ticks)*j.d && j.every || late < j.d {
@@ -134,7 +134,7 @@ func (n *node) trigger() error {
 
 func (j *triggerJob) handle(n *node, _ evchan.Event) { j.taken.Add(int64(j.Take())) }
 
-// tick fires the triggers of other loops.
+// tick fires the triggers of a random loop.
 func (j *triggerJob) tick(n *node) {
 	for _, f := range n.w.nodes[n.r.IntN(len(n.w.nodes))].fixed {
 		if o, ok := f.(*triggerJob); ok {
@@ -146,7 +146,7 @@ func (j *triggerJob) tick(n *node) {
 
 // ---- Signals ----
 
-// A signalJob sends a signal to the process now and then.
+// A signalJob sends a signal to the process from time to time.
 type signalJob struct {
 	*evchan.SignalWatch
 	sent, taken *counter
@@ -219,7 +219,7 @@ func (j *watchJob) handle(n *node, _ evchan.Event) {
 		k, failed = syscall.Read(int(fd), p[:])
 		return true
 	})
-	if failed == syscall.EAGAIN { // over a channel, Ready is a hint
+	if failed == syscall.EAGAIN { // over a channel, a Ready may be received late
 		return
 	}
 	if err == nil {
@@ -228,14 +228,14 @@ func (j *watchJob) handle(n *node, _ evchan.Event) {
 	if err == nil {
 		_, err = j.check.Write(p[:k])
 	}
-	if err != nil && !n.quiet.Load() { // it may be closed already then
+	if err != nil && !n.quiet.Load() { // at the end the pipe may be closed already
 		n.w.fault("pipe: %v", err)
 	}
 	n.w.ready.Add(1)
 }
 
 func (j *watchJob) tick(n *node) {
-	if j.sent-j.check.got > 2000 { // it must not block
+	if j.sent-j.check.got > 2000 { // Write must not block
 		return
 	}
 	k := 1 + n.r.IntN(2000)
@@ -247,14 +247,14 @@ func (j *watchJob) tick(n *node) {
 
 // ---- Datagrams ----
 
-// A packetJob sends datagrams to an echo, and gets most of them back.
+// A packetJob sends datagrams to an echo, which returns most of them.
 type packetJob struct {
 	*evchan.PacketConn
 	echo      *evchan.PacketConn
 	sent, got *counter
 }
 
-// A packetEcho sends back what it gets.
+// A packetEcho sends datagrams back.
 type packetEcho struct{}
 
 func (n *node) packets() error {
@@ -296,7 +296,7 @@ func (j *packetJob) handle(n *node, _ evchan.Event) {
 			return
 		}
 		if k < 2 || !bytes.Equal(p[2:k], n.w.content.at(int(p[0])<<8+int(p[1]), k-2)) {
-			n.w.fault("datagram: %d bytes, some are wrong", k)
+			n.w.fault("datagram: there are wrong bytes among %d", k)
 		}
 		n.w.bytes.Add(int64(k))
 		n.w.datagrams.Add(1)
@@ -314,7 +314,7 @@ func (j *packetJob) tick(n *node) {
 	}
 }
 
-// checkFixed checks the sums, when no jobs run any more.
+// checkFixed checks the counts of the fixed sources. No job may run any more.
 func (n *node) checkFixed() {
 	for _, f := range n.fixed {
 		switch j := f.(type) {
@@ -323,7 +323,7 @@ func (n *node) checkFixed() {
 				return j.taken.Load() >= j.fired.Load()
 			}, j.taken.Load)
 			if t, f := j.taken.Load(), j.fired.Load(); t > f {
-				n.w.fault("a trigger was fired %d times and has counted %d", f, t)
+				n.w.fault("a trigger was fired %d times, and Take returned %d", f, t)
 			}
 		case *signalJob:
 			if s := j.sent.Load(); s > 0 && j.taken.Load() == 0 {

@@ -16,10 +16,10 @@ import (
 	"github.com/evchan/evchan"
 )
 
-// An echoServer is the far end of an exchange.
+// An echoServer serves an exchange.
 type echoServer struct {
 	r    *rand.Rand
-	rude bool // resets now and then
+	rude bool // resets the connection from time to time
 }
 
 func (e *echoServer) handle(n *node, ev evchan.Event) {
@@ -49,18 +49,15 @@ func (n *node) move(s *evchan.Stream, r *rand.Rand) {
 	n.w.moves.Add(1)
 }
 
-// A proxyEnd passes on what comes.
+// A proxyEnd passes on what arrives to the other stream of the proxy.
 type proxyEnd struct{ other *evchan.Stream }
 
-// proxyTo returns what accepts for a proxy on n.
-func (n *node) proxyTo(t target) func(*evchan.Stream) { return n.dialOf(n, t) }
-
-// dialOf returns what accepts for a proxy on at, whose way goes to t.
-func (*node) dialOf(at *node, t target) func(*evchan.Stream) {
+// proxyTo returns what a proxy does with a stream that n has accepted: it dials t.
+func (n *node) proxyTo(t target) func(*evchan.Stream) {
 	return func(in *evchan.Stream) {
-		out, err := at.loop.Dial(t.network, t.address, &evchan.DialConfig{MaxOutput: 64 << 10})
+		out, err := n.loop.Dial(t.network, t.address, &evchan.DialConfig{MaxOutput: 64 << 10})
 		if err != nil {
-			at.w.fault("Dial: %v", err)
+			n.w.fault("Dial: %v", err)
 			in.Abort()
 			return
 		}
@@ -83,7 +80,7 @@ func (p *proxyEnd) handle(_ *node, ev evchan.Event) {
 	}
 }
 
-// An xorFilter changes each byte, by itself.
+// An xorFilter changes each byte by XOR with itself.
 type xorFilter byte
 
 func (f xorFilter) apply(from, to *evchan.Buffer) error {
@@ -103,7 +100,7 @@ func (f xorFilter) apply(from, to *evchan.Buffer) error {
 func (f xorFilter) Decode(in, plain, _ *evchan.Buffer, _ bool) error { return f.apply(in, plain) }
 func (f xorFilter) Encode(plain, out *evchan.Buffer, _ bool) error   { return f.apply(plain, out) }
 
-// An exchange is the near end of an echo: it sends and checks what comes back.
+// An exchange is a client of an echoServer: it sends, and checks what comes back.
 type exchange struct {
 	checker
 	home   *node
@@ -111,17 +108,17 @@ type exchange struct {
 	what   string
 	total  int  // bytes to be sent
 	sent   int  // so far
-	window int  // how far sent may be ahead of got
-	reset  int  // it is aborted after so many bytes; 0: it is not
-	rude   bool // the other end may reset it
+	window int  // how many bytes sent may be ahead of got
+	reset  int  // the exchange aborts after so many bytes; 0: it does not
+	rude   bool // the server may reset the connection
 	slow   bool
 	moves  bool
-	plain  bool // becomes a net.Conn
+	plain  bool // the stream becomes a net.Conn
 	shut   bool // CloseWrite was called
 	done   bool
 }
 
-// exchange starts one with t.
+// exchange starts an exchange with t.
 func (n *node) exchange(t target, rude bool) {
 	r := n.newRand()
 	x := &exchange{home: n, r: r, rude: rude, total: 1 + r.IntN(1<<(8+r.IntN(13))), window: 1 + r.IntN(1<<(8+r.IntN(11)))}
@@ -227,8 +224,8 @@ func (x *exchange) handle(n *node, ev evchan.Event) {
 	}
 }
 
-// consume reads and checks, in one of the ways that there are. It reports false if
-// that has ended the stream.
+// consume reads and checks what has arrived, in a way that it chooses at random. It
+// reports false if it has ended the stream.
 func (x *exchange) consume(s *evchan.Stream) bool {
 	var err error
 	switch x.r.IntN(4) {
@@ -277,7 +274,7 @@ func (x *exchange) consume(s *evchan.Stream) bool {
 	return true
 }
 
-// fill sends as much as the window allows.
+// fill sends as much as the window allows, in ways that it chooses at random.
 func (x *exchange) fill(s *evchan.Stream) {
 	for x.sent < x.total && x.sent-x.got < x.window {
 		k := min(1+x.r.IntN(1<<(4+x.r.IntN(12))), x.total-x.sent, period)
@@ -298,13 +295,13 @@ func (x *exchange) fill(s *evchan.Stream) {
 			_, err = s.Write(p)
 		}
 		if errors.Is(err, evchan.ErrFull) {
-			return // Drained comes
+			return // Drained says when to go on
 		}
 		if err != nil {
 			if s.Err() == nil && !x.rude {
 				x.fault("writing: %v", err)
 			}
-			return // Closed comes
+			return // Closed will come
 		}
 		x.sent += k
 	}
@@ -316,7 +313,7 @@ func (x *exchange) fill(s *evchan.Stream) {
 	}
 }
 
-// netConn goes on with a net.Conn and a goroutine.
+// netConn turns the stream into a net.Conn, and goes on with that on a goroutine.
 func (x *exchange) netConn(s *evchan.Stream) {
 	c, err := s.NetConn()
 	if err != nil {
@@ -346,12 +343,12 @@ func (x *exchange) netConn(s *evchan.Stream) {
 	})
 }
 
-// A resumer resumes a stream at a Tick.
+// A resumer resumes a paused stream at a Tick.
 type resumer struct{ s *evchan.Stream }
 
 func (r resumer) handle(*node, evchan.Event) { r.s.Resume(evchan.Read) }
 
-// A refusal is a Dial to where nobody listens.
+// A refusal is a Dial to a port on which nothing listens.
 type refusal struct{ home *node }
 
 func (n *node) refusal() {
@@ -374,7 +371,7 @@ func (f refusal) handle(n *node, ev evchan.Event) {
 	f.home.end()
 }
 
-// A churn is a connection that is closed as soon as it is there, or before.
+// A churn is a connection that is closed as soon as it is made, or before.
 type churn struct{ home *node }
 
 func (n *node) churn(t target) {
@@ -405,7 +402,7 @@ func (c churn) handle(n *node, ev evchan.Event) {
 	c.home.end()
 }
 
-// An idler says nothing, and times out.
+// An idler sends nothing, and times out.
 type idler struct{ home *node }
 
 func (n *node) idler(t target) {

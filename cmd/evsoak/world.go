@@ -22,11 +22,11 @@ import (
 )
 
 const (
-	stallAfter = 10 * time.Second // without progress, something hangs
-	linger     = 20 * time.Second // more than that: a connection that has to wait for it is a fault
+	stallAfter = 10 * time.Second // if nothing goes on for so long, something hangs
+	linger     = 20 * time.Second // longer than stallAfter: a close that takes so long is a fault
 )
 
-// A handler is in the Data of each source, and gets its messages.
+// A handler is in the Data of each source and handles its messages.
 type handler interface {
 	handle(n *node, ev evchan.Event)
 }
@@ -37,11 +37,11 @@ type world struct {
 	content *content
 	dir     string
 	nodes   []*node
-	echo    []target // where an echo is to be had
-	rude    []target // where it may be reset any time
+	echo    []target // the echo servers
+	rude    []target // the echo servers that reset connections
 	chat    target
 
-	ending  atomic.Bool  // start nothing more
+	ending  atomic.Bool  // no more jobs are started
 	active  atomic.Int64 // jobs that run
 	ids     atomic.Int64
 	helpers sync.WaitGroup // goroutines of jobs
@@ -54,18 +54,18 @@ type target struct {
 	xor              bool // the connection is under a filter
 }
 
-// A node is a loop with those who receive from it. All but the loop belongs to the
-// goroutine that receives.
+// A node is a loop with its jobs. Except for the loop and the atomic fields, it belongs
+// to the goroutine that receives from the loop.
 type node struct {
 	w      *world
 	loop   *evchan.Loop
 	form   string
 	r      *rand.Rand
-	jobs   atomic.Int64 // that were started here and run
-	limit  int
+	jobs   atomic.Int64    // jobs that were started here and run
+	limit  int             // of jobs
 	fixed  []evchan.Source // closed when all jobs have ended
 	timers []*timerJob
-	quiet  atomic.Bool // the driver does nothing any more
+	quiet  atomic.Bool // the driver has ended
 }
 
 var forms = []string{"All", "Events", "Batches"}
@@ -105,7 +105,7 @@ func (w *world) close() {
 	}
 }
 
-// serve makes what is there from the beginning to the end.
+// serve makes the sources that stay until the end of the round.
 func (n *node) serve(i int) error {
 	w := n.w
 	listen := func(network, address string, conf *evchan.ListenConfig, accept func(*evchan.Stream)) (target, error) {
@@ -127,7 +127,7 @@ func (n *node) serve(i int) error {
 	add(&w.echo, t, err)
 	t1, err := listen("tcp", "127.0.0.1:0", &evchan.ListenConfig{MaxInput: 8 << 10, MaxOutput: 32 << 10}, n.proxyTo(t))
 	errs = append(errs, err)
-	t2, err := listen("unix", filepath.Join(w.dir, fmt.Sprint("proxy", i)), nil, w.nodes[(i+1)%len(w.nodes)].dialOf(n, t1))
+	t2, err := listen("unix", filepath.Join(w.dir, fmt.Sprint("proxy", i)), nil, n.proxyTo(t1))
 	add(&w.echo, t2, err)
 	group, err := n.loop.RateGroup(evchan.RateLimit{ReadRate: 50e6, ReadBurst: 1e6, WriteRate: 50e6, WriteBurst: 1e6, Tick: 10 * time.Millisecond})
 	errs = append(errs, err)
@@ -137,7 +137,7 @@ func (n *node) serve(i int) error {
 		f, err := s.Filter(xorFilter(0x5a))
 		if err != nil {
 			if !errors.Is(err, evchan.ErrClosed) {
-				n.w.note("filter of an accepted stream: %v", err) // it was reset meanwhile
+				n.w.note("filter of an accepted stream: %v", err) // the stream was reset meanwhile
 			}
 			return
 		}
@@ -158,10 +158,11 @@ func (n *node) serve(i int) error {
 	return errors.Join(errs...)
 }
 
-// newRand returns random numbers for a job that may go to other goroutines.
+// newRand returns a source of random numbers for a job that may move to other
+// goroutines.
 func (n *node) newRand() *rand.Rand { return rand.New(rand.NewPCG(n.r.Uint64(), n.r.Uint64())) }
 
-// begin takes note of a job, and end of its end.
+// begin counts a job that starts, and end a job that ends.
 func (n *node) begin() {
 	n.jobs.Add(1)
 	n.w.active.Add(1)
@@ -174,7 +175,7 @@ func (n *node) end() {
 	n.w.active.Add(-1)
 }
 
-// receive is where messages arrive.
+// receive handles a message.
 func (n *node) receive(ev evchan.Event) {
 	n.w.messages.Add(1)
 	if a, ok := ev.(evchan.Accepted); ok {
@@ -231,7 +232,7 @@ func (n *node) run() {
 	}
 }
 
-// run makes the round.
+// run runs the round.
 func (w *world) run(d time.Duration, interrupt <-chan os.Signal) {
 	for _, n := range w.nodes {
 		w.running.Add(1)
@@ -286,12 +287,12 @@ func (w *world) run(d time.Duration, interrupt <-chan os.Signal) {
 	if ok {
 		w.running.Wait()
 		w.helpers.Wait()
-		w.close() // Exit leaves a loop open that was ranged over by All
+		w.close() // after Exit, a loop that All ran is still open
 		os.RemoveAll(w.dir)
 	}
 }
 
-// idle reports whether all jobs have ended and none will be started.
+// idle reports whether all jobs have ended and no more will be started.
 func (w *world) idle() bool {
 	for _, n := range w.nodes {
 		if !n.quiet.Load() {
@@ -301,8 +302,8 @@ func (w *world) idle() bool {
 	return w.active.Load() == 0
 }
 
-// wait waits for done. It reports false, and says what hangs, if progress stays
-// the same for long.
+// wait waits until done returns true. If progress stays the same for stallAfter, it
+// records a fault and returns false.
 func (w *world) wait(what string, done func() bool, progress func() int64) bool {
 	last, since := progress(), time.Now()
 	for !done() {
@@ -319,7 +320,7 @@ func (w *world) wait(what string, done func() bool, progress func() int64) bool 
 	return true
 }
 
-// stall reports that nothing goes on, with all that could tell why.
+// stall records the fault that nothing goes on, with all that may help to find out why.
 func (w *world) stall(what string) {
 	var b strings.Builder
 	for i, n := range w.nodes {

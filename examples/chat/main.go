@@ -1,9 +1,9 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Chat is a room for many clients, served by one goroutine. What one of them
-// says, all others get. A client that does not read for so long that much waits for
-// it is dropped, and so is one that says nothing for long.
+// Chat is a chat room, served by one goroutine. All clients get what one of them
+// says. A client is dropped if it reads so little that too much output waits for it,
+// or if it says nothing for too long.
 //
 //	go run ./examples/chat &
 //	nc 127.0.0.1 7020
@@ -25,12 +25,12 @@ const (
 	maxWaiting = 256 << 10 // unsent bytes at which a client is too slow
 )
 
-// A room is the clients that are in it, with their names.
+// A room holds its clients and their names.
 type room map[*evchan.Stream]string
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:7020", "listen on `address`")
-	idle := flag.Duration("idle", 10*time.Minute, "drop a client that says nothing for so long")
+	idle := flag.Duration("idle", 10*time.Minute, "drop a client that has said nothing for so long")
 	flag.Parse()
 
 	loop, err := evchan.New(nil)
@@ -74,20 +74,20 @@ func main() {
 	log.Fatal(loop.Err())
 }
 
-// join lets s in.
+// join adds s to the room.
 func (r room) join(s *evchan.Stream, name string) {
 	r[s] = name
 	fmt.Fprintf(s, "You are %s. \"/nick NAME\" changes that.\n", name)
 	r.say(s, "* %s has come\n", name)
 }
 
-// hear reads the lines that have arrived from s.
+// hear passes on the lines that have arrived from s.
 func (r room) hear(s *evchan.Stream) {
 	in := s.Input()
 	for line := range in.Lines(evchan.AnyEOL) {
 		name := r[s]
 		if name == "" {
-			return // dropped meanwhile
+			return // say has dropped s
 		}
 		text := strings.TrimSpace(string(line))
 		if nick, ok := strings.CutPrefix(text, "/nick "); ok && strings.TrimSpace(nick) != "" {
@@ -102,7 +102,7 @@ func (r room) hear(s *evchan.Stream) {
 	}
 }
 
-// say sends a line to all but one.
+// say sends a line to all clients except one.
 func (r room) say(but *evchan.Stream, format string, args ...any) {
 	line := fmt.Appendf(nil, format, args...)
 	var slow []*evchan.Stream
@@ -112,19 +112,19 @@ func (r room) say(but *evchan.Stream, format string, args ...any) {
 		}
 		if _, err := s.Write(line); err == evchan.ErrFull {
 			slow = append(slow, s)
-		} // another error is told by Closed
+		} // after another error, Closed comes
 	}
 	for _, s := range slow {
 		if r[s] != "" {
 			name := r[s]
 			delete(r, s)
-			s.Abort() // what waits for it is not worth waiting for
+			s.Abort() // Close would wait until the output is sent
 			r.say(nil, "* %s does not listen\n", name)
 		}
 	}
 }
 
-// leave lets s out.
+// leave removes s from the room.
 func (r room) leave(s *evchan.Stream, how string) {
 	if name := r[s]; name != "" {
 		delete(r, s)

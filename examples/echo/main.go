@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Echo is the smallest server there can be: what a client sends comes back.
+// Echo is a minimal server: it sends back what it receives.
 package main
 
 import (
@@ -27,7 +27,7 @@ func main() {
 	}
 	ln, err := loop.Listen("tcp", *listen, &evchan.ListenConfig{
 		MaxStreams: 10_000,
-		MaxOutput:  256 << 10, // a client that does not read is not read from any more
+		MaxOutput:  256 << 10, // when so much is unsent, the client is not read from
 		ReadIdle:   10 * time.Minute,
 		WriteIdle:  time.Minute,
 	})

@@ -3,8 +3,8 @@
 
 //go:build unix
 
-// Fifo reads a named pipe through a Watch: the loop says when there is something,
-// the program reads it with the system's own call.
+// Fifo reads a named pipe with a Watch: the loop says when there is input, and the
+// program reads it with a system call.
 //
 //	go run ./examples/fifo -path /tmp/events &
 //	echo hello > /tmp/events
@@ -26,7 +26,7 @@ import (
 )
 
 func main() {
-	path := flag.String("path", "event.fifo", "the pipe, which is made, and removed at the end")
+	path := flag.String("path", "event.fifo", "the pipe; it is made, and removed at the end")
 	demo := flag.Bool("demo", false, "make a pipe in a temporary directory, and write to it")
 	flag.Parse()
 	if *demo {
@@ -47,8 +47,8 @@ func run(path string, demo bool) error {
 		return fmt.Errorf("mkfifo %s: %w", path, err)
 	}
 	defer os.Remove(path)
-	// Opened for writing as well, the pipe has no end of input when a writer
-	// goes.
+	// The pipe is open for writing as well. So there is no end of input when the last
+	// writer closes it.
 	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -86,7 +86,7 @@ func run(path string, demo bool) error {
 		case evchan.Ready:
 			n, err := syscall.Read(fd, buf)
 			if err == syscall.EAGAIN {
-				continue // Ready is a hint
+				continue // there may be nothing to read any more
 			}
 			if err != nil {
 				return err

@@ -3,7 +3,7 @@
 
 //go:build !unix
 
-// Fifo reads a named pipe through a Watch, on systems that have named pipes.
+// Fifo reads a named pipe with a Watch, on systems that have named pipes.
 package main
 
 import "log"

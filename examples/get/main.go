@@ -1,9 +1,8 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Get fetches a page by HTTP/1.0, spoken by hand: it dials, writes a request, and
-// prints what comes. The exit status is 1 if anything failed, or if the server
-// says that it did.
+// Get fetches a page by HTTP/1.0: it dials, writes a request, and prints the answer.
+// The exit status is 1 if anything failed or if the server answers with an error.
 //
 //	go run ./examples/get http://localhost:8000/
 //
@@ -29,7 +28,7 @@ import (
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("get: ")
-	timeout := flag.Duration("timeout", 30*time.Second, "how long the server may take to connect, and say nothing")
+	timeout := flag.Duration("timeout", 30*time.Second, "how long connecting may take, and how long the server may send nothing")
 	demo := flag.Bool("demo", false, "fetch from a server of its own")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: get [flags] URL")
@@ -56,7 +55,7 @@ func main() {
 	}
 }
 
-// get writes what the server answers to w, header and all.
+// get writes the server's whole answer to w, the header included.
 func get(w io.Writer, address string, timeout time.Duration) error {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -75,7 +74,8 @@ func get(w io.Writer, address string, timeout time.Duration) error {
 		return err
 	}
 	defer loop.Close()
-	// Dial returns before the name is looked up; what is written is sent later.
+	// Dial returns before the name is looked up. The request is sent once the stream
+	// is connected.
 	s, err := loop.Dial("tcp", net.JoinHostPort(u.Hostname(), port), &evchan.DialConfig{Timeout: timeout})
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func get(w io.Writer, address string, timeout time.Duration) error {
 			if status == "" {
 				line, err := in.Peek(len("HTTP/1.0 200"))
 				if err != nil {
-					continue // the rest is still to come
+					continue // the status has not arrived in full
 				}
 				status = string(line)
 			}
@@ -101,13 +101,13 @@ func get(w io.Writer, address string, timeout time.Duration) error {
 				return err
 			}
 		case evchan.TimedOut:
-			return errors.New("the server says nothing")
+			return errors.New("the server sends nothing")
 		case evchan.Closed:
 			return s.Err()
 		case evchan.EOF:
-			// A server of HTTP/1.0 closes when it has said all.
+			// An HTTP/1.0 server closes the connection at the end of its answer.
 			if !strings.HasPrefix(status, "HTTP/1.") || status[9] != '2' {
-				return fmt.Errorf("the server says %q", status)
+				return fmt.Errorf("the server answers %q", status)
 			}
 			return nil
 		}

@@ -1,9 +1,10 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Grpc lets google.golang.org/grpc run over connections that a loop has accepted and
+// Grpc runs google.golang.org/grpc over connections that a loop has accepted and
 // dialled: NetConn makes a net.Conn of each. The service is the health check that
-// comes with grpc. It is a module of its own, since evchan does not require grpc.
+// comes with grpc. The example is a module of its own, since evchan does not require
+// grpc.
 //
 //	cd examples/grpc
 //	go run . &
@@ -75,7 +76,7 @@ func run(ctx context.Context, address, target string, demo bool) error {
 	return <-served
 }
 
-// check asks the server at address how it is.
+// check asks the server at address for its health.
 func check(ctx context.Context, address string) error {
 	d, err := newDialer()
 	if err != nil {
@@ -100,9 +101,9 @@ func check(ctx context.Context, address string) error {
 	return nil
 }
 
-// A listener is a net.Listener whose Accept runs a loop until a client has said
-// something; until then a connection costs no goroutine. (Listener.NetListener
-// makes one that needs no loop.)
+// A listener is a net.Listener whose Accept runs a loop until a client has sent
+// something. Until then a connection costs no goroutine. (Listener.NetListener
+// returns a net.Listener that needs no loop.)
 type listener struct {
 	*evchan.Listener
 }
@@ -113,7 +114,7 @@ func listen(address string) (net.Listener, error) {
 		return nil, err
 	}
 	ln, err := loop.Listen("tcp", address, &evchan.ListenConfig{
-		MaxStreams: 1000, // that have said nothing yet
+		MaxStreams: 1000, // clients that have sent nothing yet
 		ReadIdle:   10 * time.Second,
 	})
 	if err != nil {
@@ -123,7 +124,7 @@ func listen(address string) (net.Listener, error) {
 	return listener{ln}, nil
 }
 
-// Accept is called by one goroutine at a time, as Poll must be.
+// Accept must be called by one goroutine at a time, since it calls Poll.
 func (l listener) Accept() (net.Conn, error) {
 	for {
 		ev, ok := l.Loop().Poll(-1)
@@ -133,7 +134,7 @@ func (l listener) Accept() (net.Conn, error) {
 		switch ev := ev.(type) {
 		case evchan.Readable:
 			if conn, err := ev.Stream.NetConn(); err == nil {
-				return conn, nil // what has come is read from it first
+				return conn, nil // it returns first what has arrived
 			}
 			ev.Stream.Close()
 		case evchan.EOF:
@@ -147,7 +148,7 @@ func (l listener) Accept() (net.Conn, error) {
 // Close ends the loop, and so Accept.
 func (l listener) Close() error { return l.Loop().Close() }
 
-// A dialer connects by a loop, which runs by itself.
+// A dialer connects by means of a loop that runs on a goroutine of its own.
 type dialer struct {
 	loop *evchan.Loop
 }
@@ -157,19 +158,19 @@ func newDialer() (*dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	loop.Events() // starts it; what it sends, it sends to channels of dial
+	loop.Events() // starts the loop; all messages go to the channels that dial makes
 	return &dialer{loop}, nil
 }
 
 // client returns a client of the server at address.
 func (d *dialer) client(address string) (*grpc.ClientConn, error) {
-	// Passthrough leaves it to the loop to look up the name.
+	// With passthrough the loop looks up the name, not grpc.
 	return grpc.NewClient("passthrough:///"+address,
 		grpc.WithContextDialer(d.dial),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 }
 
-// dial returns a connection to address, which needs the loop no longer.
+// dial returns a connection to address. The connection does not need the loop.
 func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	s, err := d.loop.Dial("tcp", address, nil)
 	if err != nil {
@@ -188,7 +189,7 @@ func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 		}
 		return conn, err
 	case <-ctx.Done():
-		s.Close() // gives up
+		s.Close()
 		return nil, ctx.Err()
 	}
 }

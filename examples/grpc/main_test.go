@@ -34,7 +34,7 @@ func serveHealth(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// Clients are served side by side, and beside one that says nothing.
+// Clients are served at the same time, while another one sends nothing.
 func TestCheck(t *testing.T) {
 	addr := serveHealth(t)
 	silent, err := net.Dial("tcp", addr)
@@ -51,7 +51,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Many calls go over one connection of the dialer.
+// Many calls use one connection of the dialer.
 func TestCallsInARow(t *testing.T) {
 	addr := serveHealth(t)
 	d, err := newDialer()
@@ -74,7 +74,7 @@ func TestCallsInARow(t *testing.T) {
 	}
 }
 
-// A dial that fails says why.
+// A dial that fails returns the reason.
 func TestDialFails(t *testing.T) {
 	d, err := newDialer()
 	if err != nil {

@@ -1,13 +1,13 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Gzip sends back what it receives, compressed: a Filter lies on each stream, and
-// the rest of the program knows nothing of it.
+// Gzip sends back what it receives, compressed. A Filter on top of each stream
+// compresses; the rest of the program is an ordinary echo server.
 //
 //	go run ./examples/gzip
 //	printf 'hello\n' | nc -N 127.0.0.1 7040 | gunzip
 //
-// With -demo it does what the second line does by itself.
+// With -demo it connects a client to itself, which does what the second line does.
 package main
 
 import (
@@ -24,11 +24,11 @@ import (
 	"github.com/evchan/evchan"
 )
 
-// A filter compresses what is written to its stream, and leaves alone what is
+// A filter compresses what is written to its stream. It does not change what is
 // read.
 type filter struct {
 	gz  *gzip.Writer
-	out *evchan.Buffer // that of the running Encode, which gz writes to
+	out *evchan.Buffer // the argument of the running Encode; gz writes to it
 }
 
 func newFilter() *filter {
@@ -37,16 +37,16 @@ func newFilter() *filter {
 	return f
 }
 
-// Write is where the compressed bytes come out.
+// Write is called by gz with the compressed bytes.
 func (f *filter) Write(p []byte) (int, error) { return f.out.Write(p) }
 
-// Decode passes on what comes.
+// Decode passes on what has arrived.
 func (f *filter) Decode(in, plain, _ *evchan.Buffer, _ bool) error {
 	return plain.AppendBuffer(in)
 }
 
-// Encode compresses what is there, and sends all of it, so that nobody waits for
-// more to come.
+// Encode compresses what was written, and sends all of it at once: gz keeps nothing
+// back until more is written.
 func (f *filter) Encode(plain, out *evchan.Buffer, fin bool) error {
 	f.out = out
 	switch {
@@ -58,7 +58,7 @@ func (f *filter) Encode(plain, out *evchan.Buffer, fin bool) error {
 			return f.gz.Flush()
 		}
 	case !fin:
-		return nil // called at the beginning, or since something was read
+		return nil // called at the beginning, or because something was read
 	}
 	return f.gz.Close() // writes the checksum
 }
@@ -71,7 +71,7 @@ func main() {
 		*listen = "127.0.0.1:0"
 	}
 
-	// The streams on top of the accepted ones have the limits of Config.
+	// The streams that Filter makes have the limits of Config.
 	loop, err := evchan.New(&evchan.Config{MaxOutput: 256 << 10})
 	if err != nil {
 		log.Fatal(err)
@@ -102,14 +102,14 @@ func main() {
 	for ev := range loop.All() {
 		switch ev := ev.(type) {
 		case evchan.Accepted:
-			// From here on all messages are about the stream on top.
+			// From now on all messages are about the stream that Filter makes.
 			if _, err := ev.Stream.Filter(newFilter()); err != nil {
-				log.Print(err) // the client has gone already
+				log.Print(err) // the client has disconnected already
 			}
 		case evchan.Readable:
 			io.Copy(ev.Stream, ev.Stream)
 		case evchan.EOF:
-			ev.Stream.Close() // sends the rest and the checksum first
+			ev.Stream.Close() // first sends the rest, with the checksum
 		case evchan.TimedOut:
 			ev.Stream.Abort()
 		case evchan.Closed:
@@ -123,7 +123,7 @@ func main() {
 	}
 }
 
-// client sends some text, and checks what it gets.
+// client sends some text, and checks that it comes back.
 func client(addr string) error {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -148,7 +148,7 @@ func client(addr string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d bytes came back as %d\n", len(got), len(compressed))
+	fmt.Printf("%d bytes came back, compressed to %d\n", len(got), len(compressed))
 	if string(got) != text {
 		return fmt.Errorf("they are not what was sent")
 	}

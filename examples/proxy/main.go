@@ -1,9 +1,9 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Proxy passes connections on to another address. The slower side sets the pace:
-// what it has not taken is not read from the other one, in either direction, and
-// each side may finish sending before the other does.
+// Proxy passes connections on to another address. In each direction the reader sets
+// the pace: if it reads slowly, the proxy reads slowly from the sender. Each side may
+// finish sending before the other does.
 //
 //	go run ./examples/proxy -to 127.0.0.1:7000
 package main
@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	maxWaiting = 256 << 10       // what a direction may hold, beside the input
-	maxIdle    = 2 * time.Minute // how long a side may take nothing of that
-	maxLife    = 24 * time.Hour  // ends those who say nothing for ever
+	maxWaiting = 256 << 10       // unsent bytes of a direction, beside the unread input
+	maxIdle    = 2 * time.Minute // how long a side may read none of them
+	maxLife    = 24 * time.Hour  // how long a connection lives; it may be silent meanwhile
 )
 
 func main() {
@@ -36,7 +36,7 @@ func main() {
 	}
 	defer loop.Close()
 	ln, err := loop.Listen("tcp", *listen, &evchan.ListenConfig{
-		MaxStreams: 1000, // each has another one at the other side
+		MaxStreams: 1000, // for each of them the proxy dials another one
 		MaxOutput:  maxWaiting,
 		WriteIdle:  maxIdle,
 		Lifetime:   maxLife,
@@ -54,22 +54,22 @@ func main() {
 		case evchan.Accepted:
 			out, err := loop.Dial("tcp", *to, &evchan.DialConfig{MaxOutput: maxWaiting})
 			if err != nil {
-				log.Fatal(err) // the address is no address
+				log.Fatal(err) // the address is not valid
 			}
 			out.SetIdleTimeouts(0, maxIdle)
 			ev.Stream.Data, out.Data = out, ev.Stream
 		case evchan.Readable:
 			io.Copy(other(ev.Stream), ev.Stream)
 		case evchan.EOF:
-			// It comes after all input was consumed, so nothing is left to copy.
+			// EOF comes after all input was consumed, so nothing is left to copy.
 			other(ev.Stream).CloseWrite()
 			if other(ev.Stream).AtEOF() {
-				// Both have finished; each sends what it still has.
+				// Both have finished sending. Close sends what is still queued.
 				other(ev.Stream).Close()
 				ev.Stream.Close()
 			}
 		case evchan.TimedOut:
-			log.Print(ev.Stream.RemoteAddr(), " takes nothing any more")
+			log.Print(ev.Stream.RemoteAddr(), " does not read any more")
 			ev.Stream.Abort()
 			other(ev.Stream).Abort()
 		case evchan.Closed:
@@ -82,5 +82,5 @@ func main() {
 	log.Fatal(loop.Err())
 }
 
-// other returns the stream at the other side.
+// other returns the stream that s is connected with.
 func other(s *evchan.Stream) *evchan.Stream { return s.Data.(*evchan.Stream) }

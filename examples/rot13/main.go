@@ -4,16 +4,17 @@
 // Rot13 is the demonstration server: it sends each line back with its letters
 // shifted by 13 places, and prints every message of the loop as it arrives.
 //
-//	go run ./examples/rot13
-//	printf 'Uryyb\n' | nc 127.0.0.1 7013
+//	go run ./examples/rot13 &
+//	printf 'Uryyb\n' | nc -N 127.0.0.1 7013
 //
-// An interrupt ends it: the streams send what they still have to send.
+// (-N makes nc finish sending at the end of its input; some versions of nc do so by
+// themselves and have no -N.) An interrupt ends the server: Shutdown sends the answers
+// that are still unsent.
 package main
 
 import (
 	"bufio"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -26,8 +27,10 @@ import (
 	"github.com/evchan/evchan"
 )
 
-// maxLine is the longest line that the server puts up with.
-const maxLine = 16 << 10
+const (
+	maxLine   = 16 << 10    // bytes of the longest line
+	maxOutput = 4 * maxLine // unsent bytes from which on no line is answered
+)
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:7013", "listen on `address`")
@@ -51,7 +54,7 @@ func serve(listen string, quiet, demo bool) error {
 	ln, err := loop.Listen("tcp", listen, &evchan.ListenConfig{
 		MaxStreams: 1000,
 		MaxInput:   maxLine,
-		MaxOutput:  4 * maxLine,
+		MaxOutput:  maxOutput,
 		ReadIdle:   10 * time.Minute,
 		WriteIdle:  time.Minute,
 		Lifetime:   24 * time.Hour,
@@ -76,23 +79,14 @@ func serve(listen string, quiet, demo bool) error {
 		if !quiet {
 			fmt.Println(ev)
 		}
-		switch ev := ev.(type) {
-		case evchan.Readable:
-			reply(ev.Stream)
-		case evchan.Drained:
-			reply(ev.Stream) // what a client that did not read has left unanswered
-		case evchan.EOF:
-			ev.Stream.Data = lastLine
-			reply(ev.Stream)
-		case evchan.TimedOut:
-			ev.Stream.Abort() // it says nothing, or takes no answers
-		case evchan.Signaled:
+		if _, ok := ev.(evchan.Signaled); ok {
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 			defer cancel()
 			if err := loop.Shutdown(ctx); err != nil {
 				return err
 			}
 		}
+		handle(ev)
 	}
 	if demo {
 		return <-clients
@@ -100,47 +94,64 @@ func serve(listen string, quiet, demo bool) error {
 	return loop.Err()
 }
 
-// lastLine, as a stream's Data, says that the client has finished sending.
-const lastLine = "last line"
-
-// reply answers the full lines that have arrived, as far as the client takes
-// the answers, and closes the stream after the last.
-func reply(s *evchan.Stream) {
-	if s.Flush() != nil {
-		return // answers still wait in Output; Drained says when to go on
-	}
-	in, out := s.Input(), s.Output()
-	for line := range in.Lines(evchan.LF) {
-		out.Write(rot13(line))
-		out.WriteByte('\n')
-	}
-	if s.Data == lastLine {
-		out.Write(rot13(in.Next(in.Len())))
-	}
-	switch err := s.Flush(); {
-	case errors.Is(err, evchan.ErrFull):
-		// As above. No more is read than MaxInput meanwhile.
-	case s.Data == lastLine:
-		s.Close()
-	case in.Len() >= maxLine:
-		s.Abort() // a line that never ends
+// handle does what a message of a client asks for.
+func handle(ev evchan.Event) {
+	switch ev := ev.(type) {
+	case evchan.Readable:
+		reply(ev.Stream)
+	case evchan.Drained: // the client has read its answers
+		reply(ev.Stream)
+	case evchan.EOF: // the client has sent its last line
+		ev.Stream.Data = "finished"
+		reply(ev.Stream)
+	case evchan.TimedOut:
+		ev.Stream.Abort() // it sends nothing, or does not read its answers
 	}
 }
 
-// rot13 shifts the letters of p in place and returns p.
-func rot13(p []byte) []byte {
+// reply answers the full lines that have arrived, as long as the client reads the
+// answers. It closes the stream after the last one.
+func reply(s *evchan.Stream) {
+	in, out := s.Input(), s.Output()
+	for s.Queued() < maxOutput { // else Drained will come
+		if line, ok := in.ReadLine(evchan.LF); ok {
+			writeRot13(out, line)
+			out.WriteByte('\n')
+			continue
+		}
+		// All full lines are answered.
+		finished := s.Data == "finished"
+		if finished {
+			writeRot13(out, in.Next(in.Len())) // the last line has no end
+		}
+		switch {
+		case s.Flush() != nil: // Drained will come, or Closed
+		case finished:
+			s.Close() // sends the answers first
+		case in.Len() >= maxLine:
+			s.Abort() // a line that never ends
+		}
+		return
+	}
+}
+
+// writeRot13 writes p to out with its letters shifted. It leaves p as it is, since
+// what a Buffer returns may be the memory of other code.
+func writeRot13(out *evchan.Buffer, p []byte) {
+	room := out.Reserve(len(p))
 	for i, c := range p {
 		switch {
 		case 'a' <= c && c <= 'z':
-			p[i] = 'a' + (c-'a'+13)%26
+			c = 'a' + (c-'a'+13)%26
 		case 'A' <= c && c <= 'Z':
-			p[i] = 'A' + (c-'A'+13)%26
+			c = 'A' + (c-'A'+13)%26
 		}
+		room[i] = c
 	}
-	return p
+	out.Commit(len(p))
 }
 
-// runClients connects a few clients, each of which checks what it gets.
+// runClients connects a few clients. Each checks the answer that it gets.
 func runClients(addr string) error {
 	var g errgroup.Group
 	for i := range 3 {

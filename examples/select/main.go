@@ -1,8 +1,8 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Select receives from a loop in an ordinary select, beside a context, a
-// time.Ticker, and a private channel to which one stream is sent.
+// Select receives the messages of a loop in a select statement, beside a context, a
+// time.Ticker, and a channel of its own for the messages of one stream.
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"os"
 	"time"
 
 	"github.com/evchan/evchan"
@@ -22,19 +23,25 @@ func main() {
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), *limit)
 	defer cancel()
+	if err := run(ctx, os.Stdout, *limit/5); err != nil {
+		log.Fatal(err)
+	}
+}
 
+// run receives until ctx ends, and prints to w what it receives.
+func run(ctx context.Context, w io.Writer, tick time.Duration) error {
 	loop, err := evchan.New(nil)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	defer loop.Close()
 	ln, err := loop.Listen("tcp", "127.0.0.1:0", nil)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	go talk(ctx, ln.Addr().String())
 
-	ticker := time.NewTicker(*limit / 5)
+	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	private := make(chan evchan.Event, 1)
 
@@ -42,27 +49,31 @@ func main() {
 		select {
 		case ev, ok := <-loop.Events():
 			if !ok {
-				log.Fatal("the loop has ended: ", loop.Err())
+				return fmt.Errorf("the loop has ended: %v", loop.Err())
 			}
-			fmt.Println("events: ", ev)
+			fmt.Fprintln(w, "events: ", ev)
 			if ev, ok := ev.(evchan.Accepted); ok {
-				ev.Stream.Notify(private) // the rest of its messages go there
+				ev.Stream.Notify(private) // its other messages go there
 			}
 		case ev := <-private:
-			if ev, ok := ev.(evchan.Readable); ok {
-				line, _ := ev.Stream.Input().ReadLine(evchan.LF)
-				fmt.Printf("private: %q\n", line)
+			switch ev := ev.(type) {
+			case evchan.Readable: // one line has arrived, or several, or a part of one
+				for line := range ev.Stream.Input().Lines(evchan.LF) {
+					fmt.Fprintf(w, "private: %q\n", line)
+				}
+			case evchan.EOF:
+				ev.Stream.Close()
 			}
 		case <-ticker.C:
-			fmt.Println("ticker")
+			fmt.Fprintln(w, "ticker")
 		case <-ctx.Done():
-			fmt.Println("context:", ctx.Err())
-			return
+			fmt.Fprintln(w, "context:", ctx.Err())
+			return nil
 		}
 	}
 }
 
-// talk sends a line now and then.
+// talk connects to addr and sends two lines at a time.
 func talk(ctx context.Context, addr string) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -71,7 +82,7 @@ func talk(ctx context.Context, addr string) {
 	}
 	defer conn.Close()
 	for i := range 3 {
-		io.WriteString(conn, fmt.Sprintf("line %d\n", i+1))
+		fmt.Fprintf(conn, "line %d\nline %d\n", 2*i+1, 2*i+2)
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():

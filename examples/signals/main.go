@@ -2,7 +2,7 @@
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
 // Signals counts interrupts (Ctrl-C) and ends after the third. With -demo it sends
-// them to itself.
+// them to its own process.
 package main
 
 import (
@@ -52,7 +52,8 @@ func main() {
 			if count < 3 {
 				continue
 			}
-			// Nothing is left that could send a message, so the range ends.
+			// After this no source can send a message. So the range ends, since
+			// ExitOnEmpty is set.
 			interrupt.Close()
 			if timer != nil {
 				timer.Close()

@@ -1,8 +1,9 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Timers runs a few timers side by side: periodic ones, one that fires once, one
-// that is stopped in time, and one that a slow receiver is late for.
+// Timers runs three timers side by side: a periodic one, one that expires once, and
+// one that is stopped before. While the receiver is busy the periodic one expires
+// several times, and then sends one Tick for all of them.
 package main
 
 import (
@@ -15,7 +16,7 @@ import (
 )
 
 func main() {
-	unit := flag.Duration("unit", 100*time.Millisecond, "how long a step takes")
+	unit := flag.Duration("unit", 100*time.Millisecond, "the unit of time")
 	flag.Parse()
 
 	loop, err := evchan.New(nil)
@@ -39,10 +40,10 @@ func main() {
 		case tick:
 			say("tick, %d expired", tick.Take())
 		case once:
-			say("once; stops the other one: %v; now the receiver is busy", never.Stop())
+			say("once; the third timer was running and is stopped: %v; now the receiver is busy", never.Stop())
 			time.Sleep(4 * *unit)
 		case never:
-			log.Fatal("a stopped timer has fired")
+			log.Fatal("a stopped timer has sent a Tick")
 		}
 	}
 	say("ended by Exit: %v", loop.Exited())

@@ -1,14 +1,15 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Tls is an echo server whose connections are encrypted by crypto/tls. That wants a
-// net.Conn and a goroutine; so the loop accepts, and keeps a client until it says
-// something, and then gives its connection away, with what it has said.
+// Tls is an echo server whose connections are encrypted by crypto/tls, which needs a
+// net.Conn and a goroutine. The loop accepts clients and waits for their first bytes.
+// Then it turns the stream into a net.Conn, which returns these bytes first, and a
+// goroutine serves the client.
 //
 //	go run ./examples/tls
 //	openssl s_client -connect 127.0.0.1:7050 -quiet
 //
-// With -demo it connects a client to itself, which trusts the certificate.
+// With -demo it connects to itself a client that trusts the certificate.
 package main
 
 import (
@@ -48,7 +49,7 @@ func main() {
 	}
 	defer loop.Close()
 	ln, err := loop.Listen("tcp", *listen, &evchan.ListenConfig{
-		MaxStreams: 1000, // that have said nothing yet
+		MaxStreams: 1000, // clients that have sent nothing yet
 		ReadIdle:   10 * time.Second,
 	})
 	if err != nil {
@@ -71,7 +72,7 @@ func main() {
 	for ev := range loop.All() {
 		switch ev := ev.(type) {
 		case evchan.Readable:
-			// The beginning of the handshake has come. The net.Conn returns it first.
+			// The beginning of the handshake has arrived. The net.Conn returns it first.
 			conn, err := ev.Stream.NetConn()
 			if err != nil {
 				log.Print(err)
@@ -92,17 +93,17 @@ func main() {
 	}
 }
 
-// serve sends back what comes.
+// serve sends back what it receives.
 func serve(conn *tls.Conn) {
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(time.Hour)) // the loop's limits ended with NetConn
+	conn.SetDeadline(time.Now().Add(time.Hour)) // NetConn has ended the loop's limits
 	if _, err := io.Copy(conn, conn); err != nil {
 		log.Print(conn.RemoteAddr(), ": ", err)
 	}
 }
 
-// certificate makes a certificate for this machine, good for a day, and a pool that
-// holds nothing else.
+// certificate returns a new certificate for this machine, valid for a day, and a pool
+// that holds only this certificate.
 func certificate() (tls.Certificate, *x509.CertPool, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -128,7 +129,7 @@ func certificate() (tls.Certificate, *x509.CertPool, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots, nil
 }
 
-// client says hello, and wants to hear the same.
+// client sends a line and checks that it comes back.
 func client(addr string, roots *x509.CertPool) error {
 	dialer := &net.Dialer{Timeout: 10 * time.Second}
 	conn, err := tls.DialWithDialer(dialer, "tcp", addr, &tls.Config{RootCAs: roots})

@@ -1,8 +1,8 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Udpecho sends each datagram back to where it came from, many by one system
-// call. With -demo it talks to itself and ends.
+// Udpecho sends each datagram back to its sender, many with one system call. With
+// -demo it sends datagrams to itself, and ends.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	listen := flag.String("listen", "127.0.0.1:7000", "receive at `address`")
+	listen := flag.String("listen", "127.0.0.1:7000", "receive on `address`")
 	demo := flag.Bool("demo", false, "send some datagrams to the server itself, then end")
 	flag.Parse()
 	if *demo {
@@ -40,7 +40,7 @@ func serve(listen string, demo bool) error {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "udpecho: receiving at", conn.LocalAddr())
-	client := make(chan error, 1) // what came of the demonstration
+	client := make(chan error, 1) // the result of the demonstration
 	if demo {
 		go func() {
 			client <- talk(conn.LocalAddr())
@@ -60,7 +60,7 @@ func serve(listen string, demo bool) error {
 	return loop.Err()
 }
 
-// An echo holds the datagrams of one message.
+// An echo holds the datagrams that it answers for one message.
 type echo struct {
 	bufs [32][]byte
 	ds   []evchan.Datagram
@@ -74,8 +74,8 @@ func newEcho() *echo {
 	return e
 }
 
-// answer sends back what waits, as far as it fits. If something is left, another
-// Packets comes, and other sources have had their turn before.
+// answer sends back as many waiting datagrams as there are buffers. If more wait,
+// another Packets comes, after other sources have had their turn.
 func (e *echo) answer(conn *evchan.PacketConn) {
 	e.ds = e.ds[:0]
 	for _, buf := range e.bufs {
@@ -95,11 +95,11 @@ func (e *echo) answer(conn *evchan.PacketConn) {
 			break
 		}
 		log.Print(err)
-		ds = ds[n+1:] // the one that could not be sent is lost
+		ds = ds[n+1:] // leaves out the datagram that could not be sent
 	}
 }
 
-// talk sends datagrams to addr and waits for each to come back.
+// talk sends datagrams to addr, and checks that each comes back before the next.
 func talk(addr net.Addr) error {
 	conn, err := net.Dial("udp", addr.String())
 	if err != nil {

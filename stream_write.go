@@ -1,0 +1,387 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"io"
+	"slices"
+)
+
+// Write sends p, and queues what of it cannot be sent at once. It takes all of p
+// or nothing: it returns 0 and ErrFull while Queued() is MaxOutput or more, in
+// which case Drained tells when to go on. p is not kept. The bytes of one Write
+// are sent in one piece.
+//
+// After Close it returns ErrClosed, and after the stream has failed, Err. If it
+// fails in the middle of p, Write returns that and how many bytes of p had been
+// sent.
+func (s *Stream) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	if len(p) > 0 && s.ordinary() {
+		r, errno := trySend(s.sock.fd, p) // what writeSlow would do, in one step
+		n := int(r)
+		if n == len(p) {
+			s.Loop().bytesOut.Add(uint64(n))
+			s.mu.Unlock()
+			return n, nil
+		}
+		if n < 0 && !tryAgain(errno) {
+			s.fail("write", errno, 0)
+		}
+		return s.writeSlow(p, max(n, 0))
+	}
+	return s.writeSlow(p, 0)
+}
+
+// writeSlow is Write of p, of which n bytes have been sent already. It lets go of mu.
+func (s *Stream) writeSlow(p []byte, n int) (int, error) {
+	defer s.unlock()
+	if err := s.writeErr(); err != nil || len(p) == 0 {
+		return 0, err
+	}
+	if n > 0 {
+		s.Loop().bytesOut.Add(uint64(n))
+	} else if room := len(p); s.out.queue.n == 0 && s.paused&Write == 0 {
+		var err error
+		if room = s.quota(dirWrite, room); room > 0 {
+			n, err = s.writeOnce(p[:room])
+			s.Loop().bytesOut.Add(uint64(n))
+			s.moved(dirWrite, n)
+			s.waive(dirWrite)
+		}
+		if n == len(p) {
+			return n, nil
+		}
+		if err != nil && err != eAGAIN {
+			s.fail("write", err, 0)
+			return n, s.why()
+		}
+	}
+	s.out.queue.add(p[n:])
+	if err := s.send(); err != nil {
+		return max(len(p)-s.extra.lost, 0), err
+	}
+	return len(p), nil
+}
+
+// tryAgain reports whether what failed with e may work the next time: the fast ways to
+// read and write leave that to the slow ones. Other failures are told once by the kernel.
+func tryAgain(e sysErrno) bool { return e == eAGAIN || e == eINTR }
+
+// writeErr returns why nothing can be written, or nil. mu is held.
+func (s *Stream) writeErr() error {
+	if s.life == lifeOpen && s.out.fin == finNone && s.extra == nil && s.out.queue.n < s.limits.Load().writeHigh {
+		return nil // so it is most often
+	}
+	switch {
+	case s.life.closed():
+		return ErrClosed
+	case s.why() != nil:
+		return s.why()
+	case s.gone():
+		return ErrClosed
+	case s.out.fin != finNone:
+		return s.opError("write", ePIPE)
+	case s.out.queue.n >= s.limits.Load().writeHigh && s.out.queue.inMemory() >= s.limits.Load().writeHigh:
+		return ErrFull
+	}
+	return nil
+}
+
+// ReadFrom writes what r has until r returns io.EOF. It stops with ErrFull
+// while Queued() is MaxOutput or more, and with r's error, ErrWouldBlock among
+// them; no byte that was read is lost. If r is a Stream, it does what that
+// stream's WriteTo does.
+func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
+	if src, ok := r.(*Stream); ok {
+		return src.WriteTo(s)
+	}
+	var total int64
+	buf := newChunk(streamClass)
+	defer buf.put()
+	for {
+		s.mu.Lock()
+		err := s.writeErr()
+		s.mu.Unlock()
+		if err != nil {
+			return total, err
+		}
+		n, err := r.Read(buf.buf)
+		if n < 0 || n > len(buf.buf) {
+			panic("evchan: reader returned an impossible count from Read")
+		}
+		if n > 0 {
+			total += int64(n)
+			if werr := s.push(buf.buf[:n]); werr != nil {
+				return total, werr
+			}
+		}
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// push is Write without a limit, for what was read already.
+func (s *Stream) push(p []byte) error {
+	s.mu.Lock()
+	defer s.unlock()
+	if err := s.writeErr(); err != nil && err != ErrFull {
+		return err
+	}
+	s.out.queue.add(p)
+	return s.send()
+}
+
+// Output returns a buffer in which a reply can be built piece by piece; Flush
+// sends it. It is always the same one, and nothing of it is sent before that.
+func (s *Stream) Output() *Buffer {
+	if s.out.pieces == nil {
+		s.out.pieces = &Buffer{flags: bufNoSpare}
+	}
+	return s.out.pieces
+}
+
+// Flush sends what is in Output, in one piece, and leaves Output empty. It
+// returns ErrFull, and leaves Output as it is, while Queued() is MaxOutput or
+// more; otherwise what Write would return.
+func (s *Stream) Flush() error {
+	if s.out.pieces == nil {
+		return nil
+	}
+	_, err := s.writeBuffer(s.out.pieces, nil)
+	return err
+}
+
+// writeBuffer moves all of b to the output and sends what is possible. from is
+// the stream whose input b is, if that is so.
+func (s *Stream) writeBuffer(b *Buffer, from *Stream) (int, error) {
+	if err := b.front(); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	n, err := s.queue(&b.chain, from)
+	s.unlock()
+	b.removed(n)
+	return n, err
+}
+
+// queue moves all of q to the output, and sends what is possible. It moves nothing
+// if it returns 0. from is the stream whose input q is, if that is so. mu is held.
+func (s *Stream) queue(q *chain, from *Stream) (int, error) {
+	n := q.n
+	if n == 0 {
+		return 0, nil
+	}
+	if err := s.writeErr(); err != nil {
+		if err == ErrFull && from != nil {
+			from.block(s)
+		}
+		return 0, err
+	}
+	s.out.queue.splice(q)
+	return n, s.send()
+}
+
+// send sends output that was added, or its end: now, or, if the kernel takes no more for the
+// moment, later by the loop. It returns the error if that has ended the stream. The caller
+// holds mu.
+func (s *Stream) send() error {
+	if s.out.lagging.Load() {
+		s.noteOwed()
+		return nil
+	}
+	s.announce(s.flush())
+	if s.gone() {
+		return s.why()
+	}
+	return nil
+}
+
+// flush sends what is possible of the output and returns what came of it.
+// mu is held.
+func (s *Stream) flush() (bits pending) {
+	if s.gone() {
+		return 0
+	}
+	if s.paused&Write != 0 && !s.life.closed() {
+		s.waive(dirWrite)
+		s.noteOwed()
+		return 0
+	}
+	for s.out.queue.n > 0 {
+		room := s.quota(dirWrite, s.out.queue.n)
+		if room == 0 {
+			s.out.lagging.Store(false) // it waits for its rate, not for the kernel
+			s.halt(dirWrite)
+			break
+		}
+		s.goOn(dirWrite)
+		n, spent, err := s.flushPart(room)
+		if spent != nil {
+			s.spend(spent)
+		}
+		if n > 0 {
+			s.Loop().bytesOut.Add(uint64(n))
+			s.moved(dirWrite, n)
+		}
+		if err != nil {
+			s.fail("write", err, bits)
+			return 0
+		}
+		if n == room {
+			continue
+		}
+		if s.out.lagging.Load() {
+			break
+		}
+		// Once the flag is up, a report of room is heard. Room that came
+		// before that is found by trying again.
+		s.out.lagging.Store(true)
+		s.count(dirWrite)
+	}
+	s.waive(dirWrite)
+	if s.out.queue.n > 0 {
+		s.rearm()
+		s.noteOwed()
+	} else {
+		s.out.lagging.Store(false)
+	}
+	if s.out.queue.n <= s.lowMark() && s.out.owed && !s.connecting() { // Connected comes first
+		s.out.owed = false
+		bits |= msgDrained
+		s.unblock()
+	}
+	if s.out.queue.n == 0 && s.out.fin == finQueued {
+		s.out.fin = finSent
+		if err := s.transport().closeWrite(); err != nil && err != eNOTCONN {
+			s.fail("close", err, bits)
+			return 0
+		}
+	}
+	return bits
+}
+
+// flushPart sends what is possible of the first n bytes of the output. mu is held.
+func (s *Stream) flushPart(n int) (int, *chunk, error) {
+	if n == s.out.queue.n {
+		return s.flushOnce(&s.out.queue)
+	}
+	var part chain
+	part.moveN(&s.out.queue, n)
+	n, spent, err := s.flushOnce(&part)
+	part.splice(&s.out.queue)
+	s.out.queue = part
+	return n, spent, err
+}
+
+func (s *Stream) flushOnce(out *chain) (n int, spent *chunk, err error) {
+	if s.extra != nil && s.extra.transport != nil {
+		return s.extra.transport.flush(out)
+	}
+	return s.sock.flush(out)
+}
+
+func (s *Stream) writeOnce(p []byte) (n int, err error) {
+	if s.extra != nil && s.extra.transport != nil {
+		return s.extra.transport.write(p)
+	}
+	return s.sock.write(p)
+}
+
+// Queued returns how many bytes of output the kernel has not taken yet: 0 also after the
+// end, which Err tells. Of a stream that Filter has made, it is what the filter has not
+// been given yet: neither what lies in the filter, up to 64 KiB and what Encode has left,
+// nor what has come of it, of which Under().Queued() is what was given to the stream below.
+func (s *Stream) Queued() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.queue.n
+}
+
+// lowMark returns the output from which on downwards Drained is sent: when nothing
+// will be added any more, the last byte is what one waits for. mu is held.
+func (s *Stream) lowMark() int {
+	if s.out.fin != finNone {
+		return 0
+	}
+	return s.limits.Load().writeLow
+}
+
+// noteOwed takes note that output was added to what waits. mu is held.
+func (s *Stream) noteOwed() {
+	if s.out.queue.n > s.lowMark() && !s.out.owed {
+		s.out.owed = true
+		l := s.lockAndWithdraw()
+		l.retract(&s.source, msgDrained)
+		l.unlock()
+	}
+}
+
+// unblock tells the streams whose WriteTo has found this one full that it is
+// not any more. mu is held.
+func (s *Stream) unblock() {
+	if s.extra == nil {
+		return
+	}
+	waiters := s.extra.waiters
+	s.extra.waiters = nil
+	for _, w := range waiters {
+		l := w.lockLoop()
+		if w.in.waits&waitBlocked == 0 { // it has found another way
+			l.unlock()
+			continue
+		}
+		w.in.unwait(waitBlocked)
+		w.in.wait(waitRefused)
+		switch {
+		case w.silent():
+		case w.in.held.Load() > 0:
+			if w.paused&Read == 0 {
+				l.enqueue(&w.source, msgReadable)
+			}
+		default:
+			w.in.unwait(waitRefused)
+			w.releaseEOF(l)
+		}
+		l.unlock()
+	}
+}
+
+// block notes that s waits until dst, whose mu is held, has drained.
+func (s *Stream) block(dst *Stream) {
+	l := s.lockAndWithdraw()
+	s.in.wait(waitBlocked)
+	if s.pend&msgEOF != 0 {
+		l.retract(&s.source, msgEOF)
+		s.in.wait(waitEOF)
+	}
+	l.unlock()
+	if x := dst.more(); !slices.Contains(x.waiters, s) {
+		x.waiters = append(x.waiters, s)
+	}
+}
+
+// SetWriteMarks sets the output at or below which Drained is sent (low, by
+// default 0) and the output at which Write returns ErrFull (high; 0 means the
+// MaxOutput that the stream began with, as for SetReadMarks). A low that is not below
+// high raises it; negative values count as 0. After CloseWrite, Drained waits for the
+// last byte, whatever low is. It is libevent's bufferevent_setwatermark(EV_WRITE).
+func (s *Stream) SetWriteMarks(low, high int) {
+	s.mu.Lock()
+	defer s.unlock()
+	lim := *s.limits.Load()
+	if lim.writeHigh = high; high <= 0 {
+		lim.writeHigh = lim.maxOutput
+	}
+	lim.writeLow = max(low, 0)
+	lim.raise()
+	s.limits.Store(&lim)
+	if s.out.queue.n > 0 {
+		s.announce(s.flush()) // it may be low enough now
+	}
+}

@@ -1,0 +1,207 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The calls in this file that read from or write to a descriptor never block, so the
+// scheduler need not know of them: during a raw call the runtime's monitor does not take
+// the processor away.
+
+// sysRead reads once from fd to p, which is not empty.
+func sysRead(fd sysFD, p []byte) (int, error) {
+	for {
+		n, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+		if e == 0 {
+			return int(n), nil
+		}
+		if e != syscall.EINTR {
+			return 0, e
+		}
+	}
+}
+
+// sysWrite writes p, which is not empty, to fd once.
+func sysWrite(fd sysFD, p []byte) (int, error) {
+	for {
+		n, _, e := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+		if e == 0 {
+			return int(n), nil
+		}
+		if e != syscall.EINTR {
+			return 0, e
+		}
+	}
+}
+
+// sysWriteChain writes c and the chunks that follow it, up to the first file, to fd once.
+func sysWriteChain(fd sysFD, c *chunk) (int, error) {
+	var v [maxVector]syscall.Iovec
+	count := 0
+	for ; c != nil && count < maxVector && !c.isFile(); c = c.next {
+		v[count].Base = &c.buf[c.r]
+		v[count].SetLen(c.size())
+		count++
+	}
+	for {
+		n, _, e := syscall.RawSyscall(syscall.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&v)), uintptr(count))
+		if e == 0 {
+			return int(n), nil
+		}
+		if e != syscall.EINTR {
+			return 0, e
+		}
+	}
+}
+
+// maxSendFile is the most that one call sends: arbitrary, but below the limit of the
+// kernel.
+const maxSendFile = 1 << 30
+
+// sysSendFile sends up to n bytes of f that begin at off to fd once. It may wait
+// for the disk, so it is no raw call.
+func sysSendFile(fd sysFD, f *os.File, off int64, n int) (sent int, err error) {
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	n = min(n, maxSendFile)
+	if e := rc.Control(func(in uintptr) {
+		for {
+			sent, err = syscall.Sendfile(fd, int(in), &off, n)
+			if err != syscall.EINTR {
+				return
+			}
+		}
+	}); e != nil {
+		return 0, e
+	}
+	return max(sent, 0), err
+}
+
+// tryRecv reads once from the socket fd to p, which is not empty. It returns the number
+// of bytes, to be converted to int: -1 if it failed, with the error in e. It costs less
+// than a read, which goes through the file system's layer. It is just small enough to be
+// inlined: see Stream.ordinary.
+func tryRecv(fd sysFD, p []byte) (n uintptr, e sysErrno) {
+	n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
+	return
+}
+
+// trySend writes p once to the socket fd, with results like tryRecv.
+func trySend(fd sysFD, p []byte) (n uintptr, e sysErrno) {
+	n, _, e = syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
+	return
+}
+
+// sysRecv reads once from the socket fd to p, which is not empty.
+func sysRecv(fd sysFD, p []byte) (int, error) {
+	for {
+		n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), 0, 0, 0)
+		if e == 0 {
+			return int(n), nil
+		}
+		if e != syscall.EINTR {
+			return 0, e
+		}
+	}
+}
+
+// sysSend writes p, which is not empty, to the socket fd once. It costs less
+// than sysWrite.
+func sysSend(fd sysFD, p []byte) (int, error) {
+	for {
+		n, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
+		if e == 0 {
+			return int(n), nil
+		}
+		if e != syscall.EINTR {
+			return 0, e
+		}
+	}
+}
+
+// sysUnread reports whether the socket fd has something to read although a read has
+// returned EAGAIN, which it does before an urgent byte.
+func sysUnread(fd sysFD) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(p, 0)
+		if err != unix.EINTR {
+			return n > 0 && p[0].Revents&unix.POLLIN != 0
+		}
+	}
+}
+
+// sysAccept accepts a connection and returns its non-blocking socket.
+func sysAccept(fd sysFD) (sysFD, peerAddr, error) {
+	var sa unix.RawSockaddrInet6 // the longest that matters
+	size := uint32(unix.SizeofSockaddrInet6)
+	n, _, e := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)),
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	if e != 0 {
+		return noFD, peerAddr{}, e
+	}
+	return sysFD(n), peerOf((*unix.RawSockaddr)(unsafe.Pointer(&sa)), size), nil
+}
+
+// peerOf returns the address in the first size bytes of sa; none if it is not an IP
+// address.
+func peerOf(sa *unix.RawSockaddr, size uint32) (a peerAddr) {
+	switch {
+	case size >= unix.SizeofSockaddrInet4 && sa.Family == unix.AF_INET:
+		sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		a.port, a.size = ntohs(sa.Port), 4
+		copy(a.ip[:], sa.Addr[:])
+	case size >= unix.SizeofSockaddrInet6 && sa.Family == unix.AF_INET6:
+		sa := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
+		a.ip, a.zone, a.port, a.size = sa.Addr, sa.Scope_id, ntohs(sa.Port), 16
+	}
+	return a
+}
+
+// setKeepAlive makes the kernel probe an idle peer every so many seconds, and end the
+// connection after 9 probes without an answer, as package net does.
+func setKeepAlive(fd sysFD, seconds int) error {
+	for _, o := range [...]struct{ level, name, value int }{
+		{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1},
+		{syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, seconds},
+		{syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, seconds},
+		{syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, 9},
+	} {
+		if err := syscall.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func setDeferAccept(fd sysFD, seconds int) error {
+	return syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_DEFER_ACCEPT, seconds)
+}
+
+// wakeMonitor makes an ordinary system call, one that the scheduler knows of.
+func wakeMonitor() { syscall.Syscall(syscall.SYS_GETPID, 0, 0, 0) }
+
+const (
+	pollEarlyClose = FeatureEarlyClose
+	pollRDHUP      = unix.POLLRDHUP
+)
+
+// pollFDs is poll(2) with a limit as in poller.wait, here to the nanosecond.
+func pollFDs(fds []unix.PollFd, d time.Duration) (int, error) {
+	if d < 0 {
+		return unix.Ppoll(fds, nil, nil)
+	}
+	d = min(d, 1<<30*time.Second) // what every platform's timespec can hold
+	ts := unix.NsecToTimespec(int64(d))
+	return unix.Ppoll(fds, &ts, nil)
+}

@@ -1,0 +1,152 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+//go:build unix && !linux
+
+package evchan
+
+import (
+	"math"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sysWrite writes p, which is not empty, to fd once.
+func sysWrite(fd sysFD, p []byte) (int, error) {
+	for {
+		n, err := unix.Write(fd, p)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
+// sysRead reads once from the socket fd to p, which is not empty.
+func sysRead(fd sysFD, p []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, p)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
+// sysRecv reads once from the socket fd to p, which is not empty.
+func sysRecv(fd sysFD, p []byte) (int, error) { return sysRead(fd, p) }
+
+// sysSend writes p, which is not empty, to the socket fd once.
+func sysSend(fd sysFD, p []byte) (int, error) { return sysWrite(fd, p) }
+
+// sysAccept accepts a connection and returns its non-blocking socket.
+func sysAccept(fd sysFD) (sysFD, peerAddr, error) {
+	// Without the lock, a process started between the two calls would inherit the socket.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	nfd, sa, err := unix.Accept(fd)
+	if err != nil {
+		return noFD, peerAddr{}, err
+	}
+	unix.CloseOnExec(nfd)
+	if err := unix.SetNonblock(nfd, true); err != nil {
+		unix.Close(nfd)
+		return noFD, peerAddr{}, err
+	}
+	return nfd, remoteOf(sa), nil
+}
+
+// remoteOf returns the address of an accepted connection's peer; none if it is
+// not an IP address.
+func remoteOf(sa unix.Sockaddr) (a peerAddr) {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		a.port, a.size = uint16(sa.Port), 4
+		copy(a.ip[:], sa.Addr[:])
+	case *unix.SockaddrInet6:
+		a.ip, a.zone, a.port, a.size = sa.Addr, sa.ZoneId, uint16(sa.Port), 16
+	}
+	return a
+}
+
+// setKeepAlive makes the kernel probe an idle peer, at the system's own intervals.
+func setKeepAlive(fd sysFD, seconds int) error {
+	return syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1)
+}
+
+// setDeferAccept does nothing: the option is Linux's.
+func setDeferAccept(sysFD, int) error { return nil }
+
+// sysRecvFrom reads one datagram of any network; cut says that p was too small.
+func sysRecvFrom(fd sysFD, p []byte) (n int, from packetAddr, cut bool, err error) {
+	for {
+		n, _, flags, sa, err := unix.Recvmsg(fd, p, nil, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, from, false, err
+		}
+		switch sa := sa.(type) {
+		case *unix.SockaddrInet4, *unix.SockaddrInet6:
+			from.ip = remoteOf(sa).addrPort()
+		case *unix.SockaddrUnix:
+			from.name = sa.Name
+		}
+		return n, from, flags&unix.MSG_TRUNC != 0, nil
+	}
+}
+
+// sysPeek returns nil if a datagram waits to be read.
+func sysPeek(fd sysFD) error {
+	var p [1]byte
+	for {
+		_, _, _, _, err := unix.Recvmsg(fd, p[:], nil, unix.MSG_PEEK)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// sysSendTo sends one datagram.
+func sysSendTo(fd sysFD, p []byte, to *packetAddr) error {
+	var sa unix.Sockaddr
+	switch {
+	case to.ip.Addr().Is4():
+		sa = &unix.SockaddrInet4{Port: int(to.ip.Port()), Addr: to.ip.Addr().As4()}
+	case to.ip.IsValid():
+		sa = &unix.SockaddrInet6{Port: int(to.ip.Port()), ZoneId: to.zone, Addr: to.ip.Addr().As16()}
+	case to.name != "":
+		sa = &unix.SockaddrUnix{Name: to.name}
+	}
+	for {
+		err := error(nil)
+		if sa != nil {
+			err = unix.Sendto(fd, p, 0, sa)
+		} else {
+			_, err = unix.SendmsgN(fd, p, nil, nil, 0)
+		}
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// poll(2) has no early close in POSIX. So EarlyClose comes with a hangup only.
+const (
+	pollEarlyClose = 0
+	pollRDHUP      = 0
+)
+
+// pollFDs is poll(2) with a limit as in poller.wait, here rounded up to a millisecond:
+// a wait that ends a little early would make the loop turn again for nothing.
+func pollFDs(fds []unix.PollFd, d time.Duration) (int, error) {
+	if d < 0 {
+		return unix.Poll(fds, -1)
+	}
+	ms := d / time.Millisecond
+	if d%time.Millisecond != 0 {
+		ms++
+	}
+	return unix.Poll(fds, int(min(ms, math.MaxInt32)))
+}
