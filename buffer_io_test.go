@@ -64,42 +64,33 @@ func TestBufferReadFromReaders(t *testing.T) {
 	expect(t, &b, string(data[:1]))
 }
 
+// BenchmarkBuffer has a Buffer beside a bytes.Buffer.
 func BenchmarkBuffer(b *testing.B) {
+	type buffer interface {
+		io.ReadWriter
+		Next(n int) []byte
+	}
+	both := func(name string, size int, f func(b *testing.B, x buffer, p, q []byte)) {
+		p, q := pattern(size), make([]byte, size)
+		name = fmt.Sprintf("%s/%d", name, size)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			f(b, new(Buffer), p, q)
+		})
+		b.Run(name+"/bytes.Buffer", func(b *testing.B) {
+			b.ReportAllocs()
+			f(b, new(bytes.Buffer), p, q)
+		})
+	}
 	for _, size := range []int{64, 4 << 10, 64 << 10} {
-		p := pattern(size)
-		name := fmt.Sprintf("%d", size)
-		b.Run("AppendNext/"+name, func(b *testing.B) {
-			var x Buffer
-			b.ReportAllocs()
+		both("AppendNext", size, func(b *testing.B, x buffer, p, _ []byte) {
 			b.SetBytes(int64(size))
 			for b.Loop() {
 				x.Write(p)
 				x.Next(size)
 			}
 		})
-		b.Run("AppendNext/"+name+"/bytes.Buffer", func(b *testing.B) {
-			var x bytes.Buffer
-			b.ReportAllocs()
-			b.SetBytes(int64(size))
-			for b.Loop() {
-				x.Write(p)
-				x.Next(size)
-			}
-		})
-		b.Run("AppendRead/"+name, func(b *testing.B) {
-			var x Buffer
-			q := make([]byte, size)
-			b.ReportAllocs()
-			b.SetBytes(int64(size))
-			for b.Loop() {
-				x.Write(p)
-				x.Read(q)
-			}
-		})
-		b.Run("AppendRead/"+name+"/bytes.Buffer", func(b *testing.B) {
-			var x bytes.Buffer
-			q := make([]byte, size)
-			b.ReportAllocs()
+		both("AppendRead", size, func(b *testing.B, x buffer, p, q []byte) {
 			b.SetBytes(int64(size))
 			for b.Loop() {
 				x.Write(p)
@@ -108,24 +99,7 @@ func BenchmarkBuffer(b *testing.B) {
 		})
 	}
 	// A queue of 64 messages rather than one.
-	p := pattern(64)
-	b.Run("Append64Read64/64", func(b *testing.B) {
-		var x Buffer
-		q := make([]byte, 64)
-		b.ReportAllocs()
-		for b.Loop() {
-			for range 64 {
-				x.Write(p)
-			}
-			for range 64 {
-				x.Read(q)
-			}
-		}
-	})
-	b.Run("Append64Read64/64/bytes.Buffer", func(b *testing.B) {
-		var x bytes.Buffer
-		q := make([]byte, 64)
-		b.ReportAllocs()
+	both("Append64Read64", 64, func(b *testing.B, x buffer, p, q []byte) {
 		for b.Loop() {
 			for range 64 {
 				x.Write(p)

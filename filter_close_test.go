@@ -160,18 +160,7 @@ func TestFilterEnd(t *testing.T) {
 			if err := up.Err(); err != nil {
 				t.Error(err)
 			}
-			for b.Loop() == other {
-				ev, ok := other.Poll(time.Second)
-				if !ok {
-					t.Fatal("stuck")
-				}
-				if ev == Event(EOF{b}) {
-					break
-				}
-			}
-			if n := b.Input().Len(); n != 98 {
-				t.Errorf("%d bytes have arrived, want 98", n)
-			}
+			slowEnds(t, other, b)
 			b.Close()
 		},
 		"NetConnFinishes": func(t *testing.T, l *Loop) {
@@ -183,18 +172,7 @@ func TestFilterEnd(t *testing.T) {
 			}
 			c.Write(pattern(95))
 			c.(interface{ CloseWrite() error }).CloseWrite()
-			for {
-				ev, ok := l.Poll(time.Second)
-				if !ok {
-					t.Fatal("stuck")
-				}
-				if ev == Event(EOF{b}) {
-					break
-				}
-			}
-			if n := b.Input().Len(); n != 98 {
-				t.Errorf("%d bytes have arrived, want 98", n)
-			}
+			slowEnds(t, l, b)
 			b.Close()
 			if _, err := c.Read(make([]byte, 1)); err != io.EOF {
 				t.Error(err)
@@ -292,5 +270,19 @@ func TestCarelessFilterClose(t *testing.T) {
 	}
 	if n := l.Stats().Sources; n != 0 {
 		t.Errorf("%d sources are left", n)
+	}
+}
+
+// slowEnds waits in l until b has the end of what a slowFilter was given 95 bytes of.
+func slowEnds(t *testing.T, l *Loop, b *Stream) {
+	t.Helper()
+	for ev := Event(nil); ev != Event(EOF{b}); {
+		var ok bool
+		if ev, ok = l.Poll(time.Second); !ok {
+			t.Fatal("stuck")
+		}
+	}
+	if n := b.Input().Len(); n != 98 {
+		t.Errorf("%d bytes have arrived, want 98", n)
 	}
 }

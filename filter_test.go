@@ -419,58 +419,18 @@ func TestFilterOverSockets(t *testing.T) {
 		},
 		"Dialed": func(t *testing.T, l *Loop) {
 			// A filter on a stream that is being connected passes Connected on.
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer ln.Close()
-			go serveOnce(ln)
-			s, err := l.Dial("tcp", ln.Addr().String(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			up := filterOn(t, s, xorFilter(1))
-			up.Write([]byte("abc"))
-			for _, want := range []Event{Connected{up}, Readable{up}} {
-				if ev := nextOf(t, l, up); ev != want {
-					t.Fatalf("received %v, want %v", ev, want)
-				}
-			}
-			if up.RemoteAddr().String() != ln.Addr().String() {
-				t.Errorf("the peer is %v", up.RemoteAddr())
-			}
-			up.Close()
-			waitReleased(t, l)
+			s, addr := dialEcho(t, l)
+			testFilterTellsConnected(t, l, s, addr)
 		},
 		"DialedBefore": func(t *testing.T, l *Loop) {
 			// A filter on a stream that has been connected, which nobody knows yet, says so.
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer ln.Close()
-			go serveOnce(ln)
-			s, err := l.Dial("tcp", ln.Addr().String(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			s, addr := dialEcho(t, l)
 			for known := false; !known; runtime.Gosched() {
 				l.mu.Lock()
 				known = s.pend&msgConnected != 0
 				l.mu.Unlock()
 			}
-			up := filterOn(t, s, xorFilter(1))
-			up.Write([]byte("abc"))
-			for _, want := range []Event{Connected{up}, Readable{up}} {
-				if ev := nextOf(t, l, up); ev != want {
-					t.Fatalf("received %v, want %v", ev, want)
-				}
-			}
-			if up.RemoteAddr().String() != ln.Addr().String() {
-				t.Errorf("the peer is %v", up.RemoteAddr())
-			}
-			up.Close()
-			waitReleased(t, l)
+			testFilterTellsConnected(t, l, s, addr)
 		},
 		"DialFails": func(t *testing.T, l *Loop) {
 			ln := listen(t, l, "tcp", nil)
@@ -493,6 +453,23 @@ func TestFilterOverSockets(t *testing.T) {
 			waitReleased(t, l)
 		},
 	})
+}
+
+// testFilterTellsConnected puts a filter on s, whose Connected has not been received.
+func testFilterTellsConnected(t *testing.T, l *Loop, s *Stream, addr net.Addr) {
+	t.Helper()
+	up := filterOn(t, s, xorFilter(1))
+	up.Write([]byte("abc"))
+	for _, want := range []Event{Connected{up}, Readable{up}} {
+		if ev := nextOf(t, l, up); ev != want {
+			t.Fatalf("received %v, want %v", ev, want)
+		}
+	}
+	if up.RemoteAddr().String() != addr.String() {
+		t.Errorf("the peer is %v", up.RemoteAddr())
+	}
+	up.Close()
+	waitReleased(t, l)
 }
 
 // Two peers that send much under filters, before either reads, get all of it.

@@ -198,16 +198,7 @@ func TestMoveTo(t *testing.T) {
 		},
 		"Dialed": func(t *testing.T, l *Loop) {
 			to := dialLoop(t, l.Method())
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer ln.Close()
-			go serveOnce(ln)
-			s, err := l.Dial("tcp", ln.Addr().String(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			s, _ := dialEcho(t, l)
 			if err := s.MoveTo(to); err != nil {
 				t.Fatal(err)
 			}

@@ -82,16 +82,24 @@ func TestPollerAnyFD(t *testing.T) {
 	})
 }
 
+// watchedPipes returns two pipes, of which r[0] and w[1] are closed with the test.
+func watchedPipes(t *testing.T) (r, w [2]sysFD) {
+	t.Helper()
+	must(t, openPipe(&r))
+	must(t, openPipe(&w))
+	t.Cleanup(func() {
+		unix.Close(r[0])
+		unix.Close(w[1])
+	})
+	return r, w
+}
+
 // TestPollerPipe checks that a hangup brings what was asked for, no more: a
 // pipe does not say that it can be read when its writer is gone.
 func TestPollerPipe(t *testing.T) {
 	for _, mode := range []What{0, Edge} {
 		eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
-			var r, w [2]sysFD
-			must(t, openPipe(&r))
-			must(t, openPipe(&w))
-			defer unix.Close(r[0])
-			defer unix.Close(w[1])
+			r, w := watchedPipes(t)
 			must(t, p.add(r[0], testToken(1), Read|mode))
 			expectNone(t, p)
 			must(t, unix.Close(r[1]))
@@ -110,11 +118,7 @@ func TestPollerPipe(t *testing.T) {
 func TestPollerClosedPipe(t *testing.T) {
 	for _, mode := range []What{0, Edge} {
 		eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
-			var r, w [2]sysFD
-			must(t, openPipe(&r))
-			must(t, openPipe(&w))
-			defer unix.Close(r[0])
-			defer unix.Close(w[1])
+			r, w := watchedPipes(t)
 			n.write(t, r[1])
 			must(t, unix.Close(r[1]))
 			must(t, p.add(r[0], testToken(1), Read|Write|mode))

@@ -102,13 +102,11 @@ func TestSignalCloseAlone(t *testing.T) {
 	} else if err := raiseSignal(); errors.Is(err, ErrUnsupported) {
 		t.Skip(err)
 	}
-	inChild(t, "TestSignalCloseAloneChild", "EVCHAN_SIGNAL_CHILD=1")
+	runChild(t, "TestSignalCloseAloneChild")
 }
 
 func TestSignalCloseAloneChild(t *testing.T) {
-	if os.Getenv("EVCHAN_SIGNAL_CHILD") == "" {
-		t.Skip("TestSignalCloseAlone runs it")
-	}
+	childArgs(t)
 	self, err := os.FindProcess(os.Getpid())
 	if err != nil {
 		t.Fatal(err)

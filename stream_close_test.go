@@ -522,14 +522,7 @@ func testL9Closing(t *testing.T, l *Loop) {
 	s.Write(make([]byte, 16<<20))
 	noMessage(t, l)
 	s.Close()
-	noMessage(t, l)
-	turns := l.Stats().Turns
-	if ev, ok := l.Poll(20 * time.Millisecond); ok {
-		t.Errorf("unexpected %v", ev)
-	}
-	if n := l.Stats().Turns - turns; n > 5 {
-		t.Errorf("%d turns of an idle loop", n)
-	}
+	idles(t, l)
 	if s.Queued() == 0 {
 		t.Error("nothing is unsent")
 	}

@@ -82,11 +82,7 @@ func TestOnlySockets(t *testing.T) {
 
 func TestWrapFDSocket(t *testing.T) {
 	l := dialLoop(t, "")
-	fa, fb := tcpPair(t)
-	a, err := l.WrapFD(fa, nil)
-	must(t, err)
-	b, err := l.WrapFD(fb, nil)
-	must(t, err)
+	a, b := tcpStreams(t, l)
 	if a.LocalAddr().String() != b.RemoteAddr().String() || a.RemoteAddr().String() != b.LocalAddr().String() {
 		t.Errorf("addresses %v %v, %v %v", a.LocalAddr(), a.RemoteAddr(), b.LocalAddr(), b.RemoteAddr())
 	}
@@ -116,11 +112,7 @@ func TestWrapFDSocket(t *testing.T) {
 // TestAbortIsReset: Abort resets the connection, and the other end's stream sees that.
 func TestAbortIsReset(t *testing.T) {
 	l := dialLoop(t, "")
-	fa, fb := tcpPair(t)
-	a, err := l.WrapFD(fa, nil)
-	must(t, err)
-	b, err := l.WrapFD(fb, nil)
-	must(t, err)
+	a, b := tcpStreams(t, l)
 	noMessage(t, l)
 	a.Write([]byte("dropped, or not"))
 	a.Abort()
@@ -358,4 +350,15 @@ func TestListenerReset(t *testing.T) {
 		resets++
 	}
 	t.Logf("of 3 connections that were reset, %d were accepted", resets)
+}
+
+// tcpStreams returns two streams of l that are connected by TCP.
+func tcpStreams(t *testing.T, l *Loop) (a, b *Stream) {
+	t.Helper()
+	fa, fb := tcpPair(t)
+	a, err := l.WrapFD(fa, nil)
+	must(t, err)
+	b, err = l.WrapFD(fb, nil)
+	must(t, err)
+	return a, b
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"runtime"
 	"sync"
@@ -446,22 +447,30 @@ func testUnblockAfterClosed(t *testing.T, l *Loop) {
 	to.Close()
 }
 
+// refusedBelowMark returns a stream that is to tell of 5 bytes and more, has 3, and
+// whose output dst, which is full and paused, has refused. It receives from from.
+func refusedBelowMark(t *testing.T, l *Loop) (src *Stream, from *net.TCPConn, dst *Stream) {
+	t.Helper()
+	src, from = connectedPair(t, l)
+	dst, _ = connectedPair(t, l)
+	src.SetReadMarks(5, 0)
+	dst.SetWriteMarks(0, 1)
+	dst.Pause(Write)
+	dst.Write([]byte("x"))
+	send(t, from, "abcdefg")
+	nextOf(t, l, src)
+	if _, err := io.Copy(dst, src); err != ErrFull {
+		t.Fatalf("io.Copy gives %v", err)
+	}
+	src.Input().Discard(4)
+	return src, from, dst
+}
+
 // What WriteTo has left is told again once its destination has drained, however
 // little it is, and the EOF behind it comes.
 func testUnblockBelowMark(t *testing.T, l *Loop) {
 	for _, paused := range []bool{false, true} {
-		src, from := connectedPair(t, l)
-		dst, to := connectedPair(t, l)
-		src.SetReadMarks(5, 0)
-		dst.SetWriteMarks(0, 1)
-		dst.Pause(Write)
-		dst.Write([]byte("x"))
-		send(t, from, "abcdefg")
-		nextOf(t, l, src)
-		if _, err := io.Copy(dst, src); err != ErrFull {
-			t.Fatalf("io.Copy gives %v", err)
-		}
-		src.Input().Discard(4)
+		src, from, dst := refusedBelowMark(t, l)
 		if paused {
 			src.Pause(Read)
 		}
@@ -491,25 +500,13 @@ func testUnblockBelowMark(t *testing.T, l *Loop) {
 		}
 		src.Abort()
 		dst.Abort()
-		to.Close()
 	}
 }
 
 // The mark counts again once that was told, or consumed before.
 func testBelowMarkOnce(t *testing.T, l *Loop) {
 	for _, told := range []bool{false, true} {
-		src, from := connectedPair(t, l)
-		dst, _ := connectedPair(t, l)
-		src.SetReadMarks(5, 0)
-		dst.SetWriteMarks(0, 1)
-		dst.Pause(Write)
-		dst.Write([]byte("x"))
-		send(t, from, "abcdefg")
-		nextOf(t, l, src)
-		if _, err := io.Copy(dst, src); err != ErrFull {
-			t.Fatalf("io.Copy gives %v", err)
-		}
-		src.Input().Discard(4)
+		src, from, dst := refusedBelowMark(t, l)
 		dst.Resume(Write)
 		if told {
 			nextOf(t, l, src)

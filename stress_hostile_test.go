@@ -282,6 +282,15 @@ func (g *siege) want(what string, n *atomic.Int64, want int) {
 // untilGone reads what comes until the server ends the connection.
 func untilGone(c net.Conn) { io.Copy(io.Discard, c) }
 
+// flood writes, and no line end, until the server ends the connection.
+func flood(c net.Conn) {
+	for p := make([]byte, 1<<10); ; {
+		if _, err := c.Write(p); err != nil {
+			return
+		}
+	}
+}
+
 // few is how many attackers there are.
 func few(n int) int {
 	if runtime.GOOS == "windows" {
@@ -363,13 +372,7 @@ func testHostileNeverReads(t *testing.T, l *Loop) {
 func testHostileNoLineEnd(t *testing.T, l *Loop) {
 	g := newSiege(t, l, ListenConfig{MaxStreams: 1000})
 	n := few(40)
-	g.attack(n, func(_ int, c *net.TCPConn) {
-		for p := make([]byte, 1<<10); ; {
-			if _, err := c.Write(p); err != nil {
-				return
-			}
-		}
-	})
+	g.attack(n, func(_ int, c *net.TCPConn) { flood(c) })
 	g.over()
 	g.want("too long", &g.tooLong, n)
 	g.turns(8 * n)
@@ -382,11 +385,7 @@ func testHostileDeaf(t *testing.T, l *Loop) {
 	n := few(20)
 	g.attack(n, func(_ int, c *net.TCPConn) {
 		c.Write([]byte("deaf\n"))
-		for p := make([]byte, 1<<10); ; {
-			if _, err := c.Write(p); err != nil {
-				return
-			}
-		}
+		flood(c)
 	})
 	g.over()
 	g.want("outlived", &g.outlived, n)

@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -92,15 +91,7 @@ func mixedWork(t *testing.T, l *Loop, method string, adapt func(*Stream)) {
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 1))
 	text := modelContent()
-	name := filepath.Join(tempDir(t), "f")
-	if err := os.WriteFile(name, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	file, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { file.Close() })
+	file := tempFile(t, text)
 
 	// The server.
 	echoes := []*Listener{listen(t, l, "tcp", nil), listen(t, l, "unix", nil)}

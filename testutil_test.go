@@ -128,6 +128,18 @@ func serveOnce(ln net.Listener) {
 	}
 }
 
+// dialEcho returns a stream that is being connected to addr, where serveOnce answers.
+func dialEcho(t *testing.T, l *Loop) (s *Stream, addr net.Addr) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { ln.Close() })
+	go serveOnce(ln)
+	s, err = l.Dial("tcp", ln.Addr().String(), nil)
+	must(t, err)
+	return s, ln.Addr()
+}
+
 // A resolver that does not answer until it is given up.
 func stuckResolver(gaveUp chan<- struct{}) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -172,6 +184,21 @@ func noMessage(t *testing.T, l *Loop) {
 		if ev, ok := l.Poll(0); ok {
 			t.Fatalf("unexpected %v", ev)
 		}
+	}
+}
+
+// idles fails if l does not rest.
+func idles(t *testing.T, l *Loop) {
+	t.Helper()
+	noMessage(t, l)
+	turns := l.Stats().Turns
+	if ev, ok := l.Poll(20 * time.Millisecond); ok {
+		t.Errorf("unexpected %v", ev)
+	}
+	// One wait; the peer's window may have opened in between, and a poll may end
+	// a little early.
+	if n := l.Stats().Turns - turns; n > 5 {
+		t.Errorf("%d turns of an idle loop", n)
 	}
 }
 

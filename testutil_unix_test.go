@@ -7,7 +7,6 @@ package evchan
 
 import (
 	"os"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -20,23 +19,19 @@ var networks = []string{"tcp", "unix"}
 // tempDir returns a directory that is removed when the test ends.
 func tempDir(t testing.TB) string { return t.TempDir() }
 
-// socketPair returns two connected non-blocking sockets, closed at the end of the
-// test.
-func socketPair(t testing.TB) (a, b sysFD) {
+// newPair returns two connected non-blocking sockets.
+func newPair(t testing.TB) (a, b sysFD) {
 	t.Helper()
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, fd := range fds {
-		if err := syscall.SetNonblock(fd, true); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { syscall.Close(fd) })
+		syscall.CloseOnExec(fd)
+		must(t, syscall.SetNonblock(fd, true))
 	}
 	return fds[0], fds[1]
 }
 
+func fdClose(fd sysFD) error                  { return syscall.Close(fd) }
 func fdWrite(fd sysFD, p []byte) (int, error) { return syscall.Write(fd, p) }
 func fdRead(fd sysFD, p []byte) (int, error)  { return syscall.Read(fd, p) }
 func fdShutdown(fd sysFD) error               { return syscall.Shutdown(fd, syscall.SHUT_WR) }
@@ -60,6 +55,9 @@ func plainFDs(t *testing.T) []uintptr {
 
 // errNoFD is what reading and writing gives for a number that is no descriptor.
 const errNoFD = syscall.EBADF
+
+// errNoBuffers is what writing gives when the kernel is short of memory.
+const errNoBuffers = syscall.ENOBUFS
 
 // errNotWatched is what watching gives for what the best method cannot watch.
 const errNotWatched = syscall.EPERM
@@ -85,83 +83,6 @@ func testRoom() int {
 		return 0
 	}
 	return int(min(uint64(lim.Cur), 1<<20))
-}
-
-// A sysNet makes socket pairs.
-type sysNet struct {
-	mu   sync.Mutex
-	open map[sysFD]bool // guarded by mu; not closed by the test so far
-}
-
-func newTestNet() testNet { return &sysNet{open: make(map[sysFD]bool)} }
-
-func (n *sysNet) pair(t testing.TB) (a, b sysFD) {
-	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-	must(t, err)
-	for _, fd := range fds {
-		unix.CloseOnExec(fd)
-		must(t, unix.SetNonblock(fd, true))
-		n.mu.Lock()
-		n.open[fd] = true
-		n.mu.Unlock()
-		t.Cleanup(func() {
-			n.mu.Lock()
-			defer n.mu.Unlock()
-			if n.open[fd] {
-				delete(n.open, fd)
-				unix.Close(fd)
-			}
-		})
-	}
-	return fds[0], fds[1]
-}
-
-func (n *sysNet) write(t testing.TB, fd sysFD) {
-	t.Helper()
-	_, err := unix.Write(fd, []byte("x"))
-	must(t, err)
-}
-
-func (n *sysNet) fill(t testing.TB, fd sysFD) {
-	t.Helper()
-	buf := make([]byte, 64<<10)
-	for len(buf) > 0 {
-		_, err := unix.Write(fd, buf)
-		switch err {
-		case nil, unix.EINTR:
-		case unix.EAGAIN, unix.ENOBUFS:
-			buf = buf[:len(buf)/2] // A smaller piece might still fit.
-		default:
-			t.Fatal(err)
-		}
-	}
-}
-
-func (n *sysNet) drain(t testing.TB, fd sysFD) {
-	t.Helper()
-	buf := make([]byte, 64<<10)
-	for {
-		switch k, err := unix.Read(fd, buf); {
-		case err == unix.EAGAIN, err == nil && k == 0:
-			return
-		case err != nil && err != unix.EINTR:
-			t.Fatal(err)
-		}
-	}
-}
-
-func (n *sysNet) shutdown(t testing.TB, fd sysFD) {
-	t.Helper()
-	must(t, unix.Shutdown(fd, unix.SHUT_WR))
-}
-
-func (n *sysNet) close(t testing.TB, fd sysFD) {
-	t.Helper()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.open, fd)
-	must(t, unix.Close(fd))
 }
 
 // eachMethod runs f for every method that works on real descriptors.

@@ -55,18 +55,10 @@ func tempDir(t testing.TB) string {
 	return dir
 }
 
-// socketPair returns two connected non-blocking sockets, closed at the end of the
-// test.
-func socketPair(t testing.TB) (a, b sysFD) {
-	t.Helper()
-	a, b = tcpPair(t)
-	t.Cleanup(func() {
-		resetSocket(a)
-		resetSocket(b)
-	})
-	return a, b
-}
-
+// newPair returns two connected non-blocking sockets. fdClose resets the connection: to
+// close it properly is no hangup.
+func newPair(t testing.TB) (a, b sysFD)       { return tcpPair(t) }
+func fdClose(fd sysFD) error                  { return resetSocket(fd) }
 func fdWrite(fd sysFD, p []byte) (int, error) { return sysSend(fd, p) }
 func fdRead(fd sysFD, p []byte) (int, error)  { return sysRecv(fd, p) }
 func fdShutdown(fd sysFD) error               { return windows.Shutdown(windows.Handle(fd), windows.SHUT_WR) }
@@ -83,6 +75,9 @@ func plainFDs(*testing.T) []uintptr { return nil }
 
 // errNoFD is what reading and writing gives for a number that is no socket.
 const errNoFD = windows.WSAENOTSOCK
+
+// errNoBuffers is what writing gives when the system is short of memory.
+const errNoBuffers = windows.WSAENOBUFS
 
 // errNotWatched is what watching gives for what is no socket.
 var errNotWatched = ErrUnsupported
@@ -139,34 +134,6 @@ func testRoom() int {
 	return 1 << 20
 }
 
-// A sysNet makes connected TCP sockets. Its close resets the connection: to close it
-// properly is no hangup.
-type sysNet struct {
-	mu   sync.Mutex
-	open map[sysFD]bool // guarded by mu; not closed by the test so far
-}
-
-func newTestNet() testNet { return &sysNet{open: make(map[sysFD]bool)} }
-
-func (n *sysNet) pair(t testing.TB) (a, b sysFD) {
-	t.Helper()
-	a, b = tcpPair(t)
-	for _, fd := range []sysFD{a, b} {
-		n.mu.Lock()
-		n.open[fd] = true
-		n.mu.Unlock()
-		t.Cleanup(func() {
-			n.mu.Lock()
-			defer n.mu.Unlock()
-			if n.open[fd] {
-				delete(n.open, fd)
-				resetSocket(fd)
-			}
-		})
-	}
-	return a, b
-}
-
 // tcpPair returns two non-blocking sockets that are connected with each other.
 func tcpPair(t testing.TB) (a, b sysFD) {
 	t.Helper()
@@ -201,53 +168,6 @@ func resetSocket(fd sysFD) error {
 	linger := windows.Linger{Onoff: 1}
 	windows.SetsockoptLinger(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_LINGER, &linger)
 	return windows.Closesocket(windows.Handle(fd))
-}
-
-func (n *sysNet) write(t testing.TB, fd sysFD) {
-	t.Helper()
-	_, err := sysSend(fd, []byte("x"))
-	must(t, err)
-}
-
-func (n *sysNet) fill(t testing.TB, fd sysFD) {
-	t.Helper()
-	buf := make([]byte, 64<<10)
-	for len(buf) > 0 {
-		_, err := sysSend(fd, buf)
-		switch err {
-		case nil:
-		case syscall.EAGAIN, windows.WSAENOBUFS:
-			buf = buf[:len(buf)/2] // A smaller piece might still fit.
-		default:
-			t.Fatal(err)
-		}
-	}
-}
-
-func (n *sysNet) drain(t testing.TB, fd sysFD) {
-	t.Helper()
-	buf := make([]byte, 64<<10)
-	for {
-		switch k, err := sysRecv(fd, buf); {
-		case err == syscall.EAGAIN, err == nil && k == 0:
-			return
-		case err != nil:
-			t.Fatal(err)
-		}
-	}
-}
-
-func (n *sysNet) shutdown(t testing.TB, fd sysFD) {
-	t.Helper()
-	must(t, windows.Shutdown(windows.Handle(fd), windows.SHUT_WR))
-}
-
-func (n *sysNet) close(t testing.TB, fd sysFD) {
-	t.Helper()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.open, fd)
-	must(t, resetSocket(fd))
 }
 
 func addPackets(*exactTest, *Loop) {}
