@@ -48,7 +48,7 @@ func TestHundredLoops(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if _, err = l.WrapListener(again); err != nil {
+			if _, err = l.WrapListener(again, nil); err != nil {
 				again.Close()
 			}
 			return err
