@@ -283,8 +283,9 @@ func (b *Buffer) PrependBuffer(src *Buffer) error {
 const smallCopy = 256
 
 // MoveN moves the first n bytes of src to the end of b and returns how many it
-// moved. If that cuts a chunk in two, the two Buffers share its memory; at most 256
-// bytes are copied instead.
+// moved. If that cuts a chunk in two, the two Buffers share its memory, up to 64 KiB of
+// a stream's input, until neither has bytes in it; at most 256 bytes are copied
+// instead.
 func (b *Buffer) MoveN(src *Buffer, n int) (int, error) {
 	if b == src {
 		return 0, errSelf

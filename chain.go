@@ -139,6 +139,20 @@ func (q *chain) splice(src *chain) {
 	*src = chain{}
 }
 
+// spliceRead is splice for input that q's reader leaves where it is. So that it does
+// not take much more memory than it has bytes, it is copied to the tail's room if its
+// own chunk is less than half full.
+func (q *chain) spliceRead(src *chain) {
+	c, t := src.head, q.tail
+	if c == nil || t == nil || c.next != nil || c.mem != nil || src.n >= len(c.buf)/2 || len(t.buf)-t.w < src.n {
+		q.splice(src)
+		return
+	}
+	q.add(c.buf[c.r:c.w])
+	*src = chain{}
+	c.put()
+}
+
 // moveN moves the first n bytes of src, which has at least so many, behind q. Of a
 // chunk that is cut in two the memory is shared, or the bytes are copied if they are
 // few.
