@@ -116,7 +116,7 @@ type method struct {
 // What is a set of conditions. As an interest it says what to watch for: some
 // of Read, Write and EarlyClose, and the modes Edge and Persist. As a result
 // it says what happened: some of Read, Write, EarlyClose and Timeout.
-type What uint8
+type What uint32
 
 const (
 	Read       What = 1 << iota // input, an end of input, or a connection to accept
