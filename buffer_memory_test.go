@@ -13,9 +13,9 @@ import (
 	"testing"
 )
 
-// ---- K. References, files, hooks, freezing
+// ---- References and files
 
-func TestBufferK1ReferenceIsNotWrittenTo(t *testing.T) {
+func TestBufferReferenceIsNotWrittenTo(t *testing.T) {
 	mem := []byte("0123456789spare")
 	p := mem[2:10]
 	b := new(Buffer)
@@ -37,7 +37,7 @@ func TestBufferK1ReferenceIsNotWrittenTo(t *testing.T) {
 	}
 }
 
-func TestBufferK2ReleaseOnce(t *testing.T) {
+func TestBufferReleaseOnce(t *testing.T) {
 	for name, end := range map[string]func(b *Buffer){
 		"Read":    func(b *Buffer) { b.Read(make([]byte, 6)) },
 		"Discard": func(b *Buffer) { b.Discard(6) },
@@ -78,9 +78,8 @@ func TestBufferK2ReleaseOnce(t *testing.T) {
 	c.want(t, 1, "at the end")
 }
 
-// K3 is about what libevent's cleanup receives; a Go closure knows it by itself. K8
-// is about failed adds, which is here and in TestBufferI9ImpossibleSizes.
-func TestBufferK8FailedAddReleasesNothing(t *testing.T) {
+// See also TestBufferImpossibleSizes.
+func TestBufferFailedAddReleasesNothing(t *testing.T) {
 	var c counter
 	var b Buffer
 	f := tempFile(t, []byte("abc"))
@@ -99,7 +98,7 @@ func TestBufferK8FailedAddReleasesNothing(t *testing.T) {
 	expect(t, &b, "")
 }
 
-func TestBufferK4ShareIndependently(t *testing.T) {
+func TestBufferShareIndependently(t *testing.T) {
 	var c counter
 	var a Buffer
 	data := pattern(100_000)
@@ -113,7 +112,7 @@ func TestBufferK4ShareIndependently(t *testing.T) {
 	expect(t, &a, string(data))
 	a.WriteString("more of a")
 	b.WriteString("more of b")
-	if err := d.Share(&b); err != nil { // sharing what is shared works here, unlike K5
+	if err := d.Share(&b); err != nil { // sharing what is shared works here, unlike in libevent
 		t.Fatal(err)
 	}
 	a.Discard(99_000)
@@ -132,7 +131,7 @@ func TestBufferK4ShareIndependently(t *testing.T) {
 	expect(t, &d, string(data[50_000:])+"more of b")
 }
 
-func TestBufferK5AddedToItself(t *testing.T) {
+func TestBufferAddedToItself(t *testing.T) {
 	b := pieces("abc")
 	for i, err := range []error{b.Share(b), b.AppendBuffer(b), b.PrependBuffer(b)} {
 		if !errors.Is(err, errSelf) {
@@ -148,7 +147,7 @@ func TestBufferK5AddedToItself(t *testing.T) {
 	expect(t, b, "abc")
 }
 
-func TestBufferK6FileIsRead(t *testing.T) {
+func TestBufferFileIsRead(t *testing.T) {
 	data := pattern(200_000)
 	f := tempFile(t, data)
 	for _, part := range [][2]int{{0, 200_000}, {0, 1}, {100, 70_000}, {199_999, 1}, {5, 0}} {
@@ -228,7 +227,7 @@ func TestBufferK6FileIsRead(t *testing.T) {
 	}
 }
 
-func TestBufferK7FileReleasedAfterAllUses(t *testing.T) {
+func TestBufferFileReleasedAfterAllUses(t *testing.T) {
 	var c counter
 	f := tempFile(t, []byte("0123456789"))
 	var a, b, d Buffer
@@ -303,7 +302,7 @@ func TestBufferFileTruncated(t *testing.T) {
 	}
 }
 
-// ---- Manners
+// ---- How long memory stays
 
 func TestBufferSlicesStayUntilTheNextCall(t *testing.T) {
 	var c counter

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-func TestBufferJ8Positions(t *testing.T) {
+func TestBufferPositions(t *testing.T) {
 	b := pieces("abc", "defgh", "ij")
 	for from := range 11 {
 		if at := b.Index(nil, from); at != from {
@@ -32,7 +32,7 @@ func TestBufferJ8Positions(t *testing.T) {
 	}
 }
 
-func TestBufferJ9SearchAcross(t *testing.T) {
+func TestBufferSearchAcross(t *testing.T) {
 	b := pieces("xab", "cd", "efgh", "y")
 	for pat, want := range map[string]int{
 		"abcdefgh": 1, "bcde": 2, "y": 9, "xabcdefghy": 0, "hy": 8, "hyz": -1, "ghyabc": -1, "xabcdefghyz": -1, "abd": -1,
@@ -53,7 +53,7 @@ func TestBufferJ9SearchAcross(t *testing.T) {
 	}
 }
 
-func TestBufferJ10SearchOn(t *testing.T) {
+func TestBufferSearchOn(t *testing.T) {
 	b := pieces("ab", "ca", "bcab", "c")
 	var got []int
 	for at := b.Index([]byte("abc"), 0); at >= 0; at = b.Index([]byte("abc"), at+1) {
@@ -154,7 +154,7 @@ func TestBufferSearchRemembersNoFile(t *testing.T) {
 	expect(t, b, "012345"+string(data))
 }
 
-func TestBufferJ11BoundedSearch(t *testing.T) {
+func TestBufferBoundedSearch(t *testing.T) {
 	b := pieces("ab", "cd", "ef")
 	for to, want := range map[int]int{-1: -1, 0: -1, 4: -1, 5: 1, 6: 1, 100: 1} {
 		if at := b.IndexRange([]byte("bcde"), 0, to); at != want {
@@ -166,7 +166,7 @@ func TestBufferJ11BoundedSearch(t *testing.T) {
 	}
 }
 
-func TestBufferJ12SearchNothing(t *testing.T) {
+func TestBufferSearchNothing(t *testing.T) {
 	var b Buffer
 	if b.Index([]byte("a"), 0) != -1 || b.IndexByte('a', 0) != -1 {
 		t.Error("found in an empty Buffer")
@@ -187,23 +187,23 @@ type lineTest struct {
 }
 
 var lineTests = []lineTest{
-	{"J14", AnyEOL, "a\r\nb\n\n\nc\rd\n\r\n\re", []string{"a", "b", "c", "d"}, "e"},
-	{"J14", AnyEOL, "\r\n\nabc\n", []string{"", "abc"}, ""},
-	{"J15", LFOrCRLF, "a\nb\r\nc\rd\r\r\n\n", []string{"a", "b", "c\rd\r", ""}, ""},
-	{"J15", LFOrCRLF, "a\r", nil, "a\r"},
-	{"J16", CRLF, "a\nb\rc\r\n\r\n\n\r\nd\r", []string{"a\nb\rc", "", "\n"}, "d\r"},
-	{"J17", LF, "a\r\nb\n\n\r", []string{"a\r", "b", ""}, "\r"},
-	{"J17", NUL, "a\r\nb\n\x00\x00c", []string{"a\r\nb\n", ""}, "c"},
-	{"J19", AnyEOL, "no end", nil, "no end"},
-	{"J19", LFOrCRLF, "no end", nil, "no end"},
-	{"J19", CRLF, "no end\n", nil, "no end\n"},
-	{"J19", LF, "no end\r", nil, "no end\r"},
-	{"J19", NUL, "no end\n", nil, "no end\n"},
-	{"J19", LF, "", nil, ""},
+	{"any end", AnyEOL, "a\r\nb\n\n\nc\rd\n\r\n\re", []string{"a", "b", "c", "d"}, "e"},
+	{"any end", AnyEOL, "\r\n\nabc\n", []string{"", "abc"}, ""},
+	{"lone CR is data", LFOrCRLF, "a\nb\r\nc\rd\r\r\n\n", []string{"a", "b", "c\rd\r", ""}, ""},
+	{"lone CR is data", LFOrCRLF, "a\r", nil, "a\r"},
+	{"strict", CRLF, "a\nb\rc\r\n\r\n\n\r\nd\r", []string{"a\nb\rc", "", "\n"}, "d\r"},
+	{"CR is data", LF, "a\r\nb\n\n\r", []string{"a\r", "b", ""}, "\r"},
+	{"zero byte", NUL, "a\r\nb\n\x00\x00c", []string{"a\r\nb\n", ""}, "c"},
+	{"no end", AnyEOL, "no end", nil, "no end"},
+	{"no end", LFOrCRLF, "no end", nil, "no end"},
+	{"no end", CRLF, "no end\n", nil, "no end\n"},
+	{"no end", LF, "no end\r", nil, "no end\r"},
+	{"no end", NUL, "no end\n", nil, "no end\n"},
+	{"no end", LF, "", nil, ""},
 }
 
-// J14 to J19, with J18: cut at every position.
-func TestBufferJ14to19ReadLine(t *testing.T) {
+// Each text is cut at every position, a CRLF too.
+func TestBufferReadLine(t *testing.T) {
 	for _, test := range lineTests {
 		for cut := range len(test.text) + 1 {
 			b := pieces(test.text[:cut], test.text[cut:])
@@ -247,7 +247,7 @@ func TestBufferLinesBreak(t *testing.T) {
 	expect(t, b, "c\nd")
 }
 
-func TestBufferJ21IndexEOL(t *testing.T) {
+func TestBufferIndexEOL(t *testing.T) {
 	b := pieces("ab", "c\r", "\nd\n\r", "\x00")
 	for _, test := range []struct {
 		style    EOL

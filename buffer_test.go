@@ -92,9 +92,9 @@ func (b *Buffer) contents() []byte {
 	return p[:b.CopyTo(p, 0)]
 }
 
-// ---- I. Add, move, drain
+// ---- Add, move, drain
 
-func TestBufferI1AddAndDrain(t *testing.T) {
+func TestBufferAddAndDrain(t *testing.T) {
 	var a, b Buffer
 	expect(t, &a, "")
 	a.Write([]byte("hello"))
@@ -124,7 +124,7 @@ func TestBufferI1AddAndDrain(t *testing.T) {
 	}
 }
 
-func TestBufferI2MoveSplitsAChunk(t *testing.T) {
+func TestBufferMoveSplitsAChunk(t *testing.T) {
 	for _, size := range []int{100, 3000} { // a small part is copied, a large one shared
 		var a, b Buffer
 		data := pattern(4 * size)
@@ -156,7 +156,7 @@ func TestBufferI2MoveSplitsAChunk(t *testing.T) {
 	expect(t, &a, "middle"+string(data[30000:])+string(data[:1000]))
 }
 
-func TestBufferI3EmptyPieces(t *testing.T) {
+func TestBufferEmptyPieces(t *testing.T) {
 	var c counter
 	b := new(Buffer)
 	for _, s := range []string{"", "one", "", "", "two", ""} {
@@ -179,7 +179,7 @@ func TestBufferI3EmptyPieces(t *testing.T) {
 	expect(t, b, "onetwo")
 }
 
-func TestBufferI4WriteAfterPartialCommit(t *testing.T) {
+func TestBufferWriteAfterPartialCommit(t *testing.T) {
 	var b Buffer
 	b.WriteString("a")
 	copy(b.Reserve(5000), "bcd")
@@ -194,7 +194,7 @@ func TestBufferI4WriteAfterPartialCommit(t *testing.T) {
 	expect(t, &b, "")
 }
 
-func TestBufferI5Prepend(t *testing.T) {
+func TestBufferPrepend(t *testing.T) {
 	var b Buffer
 	want := ""
 	for i := range 300 {
@@ -225,7 +225,7 @@ func TestBufferI5Prepend(t *testing.T) {
 	expect(t, &b, string(big))
 }
 
-func TestBufferI6PrependBuffer(t *testing.T) {
+func TestBufferPrependBuffer(t *testing.T) {
 	a, b := pieces("c", "d"), pieces("a", "b")
 	if err := a.PrependBuffer(b); err != nil {
 		t.Fatal(err)
@@ -240,7 +240,7 @@ func TestBufferI6PrependBuffer(t *testing.T) {
 	expect(t, b, "abcde")
 }
 
-func TestBufferI7PrependToEmptyReference(t *testing.T) {
+func TestBufferPrependToEmptyReference(t *testing.T) {
 	var b Buffer
 	b.Append(nil, nil)
 	b.Prepend([]byte("x"))
@@ -251,7 +251,7 @@ func TestBufferI7PrependToEmptyReference(t *testing.T) {
 	expect(t, &b, "y")
 }
 
-func TestBufferI8Reserve(t *testing.T) {
+func TestBufferReserveUsesRoom(t *testing.T) {
 	var b Buffer
 	p := b.Reserve(3000)
 	if len(p) < 3000 {
@@ -270,7 +270,7 @@ func TestBufferI8Reserve(t *testing.T) {
 	}
 }
 
-func TestBufferI9ImpossibleSizes(t *testing.T) {
+func TestBufferImpossibleSizes(t *testing.T) {
 	const maxInt = math.MaxInt
 	b := pieces("abc")
 	b.WriteString("def")
@@ -323,7 +323,7 @@ func TestBufferI9ImpossibleSizes(t *testing.T) {
 	expect(t, b, "")
 }
 
-func TestBufferI10AppendAtTheEdge(t *testing.T) {
+func TestBufferAppendAtTheEdge(t *testing.T) {
 	for _, n := range []int{1023, 1024, 1025, 4095, 4096, 65535, 65536, 65537} {
 		var b Buffer
 		data := pattern(n)
@@ -337,7 +337,7 @@ func TestBufferI10AppendAtTheEdge(t *testing.T) {
 	}
 }
 
-func TestBufferI11Waste(t *testing.T) {
+func TestBufferWastesLittle(t *testing.T) {
 	var b Buffer
 	p := pattern(3000)
 	for i := range 100_000 {
@@ -370,7 +370,7 @@ func TestBufferSpliceCoalesces(t *testing.T) {
 	}
 }
 
-func TestBufferI12Vector(t *testing.T) {
+func TestBufferPiecesStay(t *testing.T) {
 	var b Buffer
 	total := 0
 	for _, s := range []string{"guten", "", " morgen", "!"} {
@@ -386,7 +386,7 @@ func TestBufferI12Vector(t *testing.T) {
 	expect(t, &b, "guten morgen!")
 }
 
-func TestBufferI13CopyTo(t *testing.T) {
+func TestBufferCopyTo(t *testing.T) {
 	b := pieces("abc", "defgh", "ij")
 	const all = "abcdefghij"
 	for off := range len(all) + 2 {
@@ -405,7 +405,7 @@ func TestBufferI13CopyTo(t *testing.T) {
 	expect(t, b, all)
 }
 
-func TestBufferI14PullUp(t *testing.T) {
+func TestBufferPeek(t *testing.T) {
 	var empty Buffer
 	if p, err := empty.Peek(0); len(p) != 0 || err != nil {
 		t.Errorf("Peek(0) of an empty Buffer = %q, %v", p, err)
@@ -441,9 +441,9 @@ func TestBufferI14PullUp(t *testing.T) {
 	expect(t, &big, string(data))
 }
 
-// ---- J. Reserve, peek, search, lines
+// ---- Reserve and commit
 
-func TestBufferJ1Reserve(t *testing.T) {
+func TestBufferReserveIsInvisible(t *testing.T) {
 	var b Buffer
 	b.WriteString("x")
 	for _, n := range []int{1, 10, 2000, 100_000, 2_000_000} {
@@ -461,9 +461,8 @@ func TestBufferJ1Reserve(t *testing.T) {
 	expect(t, &b, "")
 }
 
-// J2 is about a reservation in two extents; Reserve returns one slice, so what
-// remains is that exactly the committed bytes appear.
-func TestBufferJ2Commit(t *testing.T) {
+// Exactly the committed bytes appear.
+func TestBufferCommit(t *testing.T) {
 	data := pattern(5000)
 	for _, n := range []int{0, 1, 500, 4999, 5000} {
 		var b Buffer
@@ -479,7 +478,7 @@ func TestBufferJ2Commit(t *testing.T) {
 	}
 }
 
-func TestBufferJ5BadCommit(t *testing.T) {
+func TestBufferBadCommit(t *testing.T) {
 	var b Buffer
 	if err := b.Commit(0); err != nil {
 		t.Errorf("Commit(0) of nothing: %v", err)
@@ -520,7 +519,7 @@ func TestBufferJ5BadCommit(t *testing.T) {
 	}
 }
 
-func TestBufferJ6Segments(t *testing.T) {
+func TestBufferSegments(t *testing.T) {
 	b := pieces("abc", "defgh", "ij")
 	var got []string
 	for s := range b.Segments() {
@@ -541,7 +540,7 @@ func TestBufferJ6Segments(t *testing.T) {
 	}
 }
 
-func TestBufferK9OnChange(t *testing.T) {
+func TestBufferOnChange(t *testing.T) {
 	var got []int
 	var b Buffer
 	hook := func(added, removed int) {
@@ -605,7 +604,7 @@ func TestBufferK9OnChange(t *testing.T) {
 	}
 }
 
-func TestBufferK12FrozenFront(t *testing.T) {
+func TestBufferFrozenFront(t *testing.T) {
 	b := pieces("abc\n", "def")
 	b.Freeze(true, false)
 	if n, err := b.Read(make([]byte, 2)); n != 0 || err != ErrFrozen {
@@ -660,7 +659,7 @@ func TestBufferK12FrozenFront(t *testing.T) {
 	}
 }
 
-func TestBufferK13FrozenBack(t *testing.T) {
+func TestBufferFrozenBack(t *testing.T) {
 	b := pieces("abc")
 	p := b.Reserve(10)
 	b.Freeze(false, true)

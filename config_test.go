@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestA33A34A35Config checks the choice of the method.
-func TestA33A34A35Config(t *testing.T) {
+// TestConfigChoosesMethod checks the choice of the method.
+func TestConfigChoosesMethod(t *testing.T) {
 	if len(Methods()) < 2 {
 		t.Skip("there is but one method here")
 	}
@@ -28,17 +28,17 @@ func TestA33A34A35Config(t *testing.T) {
 		t.Errorf("nil: %s", got)
 	}
 	if got := get(&Config{Avoid: []string{best}}); got == best {
-		t.Error("A33: the method was not avoided")
+		t.Error("the method was not avoided")
 	}
 	if got := get(&Config{Require: FeatureAnyFD}); got != "poll" {
-		t.Errorf("A34: %s", got)
+		t.Errorf("for any descriptor: %s", got)
 	}
 	t.Setenv("EVCHAN_AVOID", "x,"+best)
 	if got := get(nil); got == best {
-		t.Error("A35: EVCHAN_AVOID has no effect")
+		t.Error("EVCHAN_AVOID has no effect")
 	}
 	if got := get(&Config{IgnoreEnv: true}); got != best {
-		t.Error("A35: IgnoreEnv has no effect")
+		t.Error("IgnoreEnv has no effect")
 	}
 	t.Setenv("EVCHAN_AVOID", "")
 	t.Setenv("EVCHAN_METHOD", "poll")

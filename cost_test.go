@@ -15,8 +15,8 @@ import (
 	"unsafe"
 )
 
-// TestU14NoAllocations: a message costs no memory, however it is received.
-func TestU14NoAllocations(t *testing.T) {
+// TestNoAllocations: a message costs no memory, however it is received.
+func TestNoAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
@@ -114,20 +114,20 @@ func TestU14NoAllocations(t *testing.T) {
 	})
 }
 
-// TestU13Idle: a loop that has nothing to do does nothing. It runs in a
+// TestIdleLoop: a loop that has nothing to do does nothing. It runs in a
 // process of its own, whose context switches can be counted.
-func TestU13Idle(t *testing.T) {
+func TestIdleLoop(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("context switches are counted through /proc")
 	}
 	for _, method := range Methods() {
 		t.Run(method, func(t *testing.T) {
-			runChild(t, "TestIdleChild", method)
+			runChild(t, "TestIdleLoopChild", method)
 		})
 	}
 }
 
-func TestIdleChild(t *testing.T) {
+func TestIdleLoopChild(t *testing.T) {
 	method := childArgs(t)[0]
 	l, err := New(&Config{Method: method, IgnoreEnv: true})
 	if err != nil {

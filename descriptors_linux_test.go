@@ -216,10 +216,10 @@ func TestAddFails(t *testing.T) {
 	}
 }
 
-// TestU12O2O3L23DescriptorLimit: a process without descriptors left has one
+// TestDescriptorLimit: a process without descriptors left has one
 // AcceptFailed, does not spin, and accepts all that wait when it can again. It
 // runs in a process of its own.
-func TestU12O2O3L23DescriptorLimit(t *testing.T) {
+func TestDescriptorLimit(t *testing.T) {
 	for _, method := range Methods() {
 		t.Run(method, func(t *testing.T) {
 			runChild(t, "TestDescriptorLimitChild", method)

@@ -17,14 +17,14 @@ import (
 func TestDial(t *testing.T) {
 	for _, method := range Methods() {
 		t.Run(method, func(t *testing.T) {
-			t.Run("L15Connected", func(t *testing.T) { testDialConnected(t, method) })
-			t.Run("L16Refused", func(t *testing.T) { testDialRefused(t, method) })
+			t.Run("Connected", func(t *testing.T) { testDialConnected(t, method) })
+			t.Run("Refused", func(t *testing.T) { testDialRefused(t, method) })
 			t.Run("CloseGivesUp", func(t *testing.T) { testDialCloseGivesUp(t, method) })
-			t.Run("U11SecondAddress", func(t *testing.T) { testDialSecondAddress(t, method) })
+			t.Run("SecondAddress", func(t *testing.T) { testDialSecondAddress(t, method) })
 		})
 	}
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
-		"L23HostNames":   testL23,
+		"HostNames":      testHostNames,
 		"ConnectedFirst": testConnectedFirst,
 	})
 }
@@ -184,8 +184,8 @@ func TestDialBadArguments(t *testing.T) {
 	}
 }
 
-// testL23 connects by address and by name, and by a name that nobody knows.
-func testL23(t *testing.T, l *Loop) {
+// testHostNames connects by address and by name, and by a name that nobody knows.
+func testHostNames(t *testing.T, l *Loop) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

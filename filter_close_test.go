@@ -207,8 +207,8 @@ func (f panicFilter) Encode(plain, out *Buffer, _ bool) error {
 	return out.AppendBuffer(plain)
 }
 
-// TestCarelessFilter: a panic of a filter ends its stream, and nothing else.
-func TestCarelessFilter(t *testing.T) {
+// TestFilterPanics: a panic of a filter ends its stream, and nothing else.
+func TestFilterPanics(t *testing.T) {
 	for _, c := range []struct {
 		f    panicFilter
 		says string
@@ -245,9 +245,9 @@ func TestCarelessFilter(t *testing.T) {
 	}
 }
 
-// TestCarelessFilterClose: a panic of a filter's Close is told by Err, and disturbs
+// TestFilterPanicsInClose: a panic of a filter's Close is told by Err, and disturbs
 // nobody.
-func TestCarelessFilterClose(t *testing.T) {
+func TestFilterPanicsInClose(t *testing.T) {
 	l := dialLoop(t, "")
 	s, far := l.Pipe(nil, nil)
 	up, err := s.Filter(panicFilter{close: true}, nil)

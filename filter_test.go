@@ -18,7 +18,7 @@ import (
 func TestFilter(t *testing.T) {
 	small := Config{MaxOutput: 32 << 10, MaxInput: 16 << 10}
 	tests := map[string]func(*testing.T, *Loop){
-		"L10Transforms": func(t *testing.T, l *Loop) {
+		"Transforms": func(t *testing.T, l *Loop) {
 			a, b := l.Pipe(nil, nil)
 			f := filterOn(t, a, xorFilter(0x20))
 			if f.Under() != a || a.Under() != nil || f.RemoteAddr() != b.RemoteAddr() || f.LocalAddr() != a.LocalAddr() {
@@ -52,7 +52,7 @@ func TestFilter(t *testing.T) {
 			b.Close()
 			waitReleased(t, l)
 		},
-		"L14Gzip": func(t *testing.T, l *Loop) {
+		"Gzip": func(t *testing.T, l *Loop) {
 			a, b := filtered(t, l, new(gzipFilter), new(gzipFilter))
 			a.Write([]byte("something"))
 			if ev := nextOf(t, l, b); ev != Event(Readable{b}) {
@@ -284,7 +284,7 @@ func TestFilter(t *testing.T) {
 				t.Errorf("after Closed: %v", err)
 			}
 		},
-		"L11WriteInside": func(t *testing.T, l *Loop) {
+		"WriteInside": func(t *testing.T, l *Loop) {
 			// Writing inside Encode does not go into it again, nor does it block.
 			a, b := l.Pipe(nil, nil)
 			f := new(echoFilter)

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// TestCarelessFilterConn: a panic of a filter on a net.Conn goes on in the method that
+// TestFilterConnPanics: a panic of a filter on a net.Conn goes on in the method that
 // was called. The net.Conn can be closed all the same, and its peer hears of it.
-func TestCarelessFilterConn(t *testing.T) {
+func TestFilterConnPanics(t *testing.T) {
 	l := dialLoop(t, "")
 	for _, f := range []panicFilter{{decode: true}, {encode: true}, {close: true}, {encode: true, close: true}} {
 		s, far := l.Pipe(nil, nil)

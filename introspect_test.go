@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// TestA25T13Dump: each live source is visited once, with its state in words
+// TestDump: each live source is visited once, with its state in words
 // that a program can read.
-func TestA25T13Dump(t *testing.T) {
+func TestDump(t *testing.T) {
 	l := dialLoop(t, "")
 	a, b := socketPair(t)
 	w := armed(t, l, a, Read|Persist, time.Hour)

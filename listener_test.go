@@ -18,7 +18,7 @@ import (
 
 func TestListener(t *testing.T) {
 	onMethods(t, Config{Priorities: 3}, map[string]func(*testing.T, *Loop){
-		"O1RandomPorts": func(t *testing.T, l *Loop) {
+		"RandomPorts": func(t *testing.T, l *Loop) {
 			a, b := listen(t, l, "tcp", nil), listen(t, l, "tcp", nil)
 			if a.Addr().String() == b.Addr().String() {
 				t.Error("two listeners have one address")
@@ -140,7 +140,7 @@ func TestListener(t *testing.T) {
 		"MaxStreamsFilter":   testMaxStreamsFilter,
 		"MaxStreamsNegative": testMaxStreamsNegative,
 		"MarksOfZero":        testMarksOfZero,
-		"O6PauseElsewhere":   testO6,
+		"PauseElsewhere":     testPauseElsewhere,
 		"StreamSettings": func(t *testing.T, l *Loop) {
 			g, _ := l.RateGroup(RateLimit{ReadRate: 1 << 20, ReadBurst: 1 << 20, Tick: time.Second})
 			limit := &RateLimit{ReadRate: 1 << 20, ReadBurst: 1 << 20, Tick: time.Second}
@@ -175,7 +175,7 @@ func TestListener(t *testing.T) {
 				}
 			}
 		},
-		"O4CloseInRange": func(t *testing.T, l *Loop) {
+		"CloseInRange": func(t *testing.T, l *Loop) {
 			ln := listen(t, l, "tcp", nil)
 			c := dial(t, ln)
 			dial(t, ln)
@@ -225,7 +225,7 @@ func TestListener(t *testing.T) {
 			}
 		},
 	})
-	onMethods(t, Config{ExitOnEmpty: true}, map[string]func(*testing.T, *Loop){"O1PausedEndsLoop": testO1})
+	onMethods(t, Config{ExitOnEmpty: true}, map[string]func(*testing.T, *Loop){"PausedEndsLoop": testPausedEndsLoop})
 }
 
 // streamsOf returns how many streams ln says are open.
@@ -355,14 +355,14 @@ func testMaxStreamsNegative(t *testing.T, l *Loop) {
 	}
 }
 
-// TestA46Rounds opens and closes many connections in every way, and leaves no
+// TestRoundsLeaveNothing opens and closes many connections in every way, and leaves no
 // descriptor.
-func TestA46Rounds(t *testing.T) {
+func TestRoundsLeaveNothing(t *testing.T) {
 	rounds := 1000
 	if raceEnabled || testing.Short() {
 		rounds = 200
 	}
-	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"A46": func(t *testing.T, l *Loop) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"EveryWay": func(t *testing.T, l *Loop) {
 		ln := listen(t, l, "tcp", nil)
 		l.Poll(time.Microsecond) // what a timed wait needs is there then
 		before := openDescriptors()
@@ -433,7 +433,7 @@ func testMarksOfZero(t *testing.T, l *Loop) {
 // TestAcceptFailedTakenBack: an AcceptFailed that is not true any more is not
 // received.
 func TestAcceptFailedTakenBack(t *testing.T) {
-	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"O2": func(t *testing.T, l *Loop) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"BeforeReceipt": func(t *testing.T, l *Loop) {
 		ln := listen(t, l, "tcp", nil)
 		ln.mu.Lock()
 		ln.failed(l, os.NewSyscallError("accept", syscall.EMFILE))
@@ -468,8 +468,8 @@ func TestAcceptFailedTakenBack(t *testing.T) {
 	}})
 }
 
-// testO1: paused listeners keep no loop alive.
-func testO1(t *testing.T, l *Loop) {
+// testPausedEndsLoop: paused listeners keep no loop alive.
+func testPausedEndsLoop(t *testing.T, l *Loop) {
 	a, b := listen(t, l, "tcp", nil), listen(t, l, networks[len(networks)-1], nil)
 	dial(t, a)
 	dial(t, b)
@@ -485,9 +485,9 @@ func testO1(t *testing.T, l *Loop) {
 	}
 }
 
-// testO6 pauses and resumes a listener from other goroutines while it accepts
+// testPauseElsewhere pauses and resumes a listener from other goroutines while it accepts
 // and fails.
-func testO6(t *testing.T, l *Loop) {
+func testPauseElsewhere(t *testing.T, l *Loop) {
 	ln := listen(t, l, "tcp", nil)
 	accepted := make(chan bool, 1)
 	serve(t, l, func(ev Event) {

@@ -18,7 +18,7 @@ import (
 func TestExitOnEmpty(t *testing.T) {
 	tests := make(map[string]func(*testing.T, *Loop))
 	for form, receive := range ranges {
-		tests["E6EndsWhenEmpty/"+form] = func(t *testing.T, l *Loop) {
+		tests["EndsWhenEmpty/"+form] = func(t *testing.T, l *Loop) {
 			l.After(0)
 			n := 0
 			receive(l, func(Event) { n++ })
@@ -26,7 +26,7 @@ func TestExitOnEmpty(t *testing.T) {
 				t.Errorf("%d messages, Exited %v, Broke %v, Err %v", n, l.Exited(), l.Broke(), l.Err())
 			}
 		}
-		tests["H3LastOneDeletedElsewhere/"+form] = func(t *testing.T, l *Loop) {
+		tests["LastOneDeletedElsewhere/"+form] = func(t *testing.T, l *Loop) {
 			tm := l.After(time.Hour)
 			go tm.Stop()
 			receive(l, func(ev Event) { t.Errorf("unexpected %v", ev) })

@@ -96,8 +96,8 @@ func TestBadInput(t *testing.T) {
 		{"bad network", listen("udp", "127.0.0.1:0", nil), net.UnknownNetworkError("udp"), "udp"},
 		{"bad port", listen("tcp", "127.0.0.1:99999", nil), nil, "99999"},
 		{"no port", listen("tcp", "127.0.0.1", nil), nil, "missing port"},
-		{"O7UnixReusePort", listen("unix", "/nowhere", &ListenConfig{ReusePort: true}), ErrUnsupported, "ReusePort"},
-		{"O7LongUnixPath", listen("unix", strings.Repeat("x", 200), nil), nil, "unix"},
+		{"UnixReusePort", listen("unix", "/nowhere", &ListenConfig{ReusePort: true}), ErrUnsupported, "ReusePort"},
+		{"LongUnixPath", listen("unix", strings.Repeat("x", 200), nil), nil, "unix"},
 		{"negative backlog", listen("tcp", "127.0.0.1:0", &ListenConfig{Backlog: -1}), nil, "Backlog"},
 		{"Wrap nil", wrap(nil), nil, "nil"},
 		{"Wrap tls", wrap(tls.Client(nil, nil)), ErrUnsupported, "tls.Conn"},
@@ -122,7 +122,7 @@ func TestBadInput(t *testing.T) {
 // TestUseAfterClose uses each kind of source after it was closed, in a loop that
 // goes on.
 func TestUseAfterClose(t *testing.T) {
-	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"U": func(t *testing.T, l *Loop) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"AllSources": func(t *testing.T, l *Loop) {
 		a, _ := socketPair(t)
 		w := armed(t, l, a, Write|Persist, time.Hour)
 		tr, tm := l.Trigger(), l.Every(time.Millisecond)
@@ -187,8 +187,8 @@ func TestUseAfterClose(t *testing.T) {
 	}})
 }
 
-// TestCarelessNil checks that a nil, typed or not, gives an error that says so.
-func TestCarelessNil(t *testing.T) {
+// TestNilArguments checks that a nil, typed or not, gives an error that says so.
+func TestNilArguments(t *testing.T) {
 	l := dialLoop(t, "")
 	s, _ := l.Pipe(nil, nil)
 	for name, f := range map[string]func() error{
@@ -212,9 +212,9 @@ func TestCarelessNil(t *testing.T) {
 	}
 }
 
-// TestCarelessZero: a zero Batch is empty, as a receive from a closed channel gives
+// TestZeroBatch: a zero Batch is empty, as a receive from a closed channel gives
 // one.
-func TestCarelessZero(t *testing.T) {
+func TestZeroBatch(t *testing.T) {
 	for ev := range (Batch{}).All() {
 		t.Errorf("a zero Batch has %v", ev)
 	}
@@ -228,10 +228,10 @@ func TestCarelessZero(t *testing.T) {
 	}
 }
 
-// TestCarelessZeroValues calls each method of zero values of what must be made by a
+// TestZeroValues calls each method of zero values of what must be made by a
 // constructor, with zero arguments, and then Close, as a deferred call would. They may
 // panic, but not wait for ever.
-func TestCarelessZeroValues(t *testing.T) {
+func TestZeroValues(t *testing.T) {
 	for _, zero := range []func() any{
 		func() any { return new(Loop) },
 		func() any { return new(Stream) },
@@ -307,9 +307,9 @@ func TestZeroBuffer(t *testing.T) {
 	}
 }
 
-// TestCarelessRateLimit: SetRateLimit says that the stream is over, whatever the
+// TestRateLimitAfterEnd: SetRateLimit says that the stream is over, whatever the
 // limit.
-func TestCarelessRateLimit(t *testing.T) {
+func TestRateLimitAfterEnd(t *testing.T) {
 	l := dialLoop(t, "")
 	s, _ := l.Pipe(nil, nil)
 	if err := s.SetRateLimit(nil); err != nil {
@@ -324,9 +324,9 @@ func TestCarelessRateLimit(t *testing.T) {
 	}
 }
 
-// TestCarelessBody ends the range over All in ways in which no range should end, and
+// TestLeaveRange ends the range over All in ways in which no range should end, and
 // checks that the loop is as usable as before, and can be closed.
-func TestCarelessBody(t *testing.T) {
+func TestLeaveRange(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
 		"Goexit": func(t *testing.T, l *Loop) {
 			l.Trigger().Fire()
@@ -366,8 +366,8 @@ func TestCarelessBody(t *testing.T) {
 	})
 }
 
-// TestCarelessBatchBody panics over a batch: what is left comes with the next one.
-func TestCarelessBatchBody(t *testing.T) {
+// TestPanicOverBatch panics over a batch: what is left comes with the next one.
+func TestPanicOverBatch(t *testing.T) {
 	l := dialLoop(t, "")
 	trs := []*Trigger{l.Trigger(), l.Trigger()}
 	for _, tr := range trs {
@@ -390,9 +390,9 @@ func TestCarelessBatchBody(t *testing.T) {
 	}
 }
 
-// TestCarelessWriters writes from many goroutines while the stream is closed: each
+// TestWriteDuringClose writes from many goroutines while the stream is closed: each
 // Write takes all, or says that it is over.
-func TestCarelessWriters(t *testing.T) {
+func TestWriteDuringClose(t *testing.T) {
 	l := dialLoop(t, "")
 	s, far := l.Pipe(nil, nil)
 	p := make([]byte, 100)
@@ -425,9 +425,9 @@ func TestCarelessWriters(t *testing.T) {
 	far.Abort()
 }
 
-// TestCarelessRelease: a release function may panic. That goes on in whoever lets the
+// TestReleasePanics: a release function may panic. That goes on in whoever lets the
 // last byte go, and all else is in order.
-func TestCarelessRelease(t *testing.T) {
+func TestReleasePanics(t *testing.T) {
 	calls := 0
 	release := func() { calls++; panic("mine") }
 	panics := func(what string, f func()) {
@@ -477,8 +477,8 @@ func TestCarelessRelease(t *testing.T) {
 	}
 }
 
-// TestCarelessReceiver stops receiving: nobody waits for it.
-func TestCarelessReceiver(t *testing.T) {
+// TestReceiverStops stops receiving: nobody waits for it.
+func TestReceiverStops(t *testing.T) {
 	l := dialLoop(t, "")
 	tr := l.Trigger()
 	tr.Fire()

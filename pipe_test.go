@@ -15,7 +15,7 @@ import (
 
 func TestPipe(t *testing.T) {
 	inBubble(t, Config{MaxOutput: 32 << 10, MaxInput: 16 << 10}, map[string]func(*testing.T, *Loop){
-		"L2Whole": func(t *testing.T, l *Loop) {
+		"ArrivesWhole": func(t *testing.T, l *Loop) {
 			a, b := l.Pipe(nil, nil)
 			a.Write(pattern(8333))
 			if ev, _ := l.Poll(-1); ev != Event(Readable{b}) {
@@ -169,7 +169,7 @@ func TestPipe(t *testing.T) {
 				}
 			}
 		},
-		"L7ReadMarks": func(t *testing.T, l *Loop) {
+		"ReadMarks": func(t *testing.T, l *Loop) {
 			a, b := l.Pipe(nil, nil)
 			b.SetReadMarks(10, 20)
 			a.Write(make([]byte, 100))

@@ -258,8 +258,8 @@ func tcpPair(t *testing.T) (a, b *os.File) {
 	return a, b
 }
 
-// TestPollerA5TCP checks the early close of a real connection, and its reset.
-func TestPollerA5TCP(t *testing.T) {
+// TestPollerTCP checks the early close of a real connection, and its reset.
+func TestPollerTCP(t *testing.T) {
 	eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
 		a, b := tcpPair(t)
 		must(t, p.add(sysFD(a.Fd()), testToken(1), EarlyClose))

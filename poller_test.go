@@ -28,21 +28,21 @@ func testPoller(t *testing.T, open openTestPoller) {
 		{"ZeroTimeoutPolls", testZeroTimeoutPolls},
 		{"ReadableOnData", testReadableOnData},
 		{"WritableWhenIdle", testWritableWhenIdle},
-		{"A4PeerCloseIsReadable", testPeerCloseIsReadable},
+		{"PeerCloseIsReadable", testPeerCloseIsReadable},
 		{"LevelRepeats", testLevelRepeats},
-		{"B1EdgeOnce", testEdgeOnce},
+		{"EdgeOnce", testEdgeOnce},
 		{"RearmAfterEAGAIN", testRearmAfterEAGAIN},
 		{"ArmReportsAnew", testArmReportsAnew},
 		{"ArmChangesInterest", testArmChangesInterest},
-		{"A5EarlyClose", testEarlyClose},
-		{"A7EarlyCloseWithUnreadData", testEarlyCloseWithUnreadData},
+		{"EarlyClose", testEarlyClose},
+		{"EarlyCloseWithUnreadData", testEarlyCloseWithUnreadData},
 		{"NoConditions", testNoConditions},
 		{"AddRemoveAdd", testAddRemoveAdd},
 		{"AddReplaces", testAddReplaces},
 		{"RemoveUnknown", testRemoveUnknown},
 		{"StaleTokenDropped", testStaleTokenDropped},
-		{"A29ManyReady", func(t *testing.T, p poller, n testNet) { testManyReady(t, p, n, 70, true) }},
-		{"A29ManyReadyGrows", func(t *testing.T, p poller, n testNet) { testManyReady(t, p, n, 2000, false) }},
+		{"ManyReady", func(t *testing.T, p poller, n testNet) { testManyReady(t, p, n, 70, true) }},
+		{"ManyReadyGrows", func(t *testing.T, p poller, n testNet) { testManyReady(t, p, n, 2000, false) }},
 		{"WakeBeforeWait", testWakeBeforeWait},
 		{"WakeOutlivesPoll", testWakeOutlivesPoll},
 		{"WakeDuringWait", testWakeDuringWait},
@@ -315,7 +315,7 @@ func testRemoveUnknown(t *testing.T, p poller, n testNet) {
 		t.Error("arm after remove: no error")
 	}
 	expectNone(t, p)
-	for _, fd := range []sysFD{noFD, 1 << 30} { // A21.
+	for _, fd := range []sysFD{noFD, 1 << 30} {
 		if p.add(fd, testToken(1), Read) == nil {
 			t.Errorf("add %d: no error", fd)
 		}

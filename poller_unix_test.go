@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestPollerA31Dup(t *testing.T) {
+func TestPollerDup(t *testing.T) {
 	eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
 		a, b := n.pair(t)
 		d, err := sysDup(a, 100)
@@ -41,7 +41,7 @@ func TestPollerA31Dup(t *testing.T) {
 	})
 }
 
-func TestPollerA32ClosedWhileWatched(t *testing.T) {
+func TestPollerClosedWhileWatched(t *testing.T) {
 	eachMethod(t, func(t *testing.T, p poller, n *sysNet) {
 		for k, i := range []What{Read, Read | Write | Edge, 0} {
 			a, _ := n.pair(t)

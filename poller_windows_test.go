@@ -26,8 +26,8 @@ func openAFDTest(t *testing.T) *afdPoller {
 	return p.(*afdPoller)
 }
 
-// TestPollerA5TCP: the end of what the peer sends is seen where no input is unread.
-func TestPollerA5TCP(t *testing.T) {
+// TestPollerTCP: the end of what the peer sends is seen where no input is unread.
+func TestPollerTCP(t *testing.T) {
 	p, n := openAFDTest(t), newTestNet()
 	for k, mode := range []What{0, Edge} {
 		a, b := n.pair(t)
@@ -43,7 +43,7 @@ func TestPollerA5TCP(t *testing.T) {
 	expectNone(t, p)
 }
 
-func TestPollerA32ClosedWhileWatched(t *testing.T) {
+func TestPollerClosedWhileWatched(t *testing.T) {
 	for _, i := range []What{Read, Read | Write | Edge, 0} {
 		p, n := openAFDTest(t), newTestNet()
 		a, _ := n.pair(t)

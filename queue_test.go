@@ -21,7 +21,7 @@ func TestPriority(t *testing.T) {
 				t.Errorf("priority %d of 3", p)
 			}
 		},
-		"D1Alternate": func(t *testing.T, l *Loop) {
+		"Alternate": func(t *testing.T, l *Loop) {
 			a, b := l.Trigger(), l.Trigger()
 			a.Fire()
 			b.Fire()
@@ -33,7 +33,7 @@ func TestPriority(t *testing.T) {
 				want.Fire()
 			}
 		},
-		"D3UrgentFirst": func(t *testing.T, l *Loop) {
+		"UrgentFirst": func(t *testing.T, l *Loop) {
 			a, b, c := l.Trigger(), l.Trigger(), l.Trigger()
 			a.Fire()
 			b.Fire()
@@ -47,7 +47,7 @@ func TestPriority(t *testing.T) {
 				t.Errorf("got %v", ev)
 			}
 		},
-		"D4Strict": func(t *testing.T, l *Loop) {
+		"Strict": func(t *testing.T, l *Loop) {
 			urgent, other := l.Trigger(), l.Trigger()
 			urgent.SetPriority(0)
 			other.SetPriority(2)
@@ -75,7 +75,7 @@ func TestPriority(t *testing.T) {
 		},
 	})
 	inBubble(t, Config{MaxBatch: 16}, map[string]func(*testing.T, *Loop){
-		"D7TimerAmongProducers": func(t *testing.T, l *Loop) {
+		"TimerAmongProducers": func(t *testing.T, l *Loop) {
 			tr := l.Trigger()
 			tr.Fire()
 			tm := l.After(time.Second)
@@ -95,8 +95,8 @@ func TestPriority(t *testing.T) {
 }
 
 var (
-	exactTime = flag.Duration("exact.time", 200*time.Millisecond, "how long each form of TestU1U4Exact runs")
-	exactSeed = flag.Uint64("exact.seed", 0, "seed of TestU1U4Exact; 0: by the clock")
+	exactTime = flag.Duration("exact.time", 200*time.Millisecond, "how long each form of TestExact runs")
+	exactSeed = flag.Uint64("exact.seed", 0, "seed of TestExact; 0: by the clock")
 )
 
 // A subject is a source under test. The test makes one call of it at a time, so
@@ -253,9 +253,9 @@ func (x *exactTest) receive(l *Loop, form string, n int) {
 	wg.Wait()
 }
 
-// TestU1U4Exact does things to sources at random while their messages are received,
-// and checks of each message that it was true when it was received (U1, U4).
-func TestU1U4Exact(t *testing.T) {
+// TestExact does things to sources at random while their messages are received,
+// and checks of each message that it was true when it was received.
+func TestExact(t *testing.T) {
 	for _, c := range []struct {
 		form      string
 		receivers int
@@ -338,9 +338,9 @@ func testExact(t *testing.T, method, form string, receivers int) {
 	}
 }
 
-// TestU1U3Retraction does one thing at a time, with the message being offered on the
+// TestRetraction does one thing at a time, with the message being offered on the
 // channel of Events, and then receives without waiting.
-func TestU1U3Retraction(t *testing.T) {
+func TestRetraction(t *testing.T) {
 	l, err := New(&Config{IgnoreEnv: true, Priorities: 3})
 	if err != nil {
 		t.Fatal(err)
@@ -401,7 +401,7 @@ func TestU1U3Retraction(t *testing.T) {
 	none("Reset")
 	tm.Stop()
 
-	// U3: what is more urgent overtakes what is being offered, at once.
+	// What is more urgent overtakes what is being offered, at once.
 	urgent := l.Trigger()
 	urgent.SetPriority(0)
 	for range 200 {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-func TestN1N2RateLimitChecked(t *testing.T) {
+func TestRateLimitChecked(t *testing.T) {
 	ok := RateLimit{ReadRate: 1000, ReadBurst: 1000, WriteRate: 1000, WriteBurst: 1000, Tick: time.Second}
 	with := func(change func(*RateLimit)) RateLimit {
 		r := ok
@@ -131,7 +131,7 @@ func (m *limited) check(t *testing.T, want, spread, total int) {
 
 func TestRateLimit(t *testing.T) {
 	inBubble(t, Config{MaxInput: 1 << 20}, map[string]func(*testing.T, *Loop){
-		"N3Group": func(t *testing.T, l *Loop) {
+		"Group": func(t *testing.T, l *Loop) {
 			for _, read := range []bool{true, false} {
 				m := newLimited(l, 30)
 				limit := RateLimit{WriteRate: 30000, WriteBurst: 12000, Tick: 100 * time.Millisecond}
@@ -157,7 +157,7 @@ func TestRateLimit(t *testing.T) {
 				}
 			}
 		},
-		"N4Stream": func(t *testing.T, l *Loop) {
+		"Stream": func(t *testing.T, l *Loop) {
 			m := newLimited(l, 10)
 			for _, s := range m.from {
 				if err := s.SetRateLimit(&RateLimit{WriteRate: 1000, WriteBurst: 1000, Tick: 100 * time.Millisecond}); err != nil {
@@ -167,7 +167,7 @@ func TestRateLimit(t *testing.T) {
 			m.run(t, 10*time.Second)
 			m.check(t, 10000, 0, 0)
 		},
-		"N5Both": func(t *testing.T, l *Loop) {
+		"Both": func(t *testing.T, l *Loop) {
 			// 30 streams with 1000 a second each would need 30,000 of a group
 			// that has 20,000, of which 5,000 go elsewhere.
 			m := newLimited(l, 30)
@@ -190,7 +190,7 @@ func TestRateLimit(t *testing.T) {
 			m.got = m.got[1:]
 			m.check(t, 149000/29, 200, 3000)
 		},
-		"N6Lone": func(t *testing.T, l *Loop) {
+		"Lone": func(t *testing.T, l *Loop) {
 			// Who is alone in wanting something gets it all.
 			m := newLimited(l, 30)
 			g, _ := l.RateGroup(RateLimit{ReadRate: 30000, ReadBurst: 3000, Tick: 100 * time.Millisecond})

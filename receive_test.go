@@ -14,10 +14,10 @@ import (
 func TestLoopControl(t *testing.T) {
 	tests := make(map[string]func(*testing.T, *Loop))
 	for form, receive := range ranges {
-		tests["E1ExitLater/"+form] = func(t *testing.T, l *Loop) { testExitLater(t, l, receive) }
-		tests["E4ExitDeliversQueue/"+form] = func(t *testing.T, l *Loop) { testExitDelivers(t, l, receive) }
-		tests["E3BreakDeliversNothing/"+form] = func(t *testing.T, l *Loop) { testBreak(t, l, receive) }
-		tests["H5ExitFromElsewhere/"+form] = func(t *testing.T, l *Loop) {
+		tests["ExitLater/"+form] = func(t *testing.T, l *Loop) { testExitLater(t, l, receive) }
+		tests["ExitDeliversQueue/"+form] = func(t *testing.T, l *Loop) { testExitDelivers(t, l, receive) }
+		tests["BreakDeliversNothing/"+form] = func(t *testing.T, l *Loop) { testBreak(t, l, receive) }
+		tests["ExitFromElsewhere/"+form] = func(t *testing.T, l *Loop) {
 			go l.Exit(0)
 			receive(l, func(ev Event) { t.Errorf("unexpected %v", ev) })
 			if !l.Exited() {
@@ -47,7 +47,7 @@ func TestLoopControl(t *testing.T) {
 			}
 		}
 	}
-	tests["E2EarliestExit"] = func(t *testing.T, l *Loop) {
+	tests["EarliestExit"] = func(t *testing.T, l *Loop) {
 		l.Exit(time.Hour)
 		l.Exit(time.Millisecond)
 		l.Exit(2 * time.Hour)
@@ -58,13 +58,13 @@ func TestLoopControl(t *testing.T) {
 			t.Error("Exited is false")
 		}
 	}
-	tests["E7PollReturnsAtOnce"] = func(t *testing.T, l *Loop) {
+	tests["PollReturnsAtOnce"] = func(t *testing.T, l *Loop) {
 		l.After(time.Hour)
 		if ev, ok := l.Poll(0); ok {
 			t.Errorf("unexpected %v", ev)
 		}
 	}
-	tests["E8StaysWhenEmpty"] = func(t *testing.T, l *Loop) {
+	tests["StaysWhenEmpty"] = func(t *testing.T, l *Loop) {
 		tr := l.Trigger()
 		go func() {
 			tr.Fire()
@@ -81,13 +81,13 @@ func TestLoopControl(t *testing.T) {
 			t.Errorf("got %q, Broke is %v", got, l.Broke())
 		}
 	}
-	tests["E9Continue"] = testContinue
+	tests["Continue"] = testContinue
 	tests["Resumable"] = testResumable
 	tests["RequestsWait"] = testRequestsWait
 	tests["PanicInRange"] = testPanicInRange
-	tests["A20AlreadyRunning"] = testAlreadyRunning
+	tests["AlreadyRunning"] = testAlreadyRunning
 	tests["AfterClose"] = testAfterClose
-	tests["C14C15Now"] = testNow
+	tests["Now"] = testNow
 	onMethods(t, Config{}, tests)
 }
 

@@ -23,7 +23,7 @@ func TestSignal(t *testing.T) {
 		}
 	}
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
-		"G1G3TwoWatches": func(t *testing.T, l *Loop) {
+		"TwoWatches": func(t *testing.T, l *Loop) {
 			a, err := l.Signal(userSignal)
 			if err != nil {
 				t.Fatal(err)
@@ -45,7 +45,7 @@ func TestSignal(t *testing.T) {
 				t.Error("wrong counts")
 			}
 		},
-		"G2G9Again": func(t *testing.T, l *Loop) {
+		"Again": func(t *testing.T, l *Loop) {
 			keep, _ := l.Signal(userSignal) // else it would end the process
 			a, _ := l.Signal(userSignal)
 			a.Close()
@@ -61,7 +61,7 @@ func TestSignal(t *testing.T) {
 			_, _ = keep, b
 			noMessage(t, l)
 		},
-		"G6ClosedWhileUnreceived": func(t *testing.T, l *Loop) {
+		"ClosedWhileUnreceived": func(t *testing.T, l *Loop) {
 			keep, _ := l.Signal(userSignal)
 			a, _ := l.Signal(userSignal)
 			raise(t)
@@ -71,7 +71,7 @@ func TestSignal(t *testing.T) {
 			a.Close()
 			noMessage(t, l)
 		},
-		"G11TwoLoops": func(t *testing.T, l *Loop) {
+		"TwoLoops": func(t *testing.T, l *Loop) {
 			k := dialLoop(t, "")
 			a, _ := l.Signal(userSignal)
 			b, _ := k.Signal(userSignal)

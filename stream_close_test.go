@@ -16,22 +16,22 @@ import (
 
 func TestStreamClose(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
-		"U9CloseFlushes":     testCloseFlushes,
+		"CloseFlushes":       testCloseFlushes,
 		"CloseKeepsTheReply": testCloseKeepsReply,
 		"AbortResets":        testAbortResets,
-		"U10HalfClose":       testHalfClose,
+		"HalfClose":          testHalfClose,
 		"PeerGone":           testPeerGone,
 		"ResetWhileFull":     testResetWhileFull,
 		"BytesBeforeClosed":  testBytesBeforeClosed,
 		"NothingAfterClosed": testNothingAfterClosed,
 		"ReleaseAtClose":     testReleaseAtClose,
 		"PausedSeesReset":    testPausedSeesReset,
-		"L9Closing":          testL9Closing,
-		"U10AfterTheOutput":  testU10,
+		"ClosingRests":       testClosingRests,
+		"EndAfterOutput":     testEndAfterOutput,
 	})
 	onMethods(t, Config{Linger: time.Hour}, map[string]func(*testing.T, *Loop){
-		"U9BothClose":           testBothClose,
-		"U9CloseReadsAndWrites": testCloseReadsAndWrites,
+		"BothClose":           testBothClose,
+		"CloseReadsAndWrites": testCloseReadsAndWrites,
 	})
 	onMethods(t, Config{Linger: 10 * time.Millisecond}, map[string]func(*testing.T, *Loop){
 		"LingerEnds": func(t *testing.T, l *Loop) {
@@ -511,9 +511,9 @@ func testReleaseAtClose(t *testing.T, l *Loop) {
 	}
 }
 
-// testL9Closing: nor does it of one that is being closed, whose peer has finished, and
+// testClosingRests: nor does it of one that is being closed, whose peer has finished, and
 // takes nothing.
-func testL9Closing(t *testing.T, l *Loop) {
+func testClosingRests(t *testing.T, l *Loop) {
 	s, far := connectedPair(t, l)
 	must(t, far.CloseWrite())
 	if ev := nextOf(t, l, s); ev != Event(EOF{s}) {
@@ -528,9 +528,9 @@ func testL9Closing(t *testing.T, l *Loop) {
 	}
 }
 
-// testU10: the end comes after the output, which is sent after CloseWrite has
+// testEndAfterOutput: the end comes after the output, which is sent after CloseWrite has
 // returned, and Output that was never flushed is not sent.
-func testU10(t *testing.T, l *Loop) {
+func testEndAfterOutput(t *testing.T, l *Loop) {
 	const total = 4 << 20
 	a, b := streamPair(t, l)
 	a.Write(make([]byte, total))

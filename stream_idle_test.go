@@ -10,10 +10,10 @@ import (
 
 func TestStreamIdle(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
-		"L18IdleRead":               testIdleRead,
-		"L18IdleWrite":              testIdleWrite,
-		"L19NoTimeoutWithoutReason": testIdleNot,
-		"ActivityPutsTimeoutOff":    testIdleActivity,
+		"IdleRead":               testIdleRead,
+		"IdleWrite":              testIdleWrite,
+		"NoTimeoutWithoutReason": testIdleNot,
+		"ActivityPutsTimeoutOff": testIdleActivity,
 	})
 }
 

@@ -14,9 +14,9 @@ import (
 func TestStreamRead(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
 		"InputLimit":     testInputLimit,
-		"L5ReadMarks":    testReadMarks,
+		"ReadMarks":      testReadMarks,
 		"PauseHoldsEOF":  testPauseHoldsEOF,
-		"L21FrozenInput": testL21,
+		"FrozenInput":    testFrozenInput,
 		"EOFAfterClosed": testEOFAfterClosed,
 	})
 }
@@ -96,8 +96,8 @@ func testPauseHoldsEOF(t *testing.T, l *Loop) {
 	}
 }
 
-// testL21: reading from an input that is frozen gives an error, and harms nothing.
-func testL21(t *testing.T, l *Loop) {
+// testFrozenInput: reading from an input that is frozen gives an error, and harms nothing.
+func testFrozenInput(t *testing.T, l *Loop) {
 	s, far := connectedPair(t, l)
 	send(t, far, "frozen")
 	nextOf(t, l, s)

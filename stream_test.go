@@ -130,12 +130,12 @@ func TestStream(t *testing.T) {
 		"ReadableTakenBack": testReadableTakenBack,
 		"Addresses":         testAddresses,
 		"IdleHoldsNothing":  testIdleHoldsNothing,
-		"U2NobodyReceives":  testNobodyReceives,
+		"NobodyReceives":    testNobodyReceives,
 		"PauseRead":         testPauseRead,
-		"L1Whole":           testL1,
-		"L3OpenBothWays":    testL3,
-		"L9NoSpinning":      testL9,
-		"L15TwoClients":     testL15,
+		"ArrivesWhole":      testWhole,
+		"OpenBothWays":      testPausedTells,
+		"NoSpinning":        testNoSpinning,
+		"TwoClients":        testTwoClients,
 	})
 }
 
@@ -291,8 +291,8 @@ func testPauseRead(t *testing.T, l *Loop) {
 	}
 }
 
-// testL1 sends 8333 bytes from one stream to another.
-func testL1(t *testing.T, l *Loop) {
+// testWhole sends 8333 bytes from one stream to another.
+func testWhole(t *testing.T, l *Loop) {
 	a, b := streamPair(t, l)
 	a.Pause(Write) // so that they are queued, and Drained owed
 	a.Write(pattern(8333))
@@ -317,9 +317,9 @@ func testL1(t *testing.T, l *Loop) {
 	noMessage(t, l)
 }
 
-// testL3: libevent's streams read only once they are enabled; here both
+// testPausedTells: libevent's streams read only once they are enabled; here both
 // directions are on from the start, and Paused tells which are not.
-func testL3(t *testing.T, l *Loop) {
+func testPausedTells(t *testing.T, l *Loop) {
 	s, far := connectedPair(t, l)
 	for _, what := range []What{0, Read, Write, Read | Write} {
 		s.Pause(what)
@@ -337,8 +337,8 @@ func testL3(t *testing.T, l *Loop) {
 	}
 }
 
-// testL9: a stream whose output is sent has the kernel report nothing more.
-func testL9(t *testing.T, l *Loop) {
+// testNoSpinning: a stream whose output is sent has the kernel report nothing more.
+func testNoSpinning(t *testing.T, l *Loop) {
 	s, far := connectedPair(t, l)
 	got := drain(far)
 	const total = 8 << 20
@@ -351,8 +351,8 @@ func testL9(t *testing.T, l *Loop) {
 	<-got
 }
 
-// testL15 has two streams connect to a listener of their own loop.
-func testL15(t *testing.T, l *Loop) {
+// testTwoClients has two streams connect to a listener of their own loop.
+func testTwoClients(t *testing.T, l *Loop) {
 	const text = "a text that comes in two parts"
 	ln := listen(t, l, "tcp", nil)
 	order := make(map[*Stream][]eventKind)

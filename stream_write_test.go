@@ -20,24 +20,24 @@ import (
 
 func TestStreamWrite(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
-		"U8OutputLimit":       testOutputLimit,
+		"OutputLimit":         testOutputLimit,
 		"BackPressure":        testBackPressure,
 		"ReadFrom":            testReadFrom,
 		"ReleaseWithoutLocks": testReleaseWithoutLocks,
-		"L6WriteLowMark":      testWriteLowMark,
+		"WriteLowMark":        testWriteLowMark,
 		"PauseWrite":          testPauseWrite,
 		"UnblockAfterClosed":  testUnblockAfterClosed,
 		"UnblockBelowMark":    testUnblockBelowMark,
 		"BelowMarkOnce":       testBelowMarkOnce,
 		"SendFileOfNothing":   testSendFileOfNothing,
-		"L4FinishedFlush":     testL4,
+		"FinishedFlush":       testFinishedFlush,
 	})
 }
 
-// TestWriteFromMany (U7): what one Write sends is not mixed with another's.
+// TestWriteFromMany: what one Write sends is not mixed with another's.
 func TestWriteFromMany(t *testing.T) {
 	const writers, writes, size = 8, 50, 5000
-	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"U7": func(t *testing.T, l *Loop) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"WritesStayWhole": func(t *testing.T, l *Loop) {
 		s, far := connectedPair(t, l)
 		l.Events()
 		var wg sync.WaitGroup
@@ -540,8 +540,8 @@ func testSendFileOfNothing(t *testing.T, l *Loop) {
 	}
 }
 
-// testL4: what is finished at one end arrives at the other, and then the end.
-func testL4(t *testing.T, l *Loop) {
+// testFinishedFlush: what is finished at one end arrives at the other, and then the end.
+func testFinishedFlush(t *testing.T, l *Loop) {
 	for _, name := range []string{"pipe", "socket"} {
 		a, b := l.Pipe(nil, nil)
 		if name == "socket" {

@@ -108,7 +108,7 @@ func churnRead(c net.Conn, n int) error {
 	return err
 }
 
-// TestChurn (A46) opens, uses and closes connections in every way, and looks after
+// TestChurn opens, uses and closes connections in every way, and looks after
 // each round whether anything is left of them.
 func TestChurn(t *testing.T) {
 	for _, method := range Methods() {

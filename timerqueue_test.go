@@ -262,7 +262,7 @@ func TestTimerQueueOrder(t *testing.T) {
 			p.now = 10
 			return p.drain(all)
 		}, []int{2, 3, 1, 0}},
-		{"the last start wins (C8)", func(p *timerPair) []int {
+		{"the last start wins", func(p *timerPair) []int {
 			for i := range 3 {
 				p.start(i, 10)
 				p.start(i, 20)
@@ -475,7 +475,7 @@ func TestTimerQueueSmall(t *testing.T) {
 }
 
 // Random insertion and removal keeps the order.
-func TestTimerQueueC11(t *testing.T) {
+func TestTimerQueueStopKeepsOrder(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 0))
 	timers := make([]timerNode, 1024)
 	for round := range 10 {
@@ -510,7 +510,7 @@ func TestTimerQueueC11(t *testing.T) {
 }
 
 // Many timers that are started again and stopped as they expire all drain.
-func TestTimerQueueC12(t *testing.T) {
+func TestTimerQueueDrains(t *testing.T) {
 	var q timerQueue
 	r := rand.New(rand.NewPCG(12, 0))
 	timers := make([]timerNode, 20_000)

@@ -14,7 +14,7 @@ import (
 
 func TestTimer(t *testing.T) {
 	inBubble(t, Config{}, map[string]func(*testing.T, *Loop){
-		"C1Once": func(t *testing.T, l *Loop) {
+		"Once": func(t *testing.T, l *Loop) {
 			tm := l.After(200 * time.Millisecond)
 			if ev, ok := l.Poll(200*time.Millisecond - 1); ok {
 				t.Fatalf("%v too early", ev)
@@ -27,13 +27,13 @@ func TestTimer(t *testing.T) {
 				t.Errorf("unexpected %v", ev)
 			}
 		},
-		"C2Periodic": func(t *testing.T, l *Loop) {
+		"Periodic": func(t *testing.T, l *Loop) {
 			tm := l.Every(10 * time.Millisecond)
 			for range 5 {
 				wait(t, l, Tick{tm}, 10*time.Millisecond)
 			}
 		},
-		"C3Stalled": func(t *testing.T, l *Loop) {
+		"Stalled": func(t *testing.T, l *Loop) {
 			tm := l.Every(10 * time.Millisecond)
 			time.Sleep(35 * time.Millisecond)
 			wait(t, l, Tick{tm}, 0)
@@ -42,7 +42,7 @@ func TestTimer(t *testing.T) {
 			}
 			wait(t, l, Tick{tm}, 5*time.Millisecond) // in its old phase
 		},
-		"C5NoDrift": func(t *testing.T, l *Loop) {
+		"NoDrift": func(t *testing.T, l *Loop) {
 			tm := l.Every(10 * time.Millisecond)
 			for range 5 {
 				wait(t, l, Tick{tm}, 10*time.Millisecond)
@@ -50,7 +50,7 @@ func TestTimer(t *testing.T) {
 				wait(t, l, Tick{tm}, 7*time.Millisecond)
 			}
 		},
-		"C7EqualDurationsInOrder": func(t *testing.T, l *Loop) {
+		"EqualDurationsInOrder": func(t *testing.T, l *Loop) {
 			var all []*Timer
 			for range 100 {
 				all = append(all, l.After(time.Second))
@@ -71,7 +71,7 @@ func TestTimer(t *testing.T) {
 			wait(t, l, Tick{c}, 0)
 			wait(t, l, Tick{a}, 0)
 		},
-		"C8LastDurationWins": func(t *testing.T, l *Loop) {
+		"LastDurationWins": func(t *testing.T, l *Loop) {
 			for range 3 {
 				l.After(time.Minute).Stop() // the duration has a list now
 			}
@@ -82,7 +82,7 @@ func TestTimer(t *testing.T) {
 			tm.Reset(time.Minute)
 			wait(t, l, Tick{tm}, time.Minute)
 		},
-		"C9HundredPeriodic": func(t *testing.T, l *Loop) {
+		"HundredPeriodic": func(t *testing.T, l *Loop) {
 			count := make(map[*Timer]int)
 			for i := range 100 {
 				count[l.Every(time.Duration(2+i%2)*time.Second)] = 0
@@ -143,7 +143,7 @@ func TestTimer(t *testing.T) {
 				t.Errorf("unexpected %v", ev)
 			}
 		},
-		"E1ExitLeavesLongTimer": func(t *testing.T, l *Loop) {
+		"ExitLeavesLongTimer": func(t *testing.T, l *Loop) {
 			l.After(24 * time.Hour)
 			began := time.Now()
 			l.Exit(300 * time.Millisecond)
@@ -248,7 +248,7 @@ func TestTimer(t *testing.T) {
 				t.Errorf("the next Tick came after %v", d)
 			}
 		},
-		"H1FromOtherGoroutines": func(t *testing.T, l *Loop) {
+		"FromOtherGoroutines": func(t *testing.T, l *Loop) {
 			c := l.Events()
 			for i := range 4 {
 				go l.After(time.Duration(i+1) * time.Second)
@@ -328,9 +328,9 @@ func TestTimerPanics(t *testing.T) {
 	}
 }
 
-// TestC12ManyTimers re-arms and stops 20,000 timers at random from the range.
-func TestC12ManyTimers(t *testing.T) {
-	inBubble(t, Config{ExitOnEmpty: true}, map[string]func(*testing.T, *Loop){"C12": func(t *testing.T, l *Loop) {
+// TestManyTimers re-arms and stops 20,000 timers at random from the range.
+func TestManyTimers(t *testing.T) {
+	inBubble(t, Config{ExitOnEmpty: true}, map[string]func(*testing.T, *Loop){"ResetAndStop": func(t *testing.T, l *Loop) {
 		var all []*Timer
 		for i := range 20_000 {
 			all = append(all, l.After(time.Duration(i*7919%1000)*time.Millisecond))

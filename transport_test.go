@@ -128,9 +128,9 @@ func TestBufferWriteFD(t *testing.T) {
 	}
 }
 
-// K6: a part of a file is sent byte for byte, to what can take it from the file and
+// A part of a file is sent byte for byte, to what can take it from the file and
 // to what cannot.
-func TestBufferK6FileIsSent(t *testing.T) {
+func TestBufferFileIsSent(t *testing.T) {
 	data := pattern(500_000)
 	f := tempFile(t, data)
 	a, b := socketPair(t)

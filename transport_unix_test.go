@@ -22,8 +22,8 @@ func TestBufferWriteFDToNobody(t *testing.T) {
 	expect(t, &out, "x")
 }
 
-// K6: what cannot take a part of a file from the file gets it all the same.
-func TestBufferK6FileIsWritten(t *testing.T) {
+// What cannot take a part of a file from the file gets it all the same.
+func TestBufferFileIsWritten(t *testing.T) {
 	data := pattern(500_000)
 	f := tempFile(t, data)
 	// sendfile refuses a descriptor that appends.

@@ -57,7 +57,7 @@ func read(t *testing.T, fd sysFD) string {
 
 func TestWatch(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
-		"A1ReadThenEOF": func(t *testing.T, l *Loop) {
+		"ReadThenEOF": func(t *testing.T, l *Loop) {
 			a, b := socketPair(t)
 			write(t, b, "x")
 			w := armed(t, l, a, Read, 0)
@@ -71,7 +71,7 @@ func TestWatch(t *testing.T) {
 				t.Errorf("read gives %d, %v", n, err)
 			}
 		},
-		"A2TwoOneShots": func(t *testing.T, l *Loop) {
+		"TwoOneShots": func(t *testing.T, l *Loop) {
 			a, b := socketPair(t)
 			v, w := armed(t, l, a, Read, 0), armed(t, l, a, Read, 0)
 			write(t, b, "x")
@@ -79,11 +79,11 @@ func TestWatch(t *testing.T) {
 			takes(t, l, w, Read)
 			noMessage(t, l)
 		},
-		"A3WriteAtOnce": func(t *testing.T, l *Loop) {
+		"WriteAtOnce": func(t *testing.T, l *Loop) {
 			a, _ := socketPair(t)
 			takes(t, l, armed(t, l, a, Write, 0), Write)
 		},
-		"A5A7EarlyClose": func(t *testing.T, l *Loop) {
+		"EarlyClose": func(t *testing.T, l *Loop) {
 			if l.Features()&FeatureEarlyClose == 0 {
 				t.Skip("the method has no early close here")
 			}
@@ -95,7 +95,7 @@ func TestWatch(t *testing.T) {
 			takes(t, l, w, EarlyClose)
 			takes(t, l, w, EarlyClose) // it lasts
 		},
-		"A6OneShotLeavesTheLoopEmpty": func(t *testing.T, l *Loop) {
+		"OneShotLeavesTheLoopEmpty": func(t *testing.T, l *Loop) {
 			a, b := socketPair(t)
 			w := armed(t, l, a, Read, 0)
 			write(t, b, "x")
@@ -108,10 +108,10 @@ func TestWatch(t *testing.T) {
 				t.Errorf("%d live sources once armed again", n)
 			}
 		},
-		"A8Transfer/OneShot":    func(t *testing.T, l *Loop) { testTransfer(t, l, 0) },
-		"A9Transfer/Persistent": func(t *testing.T, l *Loop) { testTransfer(t, l, Persist) },
-		"A9Transfer/Edge":       func(t *testing.T, l *Loop) { testTransfer(t, l, Persist|Edge) },
-		"A11Independent": func(t *testing.T, l *Loop) {
+		"Transfer/OneShot":    func(t *testing.T, l *Loop) { testTransfer(t, l, 0) },
+		"Transfer/Persistent": func(t *testing.T, l *Loop) { testTransfer(t, l, Persist) },
+		"Transfer/Edge":       func(t *testing.T, l *Loop) { testTransfer(t, l, Persist|Edge) },
+		"Independent": func(t *testing.T, l *Loop) {
 			a, b := socketPair(t)
 			r, w := armed(t, l, a, Read|Persist, 0), armed(t, l, a, Write|Persist, 0)
 			takes(t, l, w, Write)
@@ -120,7 +120,7 @@ func TestWatch(t *testing.T) {
 			write(t, b, "x")
 			takes(t, l, r, Read)
 		},
-		"A12OnlyOnce": func(t *testing.T, l *Loop) {
+		"OnlyOnce": func(t *testing.T, l *Loop) {
 			a, b := socketPair(t)
 			w := armed(t, l, a, Read, 0)
 			write(t, b, "x")
@@ -128,7 +128,7 @@ func TestWatch(t *testing.T) {
 			write(t, b, "y")
 			noMessage(t, l)
 		},
-		"A14Disarmed": func(t *testing.T, l *Loop) {
+		"Disarmed": func(t *testing.T, l *Loop) {
 			a, b := socketPair(t)
 			v, w := armed(t, l, a, Read, 0), armed(t, l, a, Read, 0)
 			write(t, b, "x")
@@ -139,7 +139,7 @@ func TestWatch(t *testing.T) {
 				t.Error("something is left to take")
 			}
 		},
-		"A15Activate": func(t *testing.T, l *Loop) {
+		"Activate": func(t *testing.T, l *Loop) {
 			a, _ := socketPair(t)
 			w, _ := l.Watch(uintptr(a), Read)
 			w.Activate(Read)
@@ -154,14 +154,14 @@ func TestWatch(t *testing.T) {
 			takes(t, l, w, Read|Timeout)
 			noMessage(t, l)
 		},
-		"A21Absurd": func(t *testing.T, l *Loop) {
+		"Absurd": func(t *testing.T, l *Loop) {
 			for _, fd := range []uintptr{1 << 30, ^uintptr(0), math.MaxInt32} {
 				if _, err := l.Watch(fd, Read); err == nil {
 					t.Errorf("Watch(%d) gives no error", fd)
 				}
 			}
 		},
-		"A23Pending": func(t *testing.T, l *Loop) {
+		"Pending": func(t *testing.T, l *Loop) {
 			a, _ := socketPair(t)
 			w := armed(t, l, a, Read, 0)
 			if got := w.Pending(); got != Read {
@@ -179,11 +179,11 @@ func TestWatch(t *testing.T) {
 			if got := w.Pending(); got != 0 {
 				t.Errorf("Pending is %v once disarmed", got)
 			}
-			if w.FD() != uintptr(a) || w.Interest() != Read || w.Loop() != l { // A24
+			if w.FD() != uintptr(a) || w.Interest() != Read || w.Loop() != l {
 				t.Error("the accessors tell something else")
 			}
 		},
-		"A29ManyReady": func(t *testing.T, l *Loop) {
+		"ManyReady": func(t *testing.T, l *Loop) {
 			const n = 70
 			for range n {
 				a, b := socketPair(t)
@@ -199,7 +199,7 @@ func TestWatch(t *testing.T) {
 				t.Errorf("it took %d turns", got)
 			}
 		},
-		"B1Edge": func(t *testing.T, l *Loop) {
+		"Edge": func(t *testing.T, l *Loop) {
 			if l.Features()&FeatureEdge == 0 {
 				t.Skip("the method has no edge trigger")
 			}
@@ -212,7 +212,7 @@ func TestWatch(t *testing.T) {
 			write(t, b, "z")
 			takes(t, l, w, Read)
 		},
-		"B1Level": func(t *testing.T, l *Loop) {
+		"Level": func(t *testing.T, l *Loop) {
 			a, b := socketPair(t)
 			w := armed(t, l, a, Read|Persist, 0)
 			write(t, b, "xy")
@@ -222,7 +222,7 @@ func TestWatch(t *testing.T) {
 			fdRead(a, make([]byte, 1))
 			noMessage(t, l)
 		},
-		"B3Mixed": func(t *testing.T, l *Loop) {
+		"Mixed": func(t *testing.T, l *Loop) {
 			if l.Features()&FeatureEdge == 0 {
 				t.Skip("the method has no edge trigger, so nothing can be mixed")
 			}
@@ -301,7 +301,7 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// testTransfer moves a large payload with watches of both ends (A8, A9).
+// testTransfer moves a large payload with watches of both ends.
 func testTransfer(t *testing.T, l *Loop, mode What) {
 	a, b := socketPair(t)
 	out, in := pattern(1<<20), []byte(nil)

@@ -16,7 +16,7 @@ import (
 // TestWatchDup is what needs descriptors with a second name.
 func TestWatchDup(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
-		"A4PeerCloses": func(t *testing.T, l *Loop) {
+		"PeerCloses": func(t *testing.T, l *Loop) {
 			a, c := socketPair(t)
 			b, _ := syscall.Dup(c)
 			syscall.Close(c)
@@ -32,7 +32,7 @@ func TestWatchDup(t *testing.T) {
 			takes(t, l, r, Read)
 			takes(t, l, w, Write)
 		},
-		"A31DupAndReuse": func(t *testing.T, l *Loop) {
+		"DupAndReuse": func(t *testing.T, l *Loop) {
 			a, b := socketPair(t)
 			c, err := syscall.Dup(a)
 			if err != nil {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// TestCarelessDescriptor gives WrapFD a descriptor that is being watched.
-func TestCarelessDescriptor(t *testing.T) {
+// TestWrapFDOfWatched gives WrapFD a descriptor that is being watched.
+func TestWrapFDOfWatched(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"twice": func(t *testing.T, l *Loop) {
 		a, _ := socketPair(t)
 		armed(t, l, a, Read|Persist, 0)
@@ -25,9 +25,9 @@ func TestCarelessDescriptor(t *testing.T) {
 	}})
 }
 
-// TestCarelessOwn gives WrapFD and Watch a descriptor that one of the loop's own sources
+// TestDescriptorOfOwnSource gives WrapFD and Watch a descriptor that one of the loop's own sources
 // has: they say so, and the source goes on. Once that has ended the number is free.
-func TestCarelessOwn(t *testing.T) {
+func TestDescriptorOfOwnSource(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"own": func(t *testing.T, l *Loop) {
 		a, b := socketPair(t)
 		fd, err := dupFD(a)
@@ -79,8 +79,8 @@ func TestCarelessOwn(t *testing.T) {
 	}})
 }
 
-// TestCarelessWrapListener: if WrapListener fails, the listener is as it was.
-func TestCarelessWrapListener(t *testing.T) {
+// TestWrapListenerFails: if WrapListener fails, the listener is as it was.
+func TestWrapListenerFails(t *testing.T) {
 	nl, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
