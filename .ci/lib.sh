@@ -53,14 +53,14 @@ step() {
 	echo "=== $part_name: $current"
 	while sleep 30 >/dev/null 2>&1; do echo "... $current: $((EPOCHSECONDS - began))s"; done &
 	alive=$!
-	timeout --kill-after=10 "$seconds" "$@" || status=$?
+	TIMEFORMAT="--- $current: %0Rs, of a processor %0Us and in the kernel %0Ss"
+	time timeout --kill-after=10 "$seconds" "$@" || status=$?
 	kill $alive
 	wait $alive 2>/dev/null || true
 
 	reason="status $status after $((EPOCHSECONDS - began))s, limit ${seconds}s"
 	((status != 124 && status != 137)) || reason="out of time, limit ${seconds}s"
 	((status == 0)) || exit $status
-	echo "--- $current: $((EPOCHSECONDS - began))s"
 	reason= current="after $current"
 }
 
