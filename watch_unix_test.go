@@ -86,7 +86,7 @@ func streamAs(t *testing.T, l *Loop, fd sysFD) (s *Stream, peer sysFD) {
 		}
 		closeFD(a)
 	}
-	s, err := l.wrapFD(fd) // as it would be accepted, so without WrapFD's question whether fd is watched
+	s, err := l.wrapFD(fd, &streamSetup{limits: &l.limits}) // as it would be accepted, so without WrapFD's question whether fd is watched
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,12 +187,12 @@ func TestWatchNumberUsedAgain(t *testing.T) {
 			// A watch that has fired is not armed any more.
 			a, b := socketPair(t)
 			w := armed(t, l, a, Read, 0)
-			if s, err := l.WrapFD(uintptr(a)); err == nil {
+			if s, err := l.WrapFD(uintptr(a), nil); err == nil {
 				t.Errorf("a descriptor with an armed watch gives %v", s)
 			}
 			write(t, b, "x")
 			takes(t, l, w, Read)
-			s, err := l.WrapFD(uintptr(a))
+			s, err := l.WrapFD(uintptr(a), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
