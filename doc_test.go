@@ -288,7 +288,7 @@ func TestReadmeCommands(t *testing.T) {
 		}
 		steps = append(steps, text...)
 	}
-	commands := regexp.MustCompile(`(?m)^    (go .*)$`).FindAllSubmatch(readme, -1)
+	commands := regexp.MustCompile(`(?m)^    (go (?:run|test) .*)$`).FindAllSubmatch(readme, -1)
 	if len(commands) != 2 {
 		t.Errorf("README.md has %d commands, want one to see it work and one for the tests", len(commands))
 	}
