@@ -247,10 +247,10 @@ type dialing struct {
 
 var _ transport = (*dialing)(nil)
 
-func (d *dialing) fill(*chain, int) (int, bool, error)   { return 0, false, eAGAIN }
-func (d *dialing) write([]byte) (int, error)             { return 0, eAGAIN }
-func (d *dialing) flush(out *chain) (int, *chunk, error) { return 0, nil, nil }
-func (d *dialing) failure() error                        { return nil }
-func (d *dialing) close(reset bool)                      { d.cancel() }
-func (d *dialing) closeWrite() error                     { d.fin = true; return nil }
-func (d *dialing) halfCloses() bool                      { return true }
+func (d *dialing) fill(*chain, int) (int, bool, error)    { return 0, false, eAGAIN }
+func (d *dialing) write([]byte) (int, error)              { return 0, eAGAIN }
+func (d *dialing) flush(*chain, int) (int, *chunk, error) { return 0, nil, nil }
+func (d *dialing) failure() error                         { return nil }
+func (d *dialing) close(reset bool)                       { d.cancel() }
+func (d *dialing) closeWrite() error                      { d.fin = true; return nil }
+func (d *dialing) halfCloses() bool                       { return true }

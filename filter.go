@@ -203,8 +203,8 @@ func (x *filtering) write(p []byte) (n int, err error) {
 	return x.send(len(p), func(n int) { x.out.add(p[:n]) })
 }
 
-func (x *filtering) flush(out *chain) (n int, spent *chunk, err error) {
-	n, err = x.send(out.n, func(n int) { x.out.moveN(out, n) })
+func (x *filtering) flush(out *chain, limit int) (n int, spent *chunk, err error) {
+	n, err = x.send(min(out.n, limit), func(n int) { x.out.moveN(out, n) })
 	if err == eAGAIN {
 		err = nil
 	}
@@ -392,7 +392,7 @@ func (x *filtering) decode(plain *Buffer) error {
 	eof := s.in.eof
 	gone := s.gone()
 	reason := s.why()
-	s.unlock()
+	s.unlockInTurn()
 	if bits&workRead != 0 {
 		x.schedule()
 	}
@@ -546,11 +546,12 @@ func (x *filtering) retire() {
 	}
 	x.retired = true
 	x.mu.Lock()
-	out := x.out.detach() // not empty if the loop was closed before a task
+	var rest chain
+	rest.splice(&x.out) // not empty if the loop was closed before a task
 	x.mu.Unlock()
-	freeChain(out)
-	x.sending.Reset()
-	x.answer.Reset()
+	rest.splice(&x.sending.chain)
+	rest.splice(&x.answer.chain)
+	x.upper.Loop().releaseLater(rest.detach())
 	if err := x.callClose(); err != nil {
 		s := x.upper
 		s.mu.Lock()

@@ -57,6 +57,7 @@ type Loop struct {
 	freed    uint32                  // the first slot to be used again, plus one; 0: none
 	taken    fdSet                   // of streams, listeners and packet connections
 	timers   timerQueue
+	spent    *chunk        // sent in turns: their release functions are to be called
 	due      int64         // when the turn that waits for the kernel, if there is one, will end by itself
 	work     []pollable    // wants its turn's task called
 	seq      uint64        // of the last entry into a lane
@@ -227,18 +228,106 @@ func (l *Loop) assign(p pollable) {
 	}
 }
 
+// turnBudget is how many bytes are sent in one turn before messages are delivered again.
+// Arbitrary.
+const turnBudget = 1 << 20
+
+// runTasks calls the tasks of this turn. What the budget has no room for, or what comes
+// after a task that has ended this goroutine, has its turn next. The caller holds the token.
+func (l *Loop) runTasks() {
+	next, sent := 0, l.bytesOut.Load()
+	defer func() {
+		if next < len(l.tasks) {
+			l.postpone(l.tasks[next:])
+		}
+	}()
+	for next < len(l.tasks) && l.bytesOut.Load()-sent < turnBudget {
+		p := l.tasks[next]
+		l.tasks[next] = nil
+		next++
+		p.task()
+	}
+}
+
+// postpone assigns tasks, before those that were assigned during this turn.
+func (l *Loop) postpone(tasks []pollable) {
+	l.lock()
+	defer l.unlock()
+	assigned := l.work
+	l.work = nil
+	for _, p := range assigned {
+		p.registration().inWork = false
+	}
+	for _, p := range tasks {
+		l.assign(p)
+	}
+	for _, p := range assigned {
+		l.assign(p)
+	}
+}
+
 // turn asks the kernel what is ready, waits for it if there is nothing to be
 // delivered on this goroutine, but not longer than limit if that is not
 // negative, and has all that happened put into the queue.
 func (l *Loop) turn(limit time.Duration) {
-	l.turnc <- struct{}{}
-	defer func() { <-l.turnc }()
-	l.turnLocked(limit, true)
+	l.makeTurn(limit, true)
+	l.callReleases()
 }
 
-// turnLocked is turn for the holder of the token. If nobody is to deliver what is in
+// makeTurn makes a turn as soon as nobody else makes one.
+func (l *Loop) makeTurn(limit time.Duration, delivers bool) {
+	l.turnc <- struct{}{}
+	defer func() { <-l.turnc }()
+	l.turnHoldingToken(limit, delivers)
+}
+
+// callReleases calls the release functions of what was sent in turns. It is called without
+// the token, so that a release function may call Shutdown. If one of them panics, or ends
+// the goroutine, the next turn calls the others.
+func (l *Loop) callReleases() {
+	l.lock()
+	spent := l.spent
+	l.spent = nil
+	l.unlock()
+	if spent == nil {
+		return
+	}
+	defer func() {
+		l.releaseLater(spent)
+	}()
+	for spent != nil {
+		c := spent
+		spent = c.next
+		c.next = nil
+		freeChain(c)
+	}
+}
+
+// releaseLater frees the chain c, whose release functions are called when the turn is
+// over; at once if the loop is closed.
+func (l *Loop) releaseLater(c *chunk) {
+	if c == nil {
+		return
+	}
+	last := c
+	for last.next != nil {
+		last = last.next
+	}
+	l.lock()
+	if l.closed {
+		l.unlock()
+		freeChain(c)
+		return
+	}
+	last.next = l.spent
+	l.spent = c
+	l.wakePoller = true
+	l.unlock()
+}
+
+// turnHoldingToken is turn for the holder of the token. If nobody is to deliver what is in
 // the queue, that is no reason not to wait.
-func (l *Loop) turnLocked(limit time.Duration, delivers bool) {
+func (l *Loop) turnHoldingToken(limit time.Duration, delivers bool) {
 	l.lock()
 	wait := l.wait(limit, delivers)
 	l.wakePoller = false
@@ -285,10 +374,7 @@ func (l *Loop) turnLocked(limit time.Duration, delivers bool) {
 	turns := l.turns
 	l.unlock()
 
-	for i, p := range l.tasks {
-		l.tasks[i] = nil
-		p.task()
-	}
+	l.runTasks()
 	if err != nil {
 		l.fail(err)
 	}
@@ -323,7 +409,7 @@ func (l *Loop) yieldToScheduler(now time.Time, turns uint64) {
 
 // wait returns how long the turn may wait for the kernel. mu is held.
 func (l *Loop) wait(limit time.Duration, delivers bool) time.Duration {
-	if len(l.work) > 0 || l.closed || l.draining && l.streams == 0 {
+	if len(l.work) > 0 || l.spent != nil || l.closed || l.draining && l.streams == 0 {
 		return 0
 	}
 	if delivers && (!l.own.fed && l.own.n > 0 || !l.stepping && l.over()) {
@@ -390,6 +476,7 @@ func (l *Loop) Close() error {
 	work := l.work
 	l.work = nil
 	l.unlock()
+	defer l.callReleases()
 	for _, s := range live {
 		s.owner.abandon()
 	}
@@ -438,7 +525,7 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 		case <-ctx.Done():
 		case l.turnc <- struct{}{}: // nobody is making a turn
 			if ctx.Err() == nil {
-				l.turnLocked(-1, false)
+				l.turnHoldingToken(-1, false)
 			}
 			<-l.turnc
 		}

@@ -100,8 +100,8 @@ func (e *pipeEnd) write(p []byte) (n int, err error) {
 	return e.send(len(p), func(n int) { e.peer.in.add(p[:n]) })
 }
 
-func (e *pipeEnd) flush(out *chain) (n int, spent *chunk, err error) {
-	for out.n > 0 && err == nil {
+func (e *pipeEnd) flush(out *chain, limit int) (n int, spent *chunk, err error) {
+	for out.n > 0 && n < limit && err == nil {
 		// A file is read here, so that an error ends the end that sends it.
 		c := out.head
 		if c.isFile() {
@@ -116,7 +116,7 @@ func (e *pipeEnd) flush(out *chain) (n int, spent *chunk, err error) {
 			}
 		}
 		var k int
-		k, err = e.send(out.beforeFile(pipeRoom), func(n int) { e.peer.in.moveN(out, n) })
+		k, err = e.send(min(out.beforeFile(pipeRoom), limit-n), func(n int) { e.peer.in.moveN(out, n) })
 		n += k
 	}
 	if err == eAGAIN {

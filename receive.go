@@ -137,15 +137,25 @@ func (l *Loop) startLocked(last func()) bool {
 	l.mustNotRun()
 	l.running = true
 	l.exited, l.broke = false, false
-	go func() {
-		for l.proceed() {
-			l.turn(-1)
-		}
-		l.Close()
-		<-l.fedc
-		last()
-	}()
+	go l.run(last)
 	return true
+}
+
+// run makes the turns, then closes the loop and calls last. It is a goroutine.
+func (l *Loop) run(last func()) {
+	over := false
+	defer func() {
+		if !over { // a release function or a filter has called runtime.Goexit
+			go l.run(last)
+		}
+	}()
+	for l.proceed() {
+		l.turn(-1)
+	}
+	over = true
+	l.Close()
+	<-l.fedc
+	last()
 }
 
 // A Batch is a number of messages that wait in the queue of a loop.

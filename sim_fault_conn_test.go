@@ -301,10 +301,10 @@ func (c *faultConn) write(p []byte) (int, error) {
 	return c.send(len(p), func(k int) { c.out = append(c.out, p[:k]...) })
 }
 
-func (c *faultConn) flush(out *chain) (n int, spent *chunk, err error) {
-	for out.n > 0 {
+func (c *faultConn) flush(out *chain, limit int) (n int, spent *chunk, err error) {
+	for out.n > 0 && n < limit {
 		h := out.head
-		k, err := c.send(h.size(), func(k int) { c.out = append(c.out, h.buf[h.r:h.r+k]...) })
+		k, err := c.send(min(h.size(), limit-n), func(k int) { c.out = append(c.out, h.buf[h.r:h.r+k]...) })
 		if err == eAGAIN {
 			return n, spent, nil
 		}

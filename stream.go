@@ -194,6 +194,17 @@ func (s *Stream) unlock() {
 	freeChain(spent)
 }
 
+// unlockInTurn is unlock for a turn of the loop: the release functions are called when it is
+// over.
+func (s *Stream) unlockInTurn() {
+	var spent *chunk
+	if s.extra != nil {
+		spent, s.extra.spent = s.extra.spent, nil
+	}
+	s.mu.Unlock()
+	s.Loop().releaseLater(spent)
+}
+
 // spend keeps the chain c until unlock.
 func (s *Stream) spend(c *chunk) {
 	for c != nil {
@@ -230,7 +241,7 @@ func (s *Stream) ready(what What) {
 // task sends what is left of the output, and drives a close.
 func (s *Stream) task() {
 	s.mu.Lock()
-	defer s.unlock()
+	defer s.unlockInTurn()
 	if s.gone() {
 		return
 	}

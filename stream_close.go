@@ -162,9 +162,7 @@ func (s *Stream) driveClose() {
 		switch {
 		case n > 0:
 			if budget -= n; budget <= 0 {
-				l := s.lockLoop()
-				l.assign(s)
-				l.unlock()
+				s.goOnLater()
 				return
 			}
 		case err == eAGAIN:

@@ -163,12 +163,12 @@ type slowEnd struct {
 	over chan struct{} // closed when the range has ended
 }
 
-func (slowEnd) fill(*chain, int) (int, bool, error)   { return 0, false, eAGAIN }
-func (slowEnd) write([]byte) (int, error)             { return 0, eCONNRESET }
-func (slowEnd) flush(out *chain) (int, *chunk, error) { return 0, nil, eCONNRESET }
-func (slowEnd) failure() error                        { return nil }
-func (slowEnd) closeWrite() error                     { return nil }
-func (slowEnd) halfCloses() bool                      { return true }
+func (slowEnd) fill(*chain, int) (int, bool, error)    { return 0, false, eAGAIN }
+func (slowEnd) write([]byte) (int, error)              { return 0, eCONNRESET }
+func (slowEnd) flush(*chain, int) (int, *chunk, error) { return 0, nil, eCONNRESET }
+func (slowEnd) failure() error                         { return nil }
+func (slowEnd) closeWrite() error                      { return nil }
+func (slowEnd) halfCloses() bool                       { return true }
 
 func (e slowEnd) close(bool) {
 	for until := e.l.Stats().Turns + 3; e.l.Stats().Turns < until; runtime.Gosched() {

@@ -206,9 +206,7 @@ func (s *Stream) checkIdle() {
 func (s *Stream) recheckIdle() {
 	if s.extra != nil && s.extra.idle != nil && s.extra.idle.recheck {
 		s.extra.idle.recheck = false
-		l := s.lockLoop()
-		l.assign(s)
-		l.unlock()
+		s.goOnLater()
 	}
 }
 

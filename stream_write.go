@@ -241,8 +241,12 @@ func (s *Stream) send() error {
 	return nil
 }
 
-// flush sends what is possible of the output and returns what came of it.
-// mu is held.
+// flushBudget is how many bytes of one stream are sent before others have their turn.
+// Arbitrary.
+const flushBudget = 256 << 10
+
+// flush sends what is possible of the output, up to flushBudget, and returns the resulting
+// messages. The caller holds mu.
 func (s *Stream) flush() (bits pending) {
 	if s.gone() {
 		return 0
@@ -252,15 +256,15 @@ func (s *Stream) flush() (bits pending) {
 		s.noteOwed()
 		return 0
 	}
-	for s.out.queue.n > 0 {
-		room := s.quota(dirWrite, s.out.queue.n)
+	for budget := flushBudget; s.out.queue.n > 0; {
+		room := s.quota(dirWrite, min(s.out.queue.n, budget))
 		if room == 0 {
 			s.out.lagging.Store(false) // it waits for its rate, not for the kernel
 			s.halt(dirWrite)
 			break
 		}
 		s.goOn(dirWrite)
-		n, spent, err := s.flushPart(room)
+		n, spent, err := s.flushOnce(&s.out.queue, room)
 		if spent != nil {
 			s.spend(spent)
 		}
@@ -273,6 +277,11 @@ func (s *Stream) flush() (bits pending) {
 			return 0
 		}
 		if n == room {
+			if budget -= n; budget == 0 && s.out.queue.n > 0 {
+				s.out.lagging.Store(false)
+				s.goOnLater()
+				break
+			}
 			continue
 		}
 		if s.out.lagging.Load() {
@@ -305,24 +314,18 @@ func (s *Stream) flush() (bits pending) {
 	return bits
 }
 
-// flushPart sends what is possible of the first n bytes of the output. mu is held.
-func (s *Stream) flushPart(n int) (int, *chunk, error) {
-	if n == s.out.queue.n {
-		return s.flushOnce(&s.out.queue)
-	}
-	var part chain
-	part.moveN(&s.out.queue, n)
-	n, spent, err := s.flushOnce(&part)
-	part.splice(&s.out.queue)
-	s.out.queue = part
-	return n, spent, err
+// goOnLater has the loop call task again, in its next turn. The caller holds mu.
+func (s *Stream) goOnLater() {
+	l := s.lockLoop()
+	l.assign(s)
+	l.unlock()
 }
 
-func (s *Stream) flushOnce(out *chain) (n int, spent *chunk, err error) {
+func (s *Stream) flushOnce(out *chain, limit int) (n int, spent *chunk, err error) {
 	if s.extra != nil && s.extra.transport != nil {
-		return s.extra.transport.flush(out)
+		return s.extra.transport.flush(out, limit)
 	}
-	return s.sock.flush(out)
+	return s.sock.flush(out, limit)
 }
 
 func (s *Stream) writeOnce(p []byte) (n int, err error) {

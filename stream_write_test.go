@@ -192,8 +192,8 @@ func (p *breakingPipe) write(b []byte) (int, error) {
 	return n, nil
 }
 
-func (p *breakingPipe) flush(out *chain) (int, *chunk, error) {
-	n, err := p.write(make([]byte, out.n))
+func (p *breakingPipe) flush(out *chain, limit int) (int, *chunk, error) {
+	n, err := p.write(make([]byte, min(out.n, limit)))
 	if n > 0 {
 		freeChain(out.cut(n))
 	}

@@ -384,16 +384,16 @@ func (k *faultSock) write(p []byte) (n int, err error) {
 	return k.sock.write(p)
 }
 
-func (k *faultSock) flush(out *chain) (n int, spent *chunk, err error) {
+func (k *faultSock) flush(out *chain, limit int) (n int, spent *chunk, err error) {
 	if k.hit(2) {
 		return 0, nil, nil
 	}
 	if !k.hit(3) {
-		return k.sock.flush(out)
+		return k.sock.flush(out, limit)
 	}
 	var part chain
 	part.moveN(out, 1+k.r.IntN(out.n))
-	n, spent, err = k.sock.flush(&part)
+	n, spent, err = k.sock.flush(&part, limit)
 	part.splice(out)
 	*out = part
 	return n, spent, err

@@ -43,13 +43,15 @@ func sysWrite(fd sysFD, p []byte) (int, error) {
 }
 
 // sysWriteChain writes c and the chunks that follow it, up to the first file, to fd once.
-func sysWriteChain(fd sysFD, c *chunk) (int, error) {
+func sysWriteChain(fd sysFD, c *chunk, limit int) (int, error) {
 	var v [maxVector]syscall.Iovec
 	count := 0
-	for ; c != nil && count < maxVector && !c.isFile(); c = c.next {
+	for ; c != nil && count < maxVector && limit > 0 && !c.isFile(); c = c.next {
+		n := min(c.size(), limit)
 		v[count].Base = &c.buf[c.r]
-		v[count].SetLen(c.size())
+		v[count].SetLen(n)
 		count++
+		limit -= n
 	}
 	for {
 		n, _, e := syscall.RawSyscall(syscall.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&v)), uintptr(count))

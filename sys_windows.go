@@ -73,10 +73,10 @@ func sysWrite(fd sysFD, p []byte) (int, error) { return sysSend(fd, p) }
 
 // sysWriteChain writes c and the chunks that follow it, up to the first file, to the
 // socket fd once.
-func sysWriteChain(fd sysFD, c *chunk) (int, error) {
+func sysWriteChain(fd sysFD, c *chunk, limit int) (int, error) {
 	var v [maxVector]windows.WSABuf
 	count := 0
-	for room := maxSend; c != nil && count < maxVector && room > 0 && !c.isFile(); c = c.next {
+	for room := min(maxSend, limit); c != nil && count < maxVector && room > 0 && !c.isFile(); c = c.next {
 		p := c.buf[c.r:min(c.w, c.r+room)]
 		v[count] = windows.WSABuf{Len: uint32(len(p)), Buf: &p[0]}
 		count++

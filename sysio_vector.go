@@ -8,12 +8,14 @@ package evchan
 import "golang.org/x/sys/unix"
 
 // sysWriteChain writes c and the chunks that follow it, up to the first file, to fd once.
-func sysWriteChain(fd sysFD, c *chunk) (int, error) {
+func sysWriteChain(fd sysFD, c *chunk, limit int) (int, error) {
 	x := vectorPool.Get().(*vector)
 	count := 0
-	for ; c != nil && count < maxVector && !c.isFile(); c = c.next {
-		x.array[count] = c.buf[c.r:c.w]
+	for ; c != nil && count < maxVector && limit > 0 && !c.isFile(); c = c.next {
+		p := c.buf[c.r:min(c.w, c.r+limit)]
+		x.array[count] = p
 		count++
+		limit -= len(p)
 	}
 	defer func() {
 		clear(x.array[:count])

@@ -21,9 +21,9 @@ type transport interface {
 	// write sends what is possible of p, which is not empty, at once.
 	write(p []byte) (n int, err error)
 
-	// flush sends what is possible of out, and removes that, which it returns
-	// the spent chunks of.
-	flush(out *chain) (n int, spent *chunk, err error)
+	// flush sends what is possible of the first limit > 0 bytes of out, and removes that
+	// from out. It returns the chunks that were removed, unless it has freed them.
+	flush(out *chain, limit int) (n int, spent *chunk, err error)
 
 	// closeWrite tells the peer that nothing more will be sent.
 	closeWrite() error
@@ -61,8 +61,8 @@ func (k *sock) fill(in *chain, limit int) (n int, full bool, err error) {
 }
 
 // flush is the transport's.
-func (k *sock) flush(out *chain) (n int, spent *chunk, err error) {
-	return out.writeFD(k.fd, !k.plain)
+func (k *sock) flush(out *chain, limit int) (n int, spent *chunk, err error) {
+	return out.writeFD(k.fd, limit, !k.plain)
 }
 
 // readFD reads once from the non-blocking descriptor fd to the end of q, at most
@@ -91,13 +91,13 @@ func (q *chain) readFD(fd sysFD, class int8, limit int, plain bool) (n int, full
 	return n, n == len(p), err
 }
 
-// writeFD writes from the front of q to the non-blocking descriptor fd, which may
-// be a socket, until q is
-// empty or fd takes no more, and removes what it wrote. Chunks that may have a release
-// function are returned, for the caller to free when it holds no lock. An error is a bare
-// syscall.Errno, or what reading a file gave; what was written before it counts.
-func (q *chain) writeFD(fd sysFD, socket bool) (n int, spent *chunk, err error) {
-	if c := q.head; socket && c != nil && c.next == nil && c.mem == nil {
+// writeFD writes from the front of q to the non-blocking descriptor fd, which may be a
+// socket, until it has written limit bytes, q is empty, or fd takes no more. It removes
+// what it wrote. Chunks that may have a release function are returned, for the caller to
+// free when it holds no lock. An error is a bare syscall.Errno, or what reading a file gave;
+// what was written before it counts.
+func (q *chain) writeFD(fd sysFD, limit int, socket bool) (n int, spent *chunk, err error) {
+	if c := q.head; socket && c != nil && c.next == nil && c.mem == nil && q.n <= limit {
 		// So it is most often: few bytes, all of which are sent.
 		n, err = sysSend(fd, c.buf[c.r:c.w])
 		switch {
@@ -114,12 +114,13 @@ func (q *chain) writeFD(fd sysFD, socket bool) (n int, spent *chunk, err error) 
 			return 0, nil, err
 		}
 	}
-	for q.n > 0 {
+	for q.n > 0 && n < limit {
 		var k int
 		c := q.head
+		room := limit - n
 		switch next := c.next; {
 		case c.isFile():
-			k, err = sysSendFile(fd, c.mem.file, c.mem.off+int64(c.r), c.size())
+			k, err = sysSendFile(fd, c.mem.file, c.mem.off+int64(c.r), min(c.size(), room))
 			if errors.Is(err, errors.ErrUnsupported) || err == syscall.EINVAL {
 				var d *chunk
 				if d, err = q.loadSome(nil, c); err == nil {
@@ -133,12 +134,12 @@ func (q *chain) writeFD(fd sysFD, socket bool) (n int, spent *chunk, err error) 
 			}
 		case next == nil || next.isFile():
 			if socket {
-				k, err = sysSend(fd, c.buf[c.r:c.w])
+				k, err = sysSend(fd, c.buf[c.r:min(c.w, c.r+room)])
 			} else {
-				k, err = sysWrite(fd, c.buf[c.r:c.w])
+				k, err = sysWrite(fd, c.buf[c.r:min(c.w, c.r+room)])
 			}
 		default:
-			k, err = sysWriteChain(fd, c)
+			k, err = sysWriteChain(fd, c, room)
 		}
 		if err == eAGAIN {
 			return n, spent, nil

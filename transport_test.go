@@ -8,6 +8,7 @@ package evchan
 import (
 	"errors"
 	"io"
+	"math"
 	"net"
 	"slices"
 	"syscall"
@@ -287,7 +288,7 @@ func TestBufferWriteToConn(t *testing.T) {
 
 // sendFD is b.writeFD for a caller that holds no lock.
 func sendFD(b *Buffer, fd sysFD) (int, error) {
-	n, spent, err := b.writeFD(fd, false)
+	n, spent, err := b.writeFD(fd, math.MaxInt, false)
 	freeChain(spent)
 	return n, err
 }

@@ -6,6 +6,7 @@
 package evchan
 
 import (
+	"math"
 	"os"
 	"syscall"
 	"testing"
@@ -38,7 +39,7 @@ func TestBufferFileIsWritten(t *testing.T) {
 	var c counter
 	out.AppendFile(f, 1, 300_000, c.release)
 	out.WriteString("tail")
-	n, spent, err := out.writeFD(sysFD(w.Fd()), false)
+	n, spent, err := out.writeFD(sysFD(w.Fd()), math.MaxInt, false)
 	if n != 300_008 || err != nil {
 		t.Errorf("writeFD = %d, %v", n, err)
 	}

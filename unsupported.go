@@ -32,7 +32,7 @@ func sysRead(sysFD, []byte) (int, error)                   { return 0, ErrUnsupp
 func sysWrite(sysFD, []byte) (int, error)                  { return 0, ErrUnsupported }
 func sysRecv(sysFD, []byte) (int, error)                   { return 0, eAGAIN }
 func sysSend(sysFD, []byte) (int, error)                   { return 0, eAGAIN }
-func sysWriteChain(sysFD, *chunk) (int, error)             { return 0, ErrUnsupported }
+func sysWriteChain(sysFD, *chunk, int) (int, error)        { return 0, ErrUnsupported }
 func sysSendFile(sysFD, *os.File, int64, int) (int, error) { return 0, ErrUnsupported }
 func setReusePort(sysFD) error                             { return ErrUnsupported }
 func setBroadcast(sysFD, bool) error                       { return ErrUnsupported }
