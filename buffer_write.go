@@ -269,8 +269,7 @@ func (b *Buffer) PrependBuffer(src *Buffer) error {
 		b.tail = src.tail
 	}
 	b.n += n
-	b.files += src.files
-	src.chain = chain{}
+	src.head, src.tail, src.n = nil, nil, 0
 	b.added(n)
 	src.removed(n)
 	return nil

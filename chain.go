@@ -18,18 +18,14 @@ import (
 type chain struct {
 	// Each chunk has unread bytes, except that in a Buffer whose flags have bufHeld
 	// head may have none.
-	head  *chunk // nil if and only if tail is
-	tail  *chunk // the last chunk
-	n     int    // unread bytes: the sum of the chunks' sizes
-	files int    // those of n that are in files
+	head *chunk // nil if and only if tail is
+	tail *chunk // the last chunk
+	n    int    // unread bytes: the sum of the chunks' sizes
 }
 
 // fits reports whether an int can count n more bytes. Ask before adding bytes whose
 // number the package does not bound itself.
 func (q *chain) fits(n int) bool { return n <= math.MaxInt-q.n }
-
-// inMemory returns how many bytes of q are not in files.
-func (q *chain) inMemory() int { return q.n - q.files }
 
 // cut removes the first n > 0 bytes and returns the chunks that have become empty,
 // for the caller to free.
@@ -38,12 +34,9 @@ func (q *chain) cut(n int) *chunk {
 	c := q.head
 	if k := c.size(); k > n {
 		c.r += n
-		if c.isFile() {
-			q.files -= n
-		}
 		return nil
 	} else if k == n && c.next == nil {
-		q.head, q.tail, q.files = nil, nil, 0
+		q.head, q.tail = nil, nil
 		return c
 	}
 	return q.cutChain(n)
@@ -55,9 +48,6 @@ func (q *chain) cutChain(n int) *chunk {
 	first, last := c, c
 	for {
 		n -= c.size()
-		if c.isFile() {
-			q.files -= c.size()
-		}
 		last, c = c, c.next
 		if c == nil || c.size() > n {
 			break
@@ -69,9 +59,6 @@ func (q *chain) cutChain(n int) *chunk {
 		q.tail = nil
 	} else {
 		c.r += n
-		if c.isFile() {
-			q.files -= n
-		}
 	}
 	return first
 }
@@ -86,9 +73,6 @@ func (q *chain) push(c *chunk) {
 	}
 	q.tail = c
 	q.n += c.size()
-	if c.isFile() {
-		q.files += c.size()
-	}
 }
 
 // roomFor returns the tail, with room for at least one of n > 0 bytes that are to be
@@ -152,7 +136,6 @@ func (q *chain) splice(src *chain) {
 	q.tail.next = c
 	q.tail = src.tail
 	q.n += src.n
-	q.files += src.files
 	*src = chain{}
 }
 
@@ -169,9 +152,6 @@ func (q *chain) moveN(src *chain, n int) {
 		c := src.head
 		src.head = c.next
 		src.n -= c.size()
-		if c.isFile() {
-			src.files -= c.size()
-		}
 		moved.push(c)
 	}
 	rest := n - moved.n
@@ -199,17 +179,22 @@ func (q *chain) moveFirst(src *chain, k int) {
 	}
 	c.r += k
 	src.n -= k
-	if c.isFile() {
-		src.files -= k
+}
+
+// inMemory returns how many bytes of q are not in files. It walks over all chunks.
+func (q *chain) inMemory() int {
+	n := q.n
+	for c := q.head; c != nil; c = c.next {
+		if c.isFile() {
+			n -= c.size()
+		}
 	}
+	return n
 }
 
 // beforeFile returns how many of q's first bytes are in memory: all that come before the
 // first file, or fewer, but not none, if they lie in many chunks or are more than limit.
 func (q *chain) beforeFile(limit int) int {
-	if q.files == 0 {
-		return q.n
-	}
 	n := 0
 	for c, k := q.head, 0; c != nil && n <= limit && k < maxVector && !c.isFile(); c, k = c.next, k+1 {
 		n += c.size()
@@ -255,7 +240,6 @@ func (q *chain) loadSome(prev, c *chunk) (*chunk, error) {
 		prev.next = d
 	}
 	c.r += n
-	q.files -= n
 	return d, nil
 }
 

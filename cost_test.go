@@ -144,7 +144,7 @@ func TestIdleLoopChild(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := l.WrapFD(uintptr(dup)); err != nil {
+			if _, err := l.WrapFD(uintptr(dup), nil); err != nil {
 				t.Fatal(err)
 			}
 		}

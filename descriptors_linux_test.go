@@ -80,12 +80,12 @@ func TestNoDescriptorsChild(t *testing.T) {
 		"NetListener":       func() error { nl, err := ln.NetListener(); return closeIt(nl, err) },
 		"NetConn":           func() error { c, err := s.NetConn(); return closeIt(c, err) },
 		"PacketConn.File":   func() error { f, err := udp.File(); return closeIt(f, err) },
-		"Wrap":              func() error { s, err := l.Wrap(nc); return closeIt(s, err) },
-		"WrapListener":      func() error { ln, err := l.WrapListener(nl); return closeIt(ln, err) },
+		"Wrap":              func() error { s, err := l.Wrap(nc, nil); return closeIt(s, err) },
+		"WrapListener":      func() error { ln, err := l.WrapListener(nl, nil); return closeIt(ln, err) },
 		"WrapPacketConn":    func() error { c, err := l.WrapPacketConn(npc); return closeIt(c, err) },
-		"WrapFile":          func() error { s, err := l.WrapFile(os.Stdin); return closeIt(s, err) },
+		"WrapFile":          func() error { s, err := l.WrapFile(os.Stdin, nil); return closeIt(s, err) },
 		"Listen":            func() error { ln, err := l.Listen("tcp", "127.0.0.1:0", nil); return closeIt(ln, err) },
-		"ListenPacket":      func() error { c, err := l.ListenPacket("udp4", "127.0.0.1:0"); return closeIt(c, err) },
+		"ListenPacket":      func() error { c, err := l.ListenPacket("udp4", "127.0.0.1:0", nil); return closeIt(c, err) },
 		"New epoll":         func() error { l, err := New(&Config{IgnoreEnv: true, Method: "epoll"}); return closeIt(l, err) },
 		"New poll":          func() error { l, err := New(&Config{IgnoreEnv: true, Method: "poll"}); return closeIt(l, err) },
 		"New, whatever":     func() error { l, err := New(&Config{IgnoreEnv: true}); return closeIt(l, err) },
@@ -120,8 +120,8 @@ func TestNoDescriptorsChild(t *testing.T) {
 	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old))
 	ln.Close()
 	for name, err := range map[string]error{
-		"Wrap":           func() error { c, err := l.Wrap(nc); return closeIt(c, err) }(),
-		"WrapListener":   func() error { c, err := l.WrapListener(nl); return closeIt(c, err) }(),
+		"Wrap":           func() error { c, err := l.Wrap(nc, nil); return closeIt(c, err) }(),
+		"WrapListener":   func() error { c, err := l.WrapListener(nl, nil); return closeIt(c, err) }(),
 		"WrapPacketConn": func() error { c, err := l.WrapPacketConn(npc); return closeIt(c, err) }(),
 	} {
 		if err != nil {
@@ -177,8 +177,8 @@ func TestAddFails(t *testing.T) {
 	}()
 	for name, call := range map[string]func() error{
 		"Listen":       func() error { _, err := l.Listen("unix", path, nil); return err },
-		"ListenPacket": func() error { _, err := l.ListenPacket("udp4", "127.0.0.1:0"); return err },
-		"WrapFD":       func() error { _, err := l.WrapFD(uintptr(pipe[0])); return err },
+		"ListenPacket": func() error { _, err := l.ListenPacket("udp4", "127.0.0.1:0", nil); return err },
+		"WrapFD":       func() error { _, err := l.WrapFD(uintptr(pipe[0]), nil); return err },
 		"MoveTo":       func() error { return moving.MoveTo(l) },
 		"Watch": func() error {
 			w, err := l.Watch(uintptr(pipe[1]), Write)

@@ -13,50 +13,97 @@ import (
 	"time"
 )
 
-// A DialConfig sets up a connection to be made. A nil DialConfig and zero values
-// mean the defaults. It is copied by Dial.
+// A DialConfig has the settings of a connection that Dial makes. A nil DialConfig and zero
+// values mean the defaults. It is copied.
 type DialConfig struct {
-	// Timeout bounds the whole, looking up the name included; 0 means 30
-	// seconds; if negative, only the system's own limits apply. Once it has passed,
-	// Err is a net.Error whose Timeout() is true:
+	// Timeout bounds the time until the stream is connected, from the look-up of the name
+	// on; 0 means 30 seconds; if negative, only the system's own limits apply. When it has
+	// passed, Err is a net.Error whose Timeout() is true:
 	// errors.Is(Err(), os.ErrDeadlineExceeded).
 	Timeout time.Duration
 
-	// LocalAddr is the near end's address, a *net.TCPAddr or *net.UnixAddr; nil
-	// means that the system chooses.
+	// LocalAddr is the address of the near end, a *net.TCPAddr or *net.UnixAddr; nil means
+	// that the system chooses one.
 	LocalAddr net.Addr
 
 	// Resolver looks up names; nil means net.DefaultResolver.
 	Resolver *net.Resolver
 
-	// KeepAlive is after how much idle time, and at which intervals, the kernel
-	// asks the peer whether it is still there; 0 means 15 seconds; if
+	// KeepAlive is the idle time after which the kernel begins to ask the peer whether it is
+	// still there, and the interval at which it asks again; 0 means 15 seconds; if
 	// negative, it does not ask.
 	KeepAlive time.Duration
 
-	// Delay lets the kernel hold back small segments (Nagle's algorithm). If
+	// Delay lets the kernel hold back small segments (Nagle's algorithm). If it is
 	// false, TCP_NODELAY is set, as package net does.
 	Delay bool
 
 	// MaxInput and MaxOutput replace those of Config for the stream; 0 means
 	// those of Config; if negative, there is no limit.
 	MaxInput, MaxOutput int
+
+	// Data is what Stream.Data begins with.
+	Data any
+
+	// Notify is where the stream sends its messages, see [Source]; nil means the loop's own
+	// way.
+	Notify chan<- Event
+
+	// Paused are the directions, some of Read and Write, that are paused until
+	// [Stream.Resume].
+	Paused What
+
+	// ReadLow and WriteLow are the low marks, see [Stream.SetReadMarks] and
+	// [Stream.SetWriteMarks].
+	ReadLow, WriteLow int
+
+	// ReadIdle and WriteIdle are the idle timeouts, see [Stream.SetIdleTimeouts]. Their time
+	// begins when the stream is connected.
+	ReadIdle, WriteIdle time.Duration
+
+	// Lifetime is how long the stream may live, counted from Dial, see [Stream.SetLifetime].
+	Lifetime time.Duration
+
+	// RateLimit is the stream's own limit; nil means none.
+	RateLimit *RateLimit
+
+	// RateGroup is the limit that the stream shares with others; nil means none. It must be
+	// of the same loop.
+	RateGroup *RateGroup
+}
+
+// stream returns the settings in c that every kind of stream has.
+func (c *DialConfig) stream() *StreamConfig {
+	return &StreamConfig{
+		Data:      c.Data,
+		Notify:    c.Notify,
+		Paused:    c.Paused,
+		MaxInput:  c.MaxInput,
+		MaxOutput: c.MaxOutput,
+		ReadLow:   c.ReadLow,
+		WriteLow:  c.WriteLow,
+		ReadIdle:  c.ReadIdle,
+		WriteIdle: c.WriteIdle,
+		Lifetime:  c.Lifetime,
+		RateLimit: c.RateLimit,
+		RateGroup: c.RateGroup,
+	}
 }
 
 const defaultDialTimeout = 30 * time.Second
 
-// Dial returns a stream that is being connected. [Connected] follows, or
-// [Closed] with the reason in Err, a *net.OpError. What is written before that is
-// queued, and sent once it is connected. Closing the stream gives up.
+// Dial returns a stream at once and connects it in the background. [Connected] follows, or
+// [Closed] if that fails; Err then has the reason, a *net.OpError. What is written before
+// Connected is queued, and sent after it. Closing the stream ends the attempt.
 //
-// The network is tcp, tcp4, tcp6 or unix, and the address what net.Dial takes for
-// it. A name is looked up without holding up the loop. Each of its addresses is
-// tried until one works, those of IPv6 and IPv4 in a race that gives the family
-// of the first a short head start (Happy Eyeballs, RFC 8305): package net's
-// Dialer does the work, on a goroutine that ends with it.
+// The network is tcp, tcp4, tcp6 or unix, and the address has the form that net.Dial
+// takes. The look-up of a name does not block the loop. The addresses of a name are tried
+// until one works, those of IPv6 and IPv4 in a race in which the family of the first
+// address has a short head start (Happy Eyeballs, RFC 8305). package net's Dialer does the
+// work, on a goroutine that ends with it.
 //
-// Dial returns an error for a bad network, address or configuration only, and
-// ErrClosed on a closed loop.
+// Dial returns an error only for a bad network, address or configuration, and ErrClosed on
+// a closed loop.
 func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) {
 	var c DialConfig
 	if conf != nil {
@@ -82,6 +129,10 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 		return nil, bad(net.UnknownNetworkError(network))
 	}
 
+	u, err := l.setup(c.stream())
+	if err != nil {
+		return nil, err
+	}
 	d := &dialing{
 		dialer: net.Dialer{
 			Timeout:   max(c.Timeout, 0),
@@ -99,16 +150,18 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 	ctx, d.cancel = context.WithCancel(context.Background())
 
 	s := l.newStream(noFD)
+	s.mu.Lock()
+	defer s.unlock()
 	s.more().transport = d
-	s.limits.Store(l.limits.with(c.MaxInput, c.MaxOutput))
+	s.setupLocked(u)
 	l.lock()
 	defer l.unlock()
 	if l.closed {
 		d.cancel()
+		s.extra.leave(l)
 		return nil, ErrClosed
 	}
-	l.streams++
-	l.refresh(&s.source)
+	s.publish(l, 0)
 	go s.dial(ctx, d, network, address)
 	return s, nil
 }
@@ -131,7 +184,7 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 	s.mu.Lock()
 	defer s.unlock()
 	switch {
-	case s.transport() != d: // closed meanwhile
+	case s.transport() != d: // the stream was closed meanwhile
 		if err == nil {
 			closeFD(fd)
 		}
@@ -143,25 +196,26 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 		x.local, x.remote = conn.LocalAddr(), conn.RemoteAddr()
 		s.sock.fd = fd
 		s.expectShortReads(network)
-		x.transport = nil // but its own socket
+		x.transport = nil // s.sock from now on
 		s.announce(msgConnected | s.attached(d.fin))
 	}
 }
 
-// A deadlineError is what package net calls a timeout, and os.ErrDeadlineExceeded. Which
-// of the two net returns depends on where it noticed first that the time was up.
+// A deadlineError is a timeout to package net and os.ErrDeadlineExceeded to errors.Is.
+// Package net returns the one or the other, depending on where it notices that the time is
+// up.
 type deadlineError struct{ error }
 
 func (deadlineError) Timeout() bool     { return true }
 func (e deadlineError) Unwrap() []error { return []error{e.error, os.ErrDeadlineExceeded} }
 
-// attached has the poller report on the socket that s has got, and sends what
-// was written before. It returns what came of it. mu is held.
+// attached has the poller report on the socket that s now has, and sends what was written
+// before. It returns the resulting messages. Caller holds s.mu.
 func (s *Stream) attached(fin bool) pending {
 	l := s.lockLoop()
 	if l.closed {
 		l.unlock()
-		return 0 // it is being abandoned
+		return 0 // abandon follows
 	}
 	tok := l.register(s, s.sock.fd)
 	l.unlock()
@@ -177,7 +231,7 @@ func (s *Stream) attached(fin bool) pending {
 	return s.flush()
 }
 
-// connecting reports whether s is still being connected. mu is held.
+// connecting reports whether s is still being connected. Caller holds s.mu.
 func (s *Stream) connecting() bool {
 	_, ok := s.transport().(*dialing)
 	return ok

@@ -48,9 +48,13 @@ A message is an [Event]. Each kind is a type of its own, such as [Readable] or [
 and holds a pointer to its source and no data. Ask the source for the data:
 Stream.Read returns the bytes, Timer.Take how often the timer has expired.
 
-When something happens to a source, the loop puts the source into its queue: once,
-however much happens. When the turn of the source comes, the loop asks it for its next
-message. So nothing is dropped, and memory is bounded by the number of sources.
+The loop works in turns. In each turn it asks the kernel what is ready, and waits if
+nothing is. When something has happened to a source, the loop puts the source into its
+queue: once, however much happens. When the source is first in the queue, the loop
+asks it for its next message. So the messages of a source are put together: one
+Readable stands for all bytes that have arrived, and one Tick for all expiries that
+you were too late for. Nothing is dropped, and memory is bounded by the number of
+sources.
 
 There are four ways to receive messages:
 
@@ -76,9 +80,10 @@ Notify sends the messages of one source to a channel of your own.
 
 # Streams
 
-A stream is accepted by a [Listener], made by [Loop.Dial], made of a connection or
-file that exists by [Loop.Wrap], [Loop.WrapFD] or [Loop.WrapFile], or one of the two
-ends that [Loop.Pipe] connects in memory.
+There are several ways to get a stream. A [Listener] accepts one, and [Loop.Dial]
+connects one. [Loop.Wrap], [Loop.WrapFD] and [Loop.WrapFile] make one of a connection,
+a descriptor or a file that you have. [Loop.Pipe] makes two that are connected in
+memory.
 
 The loop reads what arrives and sends [Readable]. [Stream.Read], [Stream.WriteTo] and
 [Stream.Input] take the bytes from there and never block. [EOF] says that the peer has
@@ -110,7 +115,7 @@ ReadLine.
 
 	const (
 		maxLine   = 4 << 10  // bytes of the longest request
-		maxOutput = 64 << 10 // unsent bytes from which on no request is answered
+		maxOutput = 64 << 10 // when so many bytes are unsent, no request is answered
 	)
 
 	func serve(loop *evchan.Loop) {
@@ -144,7 +149,7 @@ ReadLine.
 				return
 			}
 			fmt.Fprintf(out, "%s\n", bytes.ToUpper(line))
-			if out.Len() >= 16<<10 {
+			if out.Len() >= 16<<10 { // Output has no limit of its own
 				s.Flush()
 			}
 		}
@@ -161,8 +166,8 @@ It is right for all clients:
     incomplete request at the end is dropped.
   - A request that is longer than maxLine ends the connection.
 
-MaxInput of [ListenConfig] must not be less than maxLine; set it to maxLine, so that no
-longer request is accepted at all. Set ReadIdle and WriteIdle as well: they send
+MaxInput of [ListenConfig] must not be less than maxLine; set it to maxLine, so that
+no longer request is accepted at all. Set ReadIdle and WriteIdle as well: they send
 TimedOut. For connections that are encrypted or compressed, call [Stream.Filter] when
 [Accepted] comes, and nothing else changes.
 
@@ -342,6 +347,12 @@ those first,
 
 The example GracefulShutdown does this.
 
+# Testing
+
+A loop waits in the kernel. A bubble of testing/synctest does not notice such a wait:
+the time of the bubble stands still, and the test hangs. Test programs that run a loop
+outside of bubbles.
+
 # Portability
 
 The method of a loop is how it asks the kernel what is ready: epoll on Linux, kqueue
@@ -353,6 +364,11 @@ With kqueue, the goroutine that waits occupies a thread; with epoll it does not.
 poll can watch files on disk. On macOS, kqueue does not notice that the last writer of
 a named pipe has gone, and may refuse terminals. The code for kqueue is tested on a
 model of the kernel's queue; it has never run on a kernel of macOS or a BSD.
+
+With epoll, at most 100 loops can watch one open file or accept from one listening
+socket (the limit of the kernel for nested epoll sets). Beyond that, Arm, WrapListener
+and the like return EINVAL. With poll there is no such limit. Listeners with
+ListenConfig.ReusePort have a socket each.
 
 The package does not promise in which order it delivers different sources that become
 ready at the same time, nor how the bytes that a peer has sent are divided between

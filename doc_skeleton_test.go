@@ -27,7 +27,7 @@ import (
 
 const (
 	maxLine   = 4 << 10  // bytes of the longest request
-	maxOutput = 64 << 10 // unsent bytes from which on no request is answered
+	maxOutput = 64 << 10 // when so many bytes are unsent, no request is answered
 )
 
 func serve(loop *evchan.Loop) {
@@ -61,7 +61,7 @@ func answer(s *evchan.Stream) {
 			return
 		}
 		fmt.Fprintf(out, "%s\n", bytes.ToUpper(line))
-		if out.Len() >= 16<<10 {
+		if out.Len() >= 16<<10 { // Output has no limit of its own
 			s.Flush()
 		}
 	}
@@ -116,7 +116,7 @@ func startSkeleton(t *testing.T, method string, filter func() evchan.Filter) (*e
 			for {
 				select {
 				case ev := <-accepted:
-					if up, err := ev.(evchan.Accepted).Stream.Filter(filter()); err == nil {
+					if up, err := ev.(evchan.Accepted).Stream.Filter(filter(), nil); err == nil {
 						up.Notify(nil) // to serve
 					}
 				case <-served:

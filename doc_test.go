@@ -171,10 +171,6 @@ var (
 
 // The first piece of Go in README.md compiles.
 func TestReadmeExample(t *testing.T) {
-	goTool, err := exec.LookPath("go")
-	if err != nil {
-		t.Skip("there is no go command to compile the example with: ", err)
-	}
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -183,6 +179,29 @@ func TestReadmeExample(t *testing.T) {
 	code, _, ok2 := strings.Cut(code, "\n```")
 	if !ok || !ok2 {
 		t.Fatal("README.md has no Go in it")
+	}
+	compile(t, code)
+}
+
+// The first piece of Go in doc.go compiles. The other one is TestDocSkeleton's.
+func TestDocExample(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, code, ok := strings.Cut(string(doc), "\n\t")
+	code, _, ok2 := strings.Cut(code, "\n\n")
+	if !ok || !ok2 {
+		t.Fatal("doc.go has no Go in it")
+	}
+	compile(t, code)
+}
+
+// compile fails the test unless code, a program or statements, compiles with the package.
+func compile(t *testing.T, code string) {
+	goTool, err := exec.LookPath("go")
+	if err != nil {
+		t.Skip("there is no go command to compile the example with: ", err)
 	}
 	if !strings.HasPrefix(code, "package ") {
 		code = wrapMain(code)
@@ -199,7 +218,7 @@ func TestReadmeExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	overlay, err := json.Marshal(map[string]any{
-		"Replace": map[string]string{filepath.Join(root, "readme_example", "main.go"): real},
+		"Replace": map[string]string{filepath.Join(root, "text_example", "main.go"): real},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -208,7 +227,7 @@ func TestReadmeExample(t *testing.T) {
 	if err := os.WriteFile(list, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), goTool, "build", "-overlay", list, "-o", filepath.Join(dir, "example"), "./readme_example")
+	cmd := exec.CommandContext(t.Context(), goTool, "build", "-overlay", list, "-o", filepath.Join(dir, "example"), "./text_example")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s\n%s", err, out, code)
 	}

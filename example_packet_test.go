@@ -18,7 +18,7 @@ func ExampleLoop_ListenPacket() {
 	loop := newLoop()
 	defer loop.Close()
 	open := func() *evchan.PacketConn {
-		conn, err := loop.ListenPacket("udp", "127.0.0.1:0")
+		conn, err := loop.ListenPacket("udp", "127.0.0.1:0", nil)
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func ExampleLoop_ListenPacket() {
 func ExamplePacketConn_WriteBatch() {
 	loop := newLoop()
 	defer loop.Close()
-	conn, err := loop.ListenPacket("udp", "127.0.0.1:0")
+	conn, err := loop.ListenPacket("udp", "127.0.0.1:0", nil)
 	if err != nil {
 		log.Fatal(err)
 	}

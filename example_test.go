@@ -281,7 +281,7 @@ func ExampleLoop_Wrap() {
 
 	loop := newLoop()
 	defer loop.Close()
-	stream, err := loop.Wrap(conn)
+	stream, err := loop.Wrap(conn, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -401,8 +401,8 @@ func ExampleStream_Filter() {
 	}
 	defer loop.Close()
 
-	a, b := loop.Pipe()
-	secret, err := a.Filter(rot13{})
+	a, b := loop.Pipe(nil, nil)
+	secret, err := a.Filter(rot13{}, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -425,13 +425,13 @@ func ExampleLoop_RateGroup() {
 
 	// All streams of a listener together read 1 MB a second, each of them writes
 	// 100 kB.
-	group, err := loop.RateGroup(evchan.RateLimit{ReadRate: 1e6, ReadBurst: 1e6, Tick: 100 * time.Millisecond})
+	group, err := loop.RateGroup(evchan.RateLimit{ReadRate: 1e6, ReadBurst: 1e6})
 	if err != nil {
 		log.Fatal(err)
 	}
 	_, err = loop.Listen("tcp", "127.0.0.1:0", &evchan.ListenConfig{
 		RateGroup: group,
-		RateLimit: &evchan.RateLimit{WriteRate: 1e5, WriteBurst: 1e5, Tick: 100 * time.Millisecond},
+		RateLimit: &evchan.RateLimit{WriteRate: 1e5, WriteBurst: 1e5},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -439,7 +439,7 @@ func ExampleLoop_RateGroup() {
 
 	_, err = loop.RateGroup(evchan.RateLimit{ReadRate: 1000})
 	fmt.Println(err)
-	// Output: evchan: RateLimit.Tick is 0s, which is not more than 0 and at most 596h31m23s
+	// Output: evchan: RateLimit.ReadBurst is 0, less than the 100 that the rate brings in a Tick
 }
 
 func ExampleStream_MoveTo() {
@@ -454,7 +454,7 @@ func ExampleStream_MoveTo() {
 	}
 	defer second.Close()
 
-	a, b := first.Pipe()
+	a, b := first.Pipe(nil, nil)
 	fmt.Fprint(a, "for the other loop")
 	if err := b.MoveTo(second); err != nil {
 		log.Fatal(err)

@@ -4,6 +4,7 @@
 package evchan
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,77 +12,79 @@ import (
 	"sync"
 )
 
-// A Filter transforms what a stream carries: it compresses it, say, or encrypts
-// it. One Filter serves one stream. Its methods are called by the loop, one at a
-// time and with no lock held, so they may call the stream's other methods; what
-// they Write to the stream comes back to Encode later, not at once.
+// A Filter transforms the bytes of a stream: it compresses or encrypts them, for
+// example. One Filter serves one stream. The loop calls its methods one at a time and
+// with no lock held, so they may call methods of the stream. What they Write to the
+// stream is given to a later call of Encode.
 //
-// If it is an io.Closer, Close is called once, after everything else.
+// If the Filter is an io.Closer, the loop calls Close once, after everything else.
 //
 // If Decode or Encode panics in the loop, the stream ends with an error that has the
-// panic's text, and the loop goes on. If Close does, nobody is told, but the stream's
-// Err has the text unless there was an error before. On a net.Conn that NetConn has made,
-// a panic goes on in the method that was called; Close lets all go nevertheless.
+// panic's text, and the loop goes on. If Close panics, no message says so, but the
+// stream's Err has the text if there was no error before. In a net.Conn that NetConn
+// has made, the panic reaches the caller of the net.Conn's method; after a panic in
+// Close everything is released all the same.
 type Filter interface {
-	// Decode consumes what it can of in, which is what has arrived, and appends
-	// what it means to plain. It may leave the rest in in, and is called again
-	// when there is more. What it appends to out is sent to the peer, as a part
-	// of a handshake is.
+	// Decode consumes what has arrived, in, and appends the decoded bytes to plain.
+	// It may leave bytes in in, for example an incomplete record; it is called again
+	// when more has arrived. What it appends to out is sent to the peer: the answer
+	// of a handshake, for example.
 	//
-	// With eof, in holds all that will ever come, and the call is the last one. An
-	// error ends the stream, once what was decoded before has been consumed. The
-	// buffers are the loop's: they must not be kept.
+	// If eof is true, nothing more will arrive, and this is the last call. An error
+	// ends the stream, after the receiver has consumed what was decoded before. The
+	// buffers belong to the loop and must not be kept.
 	Decode(in, plain, out *Buffer, eof bool) error
 
-	// Encode consumes what it can of plain, which is what was written to the stream,
-	// and appends what stands for it to out, which is sent. It may leave the
-	// rest in plain, and is called again when there is more and after each Decode.
-	// It is called once at the beginning, with an empty plain, so that it can
-	// begin a conversation.
+	// Encode consumes what was written to the stream, plain, and appends the encoded
+	// bytes to out, which is sent. It may leave bytes in plain; it is called again
+	// when more was written, and after each Decode. The first call comes at the
+	// beginning, with an empty plain, so that Encode can begin a conversation.
 	//
-	// With fin, nothing more will be written: out gets all that is owed to the
-	// peer, a checksum, say. It is called again as long as it leaves something in
-	// plain. An error ends the stream.
+	// If fin is true, nothing more will be written: Encode appends all that the peer
+	// must still get, a checksum for example. It is called again as long as it leaves
+	// something in plain. An error ends the stream.
 	Encode(plain, out *Buffer, fin bool) error
 }
 
-// filterRoom is how many bytes a filter holds in each direction at the most
-// before it is full, beside what the streams hold themselves. One Decode or Encode
-// may add more than that.
+// filterRoom is the number of bytes in each direction at which a filter is full. What
+// the streams hold is not counted. One Decode or Encode may exceed it.
 const filterRoom = 64 << 10
 
-// Filter returns a stream on top of this one. What is written to it goes through
-// f's Encode to this one, and what this one receives through f's Decode to
-// it. It has the priority, the Notify channel, the pauses and the idle timeouts
-// that this one has had, marks and limits of its own, and it sends no first message,
-// except that it sends Connected if this one was to send it and nobody has received
-// it yet. Filters may be stacked.
+// Filter puts f on this stream and returns a new stream on top of it. What is written
+// to the new one passes through f's Encode and is sent by this one; what this one
+// receives passes through f's Decode and becomes the new one's input. Filters may be
+// stacked.
 //
-// From now on this stream, the new one's Under, belongs to the loop: it sends no
-// more messages, and is closed with the new one. Its marks and rate limits can
-// still be set: they count transformed bytes. If f makes nothing of an input that
-// is as long as its MaxInput, the new stream ends with ErrFull.
+// The new stream takes over priority, Notify channel, pauses and idle timeouts. It has
+// marks and limits of its own. It sends no first message, with one exception: it sends
+// Connected if this stream has not delivered it yet.
 //
-// It returns ErrClosed, or Err, after the end, and an error if the stream is
-// under a filter already.
-func (s *Stream) Filter(f Filter) (*Stream, error) {
+// From now on this stream, which the new one's Under returns, belongs to the loop: it
+// sends no more messages, and is closed with the new one. Its marks and rate limits
+// can still be set: they count encoded bytes. If its input reaches MaxInput and f
+// consumes nothing of it, the new stream ends with ErrFull.
+//
+// Filter returns Err, or ErrClosed if that is nil, after the end, and an error if the
+// stream is under a filter already.
+func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	if f == nil {
 		return nil, errors.New("evchan: Filter of nil")
 	}
 	s.mu.Lock()
 	defer s.unlock()
-	switch {
-	case s.life.closed():
-		return nil, ErrClosed
-	case s.why() != nil:
-		return nil, s.why()
-	case s.gone():
-		return nil, ErrClosed
+	if err := s.ended(); err != nil {
+		return nil, err
 	}
 	if s.filtered {
 		return nil, errors.New("evchan: the stream is under a filter already")
 	}
+	u, err := s.Loop().setup(conf)
+	if err != nil {
+		return nil, err
+	}
 	up := s.Loop().newStream(noFD)
+	up.mu.Lock()
+	defer up.unlock()
 	x := &filtering{filter: f, upper: up, lower: s}
 	x.sending.flags, x.answer.flags = bufNoSpare, bufNoSpare
 	up.more().transport = x
@@ -90,15 +93,22 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	if s.extra != nil && s.extra.idle != nil {
 		after := s.extra.idle.after
 		s.setIdle(0, 0)
-		up.SetIdleTimeouts(after[dirRead], after[dirWrite])
+		u.ReadIdle = cmp.Or(u.ReadIdle, after[dirRead])
+		u.WriteIdle = cmp.Or(u.WriteIdle, after[dirWrite])
 	}
+	up.setupLocked(u)
 	l := s.lockAndWithdraw()
 	defer l.unlock()
 	if l.closed {
+		up.extra.leave(l)
 		return nil, ErrClosed
 	}
-	up.route, up.prio = s.route, s.prio
-	up.paused, s.paused = s.paused&^s.timedOut(), 0
+	up.prio = s.prio
+	if u.Notify == nil {
+		up.route = s.route
+	}
+	up.paused |= s.paused &^ s.timedOut()
+	s.paused = 0
 	s.resumeIdle(Read | Write)
 	passed := s.pend & msgConnected
 	s.received(msgAccepted) // as far as its listener is concerned
@@ -106,16 +116,14 @@ func (s *Stream) Filter(f Filter) (*Stream, error) {
 	s.in.unwait(waitEOF)
 	s.in.unwait(waitBlocked)
 	s.more().tap, s.filtered = x, true
-	l.streams++
-	l.refresh(&up.source)
-	l.enqueue(&up.source, passed)
+	up.publish(l, passed)
 	l.assign(x)
 	l.assign(s) // whose output may have been paused
 	return up, nil
 }
 
-// Under returns the stream that this one, which Filter has made, lies on; nil if
-// it lies on none.
+// Under returns the stream on which Filter was called to make this one. It returns nil
+// if Filter has not made this stream.
 func (s *Stream) Under() *Stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,37 +140,38 @@ func (s *Stream) underFilter() bool {
 	return s.filtered
 }
 
-// A filtering is the transport of a stream on top of another one. Its task, which
-// the loop calls when something has happened to either, moves bytes between the two.
+// A filtering is the transport of a stream that Filter has made. The loop calls its
+// task when something has happened to the upper or the lower stream; the task moves
+// bytes between the two.
 type filtering struct {
 	reg    registration
 	filter Filter  // never changes
 	upper  *Stream // never changes
 	lower  *Stream // never changes
 
-	// working is held while the task runs. It guards the following.
+	// working is locked while the task runs. It guards the following.
 	working  sync.Mutex
 	sending  Buffer // written, and not yet consumed by Encode
 	answer   Buffer // to be written to lower
 	answered int    // bytes that Decode has added to answer since that was last empty
 	held     int    // bytes of lower's input that Decode has left
 	begun    bool   // Encode was called
-	decoded  bool   // there will be no more to decode
-	encoded  bool   // there will be no more to encode
-	finSent  bool   // lower was told
-	retired  bool   // all was let go
+	decoded  bool   // Decode will not be called again
+	encoded  bool   // Encode will not be called again
+	finSent  bool   // lower's CloseWrite was called
+	retired  bool   // the filter was closed, or belongs to a net.Conn
 
-	// mu guards the following. It is taken after upper's mu and before lower's.
+	// mu guards the following. It is locked after upper's mu and before lower's.
 	mu      sync.Mutex
 	plain   chain // decoded, for upper to read
 	out     chain // written by upper, to be encoded
 	fin     bool  // nothing more will be written
-	short   bool  // upper could not write all it had
+	short   bool  // out was full when upper wrote: upper waits for room
 	eof     bool  // nothing more will be decoded
 	err     error // why it has failed
-	owed    bool  // upper is to send Drained once all has left lower
-	closing bool  // upper is gone: send what is left, then close lower
-	done    bool  // nothing is left to do
+	owed    bool  // upper sends Drained when lower's output is empty
+	closing bool  // upper has let x go: send what is left, then close lower
+	done    bool  // the task has nothing left to do
 }
 
 var (
@@ -175,7 +184,7 @@ func (x *filtering) fill(in *chain, limit int) (n int, full bool, err error) {
 	defer x.mu.Unlock()
 	if x.plain.n > 0 {
 		if x.plain.n >= filterRoom {
-			x.tap() // it has stopped decoding
+			x.schedule() // the task has stopped decoding
 		}
 		n = min(limit, x.plain.n)
 		in.moveN(&x.plain, n)
@@ -202,7 +211,7 @@ func (x *filtering) flush(out *chain) (n int, spent *chunk, err error) {
 	return n, nil, err
 }
 
-// send has move put as many of n bytes as there is room for into out.
+// send calls move with the number of bytes, at most n, for which out has room.
 func (x *filtering) send(n int, move func(n int)) (int, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -216,7 +225,7 @@ func (x *filtering) send(n int, move func(n int)) (int, error) {
 		return 0, eAGAIN
 	}
 	move(n)
-	x.tap()
+	x.schedule()
 	return n, nil
 }
 
@@ -224,7 +233,7 @@ func (x *filtering) closeWrite() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.fin = true
-	x.tap()
+	x.schedule()
 	return nil
 }
 
@@ -256,11 +265,11 @@ func (x *filtering) close(reset bool) {
 		x.lower.bequeath(x.upper)
 		x.lower.mu.Unlock()
 	}
-	x.tap()
+	x.schedule()
 }
 
-// bequeath leaves the release functions that s would call to up, which lies on
-// it. The mu of both is held.
+// bequeath moves the chunks whose release functions s would call to up, the stream on
+// top of it. Caller holds the mu of both.
 func (s *Stream) bequeath(up *Stream) {
 	up.spend(s.extra.spent)
 	s.extra.spent = nil
@@ -271,7 +280,7 @@ func (x *filtering) ready(What) {}
 
 func (x *filtering) registration() *registration { return &x.reg }
 
-// tell is what the poller does for a socket.
+// tell reports what to upper, as the poller does for a socket.
 func (x *filtering) tell(what What) {
 	l := x.upper.lockLoop()
 	defer l.unlock()
@@ -280,7 +289,7 @@ func (x *filtering) tell(what What) {
 	}
 }
 
-// task moves what can be moved.
+// task moves the bytes that can be moved.
 func (x *filtering) task() {
 	defer x.retire()
 	x.working.Lock()
@@ -288,10 +297,10 @@ func (x *filtering) task() {
 	x.work()
 }
 
-// work is task with working held.
+// work is task for a caller that holds x.working.
 func (x *filtering) work() {
 	x.lower.mu.Lock()
-	gone := x.lower.gone() // the end must be seen
+	gone := x.lower.gone() // then decode up to the end, even without room
 	late := x.lower.overdue()
 	x.lower.mu.Unlock()
 	x.mu.Lock()
@@ -309,12 +318,12 @@ func (x *filtering) work() {
 
 	var plain Buffer
 	err := x.deliver()
-	clear := x.answer.n == 0 // lower takes more
+	clear := x.answer.n == 0 // lower has room
 	if clear {
 		x.answered = 0
 	}
-	// Two peers whose lower streams are full, and who both wait with decoding until
-	// they are not, would wait for each other.
+	// Decode even if lower is full: two peers that both stop decoding while their
+	// lower streams are full would wait for each other.
 	if err == nil && x.answered < filterRoom && room && !x.decoded {
 		had := x.answer.n
 		err = x.decode(&plain)
@@ -327,7 +336,7 @@ func (x *filtering) work() {
 	}
 	fin, closing := x.fin, x.closing
 	x.mu.Unlock()
-	again := false // Encode has not finished, but is at it
+	again := false // Encode has made progress, and has not finished
 	if err == nil && clear && !x.encoded && (fresh || !x.begun || x.sending.n > 0) {
 		x.begun = true
 		left, owed := x.sending.n, x.answer.n
@@ -348,12 +357,12 @@ func (x *filtering) work() {
 	if over {
 		x.lower.Close()
 	} else if again || !clear && x.answer.n == 0 {
-		x.tap()
+		x.schedule()
 	}
 	x.publish(&plain, err, over)
 }
 
-// tell tells x what the stream under it would have to say. l.mu is held.
+// tell gives x the message bits of the stream under it. Caller holds l.mu.
 func (l *Loop) tell(x *filtering, bits pending) {
 	if bits&msgConnected != 0 {
 		l.enqueue(&x.upper.source, msgConnected)
@@ -363,8 +372,8 @@ func (l *Loop) tell(x *filtering, bits pending) {
 	}
 }
 
-// deliver writes the answer to lower, which may be full: then it tells when it is
-// not any more.
+// deliver writes the answer to lower. If lower is full, its Drained calls the task
+// again.
 func (x *filtering) deliver() error {
 	if x.answer.n == 0 {
 		return nil
@@ -375,7 +384,7 @@ func (x *filtering) deliver() error {
 	return nil
 }
 
-// decode has Decode look at what has arrived.
+// decode reads into lower's input, and calls Decode if there is more than last time.
 func (x *filtering) decode(plain *Buffer) error {
 	s := x.lower
 	s.mu.Lock()
@@ -385,7 +394,7 @@ func (x *filtering) decode(plain *Buffer) error {
 	reason := s.why()
 	s.unlock()
 	if bits&workRead != 0 {
-		x.tap()
+		x.schedule()
 	}
 	in := s.Input()
 	had := in.n
@@ -410,8 +419,8 @@ func (x *filtering) decode(plain *Buffer) error {
 	return nil
 }
 
-// callDecode, callEncode and callClose call the filter. If that panics, they return an
-// error: the loop's turn, which they are a part of, is not the filter's alone.
+// callDecode, callEncode and callClose call the filter. They turn a panic into an
+// error, because the loop's turn must go on for the other sources.
 func (x *filtering) callDecode(in, plain *Buffer, eof bool) (err error) {
 	defer panicked(&err)
 	return x.filter.Decode(in, plain, &x.answer, eof)
@@ -431,21 +440,21 @@ func (x *filtering) callClose() (err error) {
 	return nil
 }
 
-// panicked, which is to be deferred, makes an error of a panic.
+// panicked recovers from a panic and stores it in *err. Callers defer it.
 func panicked(err *error) {
 	if v := recover(); v != nil {
 		*err = fmt.Errorf("evchan: the Filter has panicked: %v", v)
 	}
 }
 
-// tap has the task called again.
-func (x *filtering) tap() {
+// schedule makes the loop call the task in its next turn.
+func (x *filtering) schedule() {
 	l := x.upper.lockLoop()
 	l.assign(x)
 	l.unlock()
 }
 
-// publish hands what has come of a task to upper.
+// publish gives the results of a task to upper: decoded bytes, the end, an error, room.
 func (x *filtering) publish(plain *Buffer, err error, done bool) {
 	x.mu.Lock()
 	what := What(0)
@@ -482,23 +491,23 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 	}
 }
 
-// unsent reports whether some output has not left lower. The mu of both streams is
-// held.
+// unsent reports whether some output has not left lower. Caller holds the mu of both
+// streams.
 func (x *filtering) unsent() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.upper.out.queue.n > 0 || x.out.n > 0 || x.answer.n > 0 || x.lower.out.queue.n > 0
 }
 
-// owe has upper send Drained when nothing is unsent any more.
-func (x *filtering) owe() {
+// oweDrained makes upper send Drained once nothing is unsent.
+func (x *filtering) oweDrained() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.owed = true
 }
 
-// netConn makes a net.Conn of upper, on that of lower. The mu of both streams is
-// held, and working.
+// netConn returns a net.Conn that uses the filter on lower's net.Conn. Caller holds
+// x.working and the mu of both streams.
 func (x *filtering) netConn(lower net.Conn) net.Conn {
 	c := &filterConn{Conn: lower, filter: x.filter, max: x.lower.limits.Load().readHigh}
 	for _, b := range []*Buffer{&c.plain, &c.in, &c.pending, &c.answer, &c.unsent} {
@@ -511,19 +520,19 @@ func (x *filtering) netConn(lower net.Conn) net.Conn {
 	c.pending.splice(&x.sending)
 	switch {
 	case x.err != nil:
-		c.err = x.err
+		c.readErr = x.err
 	case x.decoded:
-		c.err = io.EOF
+		c.readErr = io.EOF
 	}
 	if x.encoded {
-		c.over = c.failed("write", errEnded)
+		c.encodeErr = c.failed("write", errEnded)
 	}
 	x.done, x.retired = true, true
 	return c
 }
 
-// retire lets go of all, if it is over and the task does not run: else that ends
-// with this.
+// retire frees the buffers and closes the filter, if x is done. If the task is running,
+// it does nothing: the task calls retire when it ends.
 func (x *filtering) retire() {
 	x.mu.Lock()
 	done := x.done
@@ -537,7 +546,7 @@ func (x *filtering) retire() {
 	}
 	x.retired = true
 	x.mu.Lock()
-	out := x.out.detach() // if the loop was closed before any task
+	out := x.out.detach() // not empty if the loop was closed before a task
 	x.mu.Unlock()
 	freeChain(out)
 	x.sending.Reset()
@@ -552,10 +561,10 @@ func (x *filtering) retire() {
 	}
 }
 
-// abandon ends x because the loop was closed.
+// abandon ends x because its loop was closed.
 func (x *filtering) abandon() {
 	if !x.upper.Loop().isClosed() {
-		return // it has moved away
+		return // x has moved to another loop
 	}
 	x.mu.Lock()
 	x.done = true

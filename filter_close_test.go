@@ -89,7 +89,7 @@ func TestFilterEnd(t *testing.T) {
 		},
 		"EncodeInPieces": func(t *testing.T, l *Loop) {
 			for name, end := range map[string]func(*Stream) error{"CloseWrite": (*Stream).CloseWrite, "Close": (*Stream).Close} {
-				a, b := l.Pipe()
+				a, b := l.Pipe(nil, nil)
 				up := filterOn(t, a, new(slowFilter))
 				up.Write(pattern(95))
 				end(up)
@@ -132,7 +132,7 @@ func TestFilterEnd(t *testing.T) {
 			}
 		},
 		"PausedBefore": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			a.Pause(Write)
 			a.Write([]byte("abc"))
 			up := filterOn(t, a, new(plainFilter))
@@ -145,7 +145,7 @@ func TestFilterEnd(t *testing.T) {
 		},
 		"Shutdown": func(t *testing.T, l *Loop) {
 			other := dialLoop(t, "")
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			if err := b.MoveTo(other); err != nil {
 				t.Fatal(err)
 			}
@@ -164,7 +164,7 @@ func TestFilterEnd(t *testing.T) {
 			b.Close()
 		},
 		"NetConnFinishes": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			up := filterOn(t, a, new(slowFilter))
 			c, err := up.NetConn()
 			if err != nil {
@@ -217,8 +217,8 @@ func TestFilterPanics(t *testing.T) {
 		{panicFilter{encode: true}, "in Encode"},
 	} {
 		l := dialLoop(t, "")
-		s, far := l.Pipe()
-		up, err := s.Filter(c.f)
+		s, far := l.Pipe(nil, nil)
+		up, err := s.Filter(c.f, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,8 +249,8 @@ func TestFilterPanics(t *testing.T) {
 // nobody.
 func TestFilterPanicsInClose(t *testing.T) {
 	l := dialLoop(t, "")
-	s, far := l.Pipe()
-	up, err := s.Filter(panicFilter{close: true})
+	s, far := l.Pipe(nil, nil)
+	up, err := s.Filter(panicFilter{close: true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

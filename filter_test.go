@@ -19,7 +19,7 @@ func TestFilter(t *testing.T) {
 	small := Config{MaxOutput: 32 << 10, MaxInput: 16 << 10}
 	tests := map[string]func(*testing.T, *Loop){
 		"Transforms": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			f := filterOn(t, a, xorFilter(0x20))
 			if f.Under() != a || a.Under() != nil || f.RemoteAddr() != b.RemoteAddr() || f.LocalAddr() != a.LocalAddr() {
 				t.Error("what is under it is not to be seen")
@@ -67,7 +67,7 @@ func TestFilter(t *testing.T) {
 			waitReleased(t, l)
 		},
 		"GzipBroken": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			f := filterOn(t, a, new(gzipFilter))
 			b.Write([]byte("this is not compressed"))
 			if ev := nextOf(t, l, f); ev != Event(Closed{f}) || !errors.Is(f.Err(), gzip.ErrHeader) {
@@ -130,7 +130,7 @@ func TestFilter(t *testing.T) {
 		},
 		"Cut": func(t *testing.T, l *Loop) {
 			// Without a proper end, Decode says so, after what came before.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			f := &frameFilter{t: t}
 			up := filterOn(t, a, f)
 			b.Write([]byte("HELLO\x00\x02hi\x00\x05no"))
@@ -156,7 +156,7 @@ func TestFilter(t *testing.T) {
 			}
 		},
 		"Reset": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			up := filterOn(t, a, xorFilter(1))
 			b.Write([]byte("\x01\x01"))
 			for up.in.held.Load() == 0 {
@@ -199,13 +199,13 @@ func TestFilter(t *testing.T) {
 			if _, err := up.Write([]byte("x")); err != ErrClosed {
 				t.Errorf("writing after the end: %v", err)
 			}
-			if _, err := b.Filter(g); err != ErrClosed {
+			if _, err := b.Filter(g, nil); err != ErrClosed {
 				t.Errorf("filtering after the end: %v", err)
 			}
 		},
 		"TooLong": func(t *testing.T, l *Loop) {
 			// A frame that is longer than what may be held.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			a.SetReadMarks(1, 100)
 			up := filterOn(t, a, &frameFilter{t: t})
 			b.Write([]byte("HELLO\x01\x00"))
@@ -217,7 +217,7 @@ func TestFilter(t *testing.T) {
 			waitReleased(t, l)
 		},
 		"Inherits": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			ch := make(chan Event, 10)
 			a.Notify(ch)
 			a.Pause(Read)
@@ -242,7 +242,7 @@ func TestFilter(t *testing.T) {
 		},
 		"TakenBack": func(t *testing.T, l *Loop) {
 			// What had arrived before is decoded, and tells of itself anew.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.Write([]byte("abc"))
 			b.CloseWrite()
 			for a.in.held.Load() == 0 {
@@ -265,28 +265,28 @@ func TestFilter(t *testing.T) {
 			waitReleased(t, l)
 		},
 		"Misuse": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
-			if _, err := a.Filter(nil); err == nil {
+			a, b := l.Pipe(nil, nil)
+			if _, err := a.Filter(nil, nil); err == nil {
 				t.Error("nil is a filter")
 			}
 			up := filterOn(t, a, xorFilter(0))
-			if _, err := a.Filter(xorFilter(0)); err == nil {
+			if _, err := a.Filter(xorFilter(0), nil); err == nil {
 				t.Error("two filters beside each other")
 			}
 			b.Abort()
 			if ev := nextOf(t, l, up); ev != Event(Closed{up}) {
 				t.Errorf("unexpected %v", ev)
 			}
-			if _, err := b.Filter(xorFilter(0)); err != ErrClosed {
+			if _, err := b.Filter(xorFilter(0), nil); err != ErrClosed {
 				t.Errorf("after Abort: %v", err)
 			}
-			if _, err := up.Filter(xorFilter(0)); !errors.Is(err, eCONNRESET) {
+			if _, err := up.Filter(xorFilter(0), nil); !errors.Is(err, eCONNRESET) {
 				t.Errorf("after Closed: %v", err)
 			}
 		},
 		"WriteInside": func(t *testing.T, l *Loop) {
 			// Writing inside Encode does not go into it again, nor does it block.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			f := new(echoFilter)
 			f.s = filterOn(t, a, f)
 			f.s.Write([]byte("abc"))
@@ -330,7 +330,7 @@ func TestFilter(t *testing.T) {
 			waitReleased(t, l)
 		},
 		"IdleTimeout": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			a.SetIdleTimeouts(10*time.Millisecond, 0)
 			up := filterOn(t, a, xorFilter(1))
 			if ev := nextOf(t, l, up); ev != Event(TimedOut{up}) || up.TimedOut() != Read {
@@ -439,7 +439,7 @@ func TestFilterOverSockets(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			up, err := s.Filter(xorFilter(1))
+			up, err := s.Filter(xorFilter(1), nil)
 			if err == nil {
 				if ev := nextOf(t, l, up); ev != Event(Closed{up}) {
 					t.Errorf("unexpected %v", ev)
@@ -478,11 +478,11 @@ func TestFilterBothWays(t *testing.T) {
 	inBubble(t, Config{MaxInput: 5000, MaxOutput: 4000}, map[string]func(*testing.T, *Loop){
 		"Pipe": func(t *testing.T, l *Loop) {
 			var ends [2]*Stream
-			ends[0], ends[1] = l.Pipe()
+			ends[0], ends[1] = l.Pipe(nil, nil)
 			var sent, got [2]int
 			data := pattern(total)
 			for i, s := range ends {
-				f, err := s.Filter(xorFilter(7))
+				f, err := s.Filter(xorFilter(7), nil)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -14,68 +14,67 @@ import (
 	"time"
 )
 
-// A filterConn is what NetConn makes of a stream that Filter has made: a
-// net.Conn on top of another one. It needs no loop: its Read decodes and its
-// Write encodes.
+// A filterConn is the net.Conn that NetConn returns for a stream that Filter has made.
+// It stands on the net.Conn of the stream below. It needs no loop: its Read decodes and
+// its Write encodes.
 type filterConn struct {
 	net.Conn           // the one below
-	max      int       // bytes of which Decode must make something
-	once     sync.Once // closes
+	max      int       // unconsumed input bytes at which Decode must consume some
+	once     sync.Once // for Close
 
-	reading sync.Mutex // held by Read; guards following
-	plain   Buffer     // decoded, and not yet read
-	err     error      // why there will be no more of it
-	raw     []byte     // what is read into
+	readMu  sync.Mutex // locked by Read; guards the following
+	plain   Buffer     // decoded, not yet read
+	readErr error      // why nothing more will be decoded
+	raw     []byte     // the space that is read into
 
-	writing sync.Mutex // held by Write: its bytes stay together
-	writeBy atomic.Pointer[time.Time]
+	writeMu sync.Mutex                // locked by Write, so that its bytes stay together
+	writeBy atomic.Pointer[time.Time] // the deadline of Write; nil or zero: none
 
-	// filtering is held while the filter is at work. It guards the following.
-	filtering sync.Mutex
-	filter    Filter
-	in        Buffer // raw, not yet consumed by Decode
-	pending   Buffer // written, not yet consumed by Encode
-	answer    Buffer // encoded, to be sent
-	over      error  // why the filter must not be used any more; nil: it may be
+	filterMu  sync.Mutex // locked while the filter is called; guards the following
+	filter    Filter     // nil after Close
+	in        Buffer     // read, not yet consumed by Decode
+	pending   Buffer     // written, not yet consumed by Encode
+	answer    Buffer     // encoded, not yet taken by send
+	encodeErr error      // why Encode must not be called again; nil: it may be
 
-	sending sync.Mutex // held while something is sent; guards following
-	unsent  Buffer     // taken from answer
+	sendMu sync.Mutex // locked while the net.Conn below is written to; guards the following
+	unsent Buffer     // taken from answer, not yet written
 }
 
-// filterBite is how many bytes are encoded at a time. Arbitrary.
-const filterBite = 16 << 10
+// filterPiece is the number of bytes that are read, or encoded, at a time. Arbitrary.
+const filterPiece = 16 << 10
 
 var errEnded = errors.New("evchan: the writing half is closed")
 
 func (c *filterConn) Read(p []byte) (int, error) {
-	c.reading.Lock()
-	defer c.reading.Unlock()
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
 	for len(p) > 0 && c.plain.n == 0 {
-		if c.err != nil {
-			return 0, c.err
+		if c.readErr != nil {
+			return 0, c.readErr
 		}
 		if c.raw == nil {
-			c.raw = make([]byte, filterBite)
+			c.raw = make([]byte, filterPiece)
 		}
 		n, err := c.Conn.Read(c.raw)
 		if n == 0 && err != nil && err != io.EOF {
-			return 0, err // what is lasting, the next one gives again
+			return 0, err // if it is lasting, the next Read gets it again
 		}
 		answers, err := c.decode(c.raw[:n], err == io.EOF)
-		c.err = err
+		c.readErr = err
 		if answers {
-			c.send(false) // if that fails, so does the next Write
+			c.send(false) // an error comes again from the next Write
 		}
 	}
 	n, _ := c.plain.Read(p)
 	return n, nil
 }
 
-// decode has p decoded into plain, and reports whether there is something to be
-// sent because of it. reading is held.
+// decode decodes p into plain. It reports whether that has added to answer. Caller holds
+// c.readMu.
 func (c *filterConn) decode(p []byte, eof bool) (answers bool, err error) {
-	c.filtering.Lock()
-	defer c.filtering.Unlock()
+	c.filterMu.Lock()
+	defer c.filterMu.Unlock()
 	if c.filter == nil {
 		return false, c.failed("read", net.ErrClosed)
 	}
@@ -84,7 +83,7 @@ func (c *filterConn) decode(p []byte, eof bool) (answers bool, err error) {
 	if err := c.filter.Decode(&c.in, &c.plain, &c.answer, eof); err != nil {
 		return c.answer.n > owed, c.failed("decode", err)
 	}
-	if c.pending.n > 0 && c.over == nil {
+	if c.pending.n > 0 && c.encodeErr == nil {
 		err = c.encode(false)
 	}
 	switch {
@@ -97,85 +96,85 @@ func (c *filterConn) decode(p []byte, eof bool) (answers bool, err error) {
 	return c.answer.n > owed, err
 }
 
-// encode has what was written encoded. filtering is held.
+// encode encodes what was written. Caller holds c.filterMu.
 func (c *filterConn) encode(fin bool) error {
-	if c.over == nil {
+	if c.encodeErr == nil {
 		if err := c.filter.Encode(&c.pending, &c.answer, fin); err != nil {
-			c.over = c.failed("encode", err)
+			c.encodeErr = c.failed("encode", err)
 		}
 	}
-	return c.over
+	return c.encodeErr
 }
 
 func (c *filterConn) Write(p []byte) (n int, err error) {
-	c.writing.Lock()
-	defer c.writing.Unlock()
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
 	if len(p) == 0 {
 		return 0, nil
 	}
 	for n < len(p) {
-		// What was encoded before has to be sent first, or it would pile up.
+		// Send what was encoded before first, or it would pile up.
 		if err := c.send(true); err != nil {
 			return n, err
 		}
 		if t := c.writeBy.Load(); t != nil && !t.IsZero() && !time.Now().Before(*t) {
 			return n, c.failed("write", os.ErrDeadlineExceeded)
 		}
-		bite := p[n:min(n+filterBite, len(p))]
-		if err := c.add(bite); err != nil {
+		piece := p[n:min(n+filterPiece, len(p))]
+		if err := c.add(piece); err != nil {
 			return n, err
 		}
-		n += len(bite)
+		n += len(piece)
 	}
 	return n, c.send(true)
 }
 
-// add has p encoded.
+// add encodes p.
 func (c *filterConn) add(p []byte) error {
-	c.filtering.Lock()
-	defer c.filtering.Unlock()
-	if c.over == nil {
+	c.filterMu.Lock()
+	defer c.filterMu.Unlock()
+	if c.encodeErr == nil {
 		c.pending.add(p)
 	}
 	return c.encode(false)
 }
 
-// send sends what was encoded. If somebody else is at it, it waits for them, or,
-// if not asked to wait, leaves it to them.
+// send sends what was encoded. If another goroutine is sending, send waits for it if
+// wait is true, and leaves the bytes to it otherwise.
 func (c *filterConn) send(wait bool) error {
 	for {
 		if wait {
-			c.sending.Lock()
-		} else if !c.sending.TryLock() {
+			c.sendMu.Lock()
+		} else if !c.sendMu.TryLock() {
 			return nil
 		}
 		err := c.sendLocked()
-		c.sending.Unlock()
-		c.filtering.Lock()
+		c.sendMu.Unlock()
+		c.filterMu.Lock()
 		more := c.answer.n > 0
-		c.filtering.Unlock()
+		c.filterMu.Unlock()
 		if err != nil || !more {
 			return err
 		}
 	}
 }
 
-// sendLocked is send with sending held.
+// sendLocked writes answer to the net.Conn below, once. Caller holds c.sendMu.
 func (c *filterConn) sendLocked() error {
-	c.filtering.Lock()
+	c.filterMu.Lock()
 	c.unsent.splice(&c.answer)
-	c.filtering.Unlock()
+	c.filterMu.Unlock()
 	_, err := c.unsent.WriteTo(c.Conn)
 	return err
 }
 
-// SetDeadline is here because Write has to know, too.
+// SetDeadline also keeps the deadline for Write.
 func (c *filterConn) SetDeadline(t time.Time) error {
 	c.writeBy.Store(&t)
 	return c.Conn.SetDeadline(t)
 }
 
-// SetWriteDeadline is here because Write has to know, too.
+// SetWriteDeadline also keeps the deadline for Write.
 func (c *filterConn) SetWriteDeadline(t time.Time) error {
 	c.writeBy.Store(&t)
 	return c.Conn.SetWriteDeadline(t)
@@ -183,8 +182,8 @@ func (c *filterConn) SetWriteDeadline(t time.Time) error {
 
 // CloseWrite tells the peer that nothing more will be written.
 func (c *filterConn) CloseWrite() error {
-	c.writing.Lock()
-	defer c.writing.Unlock()
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
 	if err := c.finish(); err != nil {
 		return err
 	}
@@ -194,7 +193,7 @@ func (c *filterConn) CloseWrite() error {
 	return ErrUnsupported
 }
 
-// finish sends the last that Encode has to say. writing is held.
+// finish encodes and sends the rest and the end. Caller holds c.writeMu.
 func (c *filterConn) finish() error {
 	if err := c.encodeRest(); err != nil {
 		return err
@@ -202,39 +201,39 @@ func (c *filterConn) finish() error {
 	return c.send(true)
 }
 
-// encodeRest has encoded what is left, and the end.
+// encodeRest encodes the rest and the end.
 func (c *filterConn) encodeRest() error {
-	c.filtering.Lock()
-	defer c.filtering.Unlock()
-	err := c.over
+	c.filterMu.Lock()
+	defer c.filterMu.Unlock()
+	err := c.encodeErr
 	for again := err == nil; again; {
 		left, owed := c.pending.n, c.answer.n
 		err = c.encode(true)
 		again = err == nil && c.pending.n > 0 && (c.pending.n < left || c.answer.n > owed)
 	}
 	if err == nil {
-		c.over = c.failed("write", errEnded)
+		c.encodeErr = c.failed("write", errEnded)
 	}
 	return err
 }
 
-// closeTime is how long Close may take to say goodbye, as in crypto/tls.
-const closeTime = 5 * time.Second
+// filterCloseTime is how long Close may take to send the end, as in crypto/tls.
+const filterCloseTime = 5 * time.Second
 
 func (c *filterConn) Close() error {
 	err := c.failed("close", net.ErrClosed)
-	c.once.Do(func() { // all of it, even if the filter panics
+	c.once.Do(func() { // the deferred calls run even if the filter panics
 		defer c.retire()
 		defer func() { err = c.Conn.Close() }()
-		if c.writing.TryLock() { // else a Write that is at work is interrupted
-			defer c.writing.Unlock()
-			c.Conn.SetWriteDeadline(time.Now().Add(closeTime))
+		if c.writeMu.TryLock() { // else a Write is running: closing interrupts it
+			defer c.writeMu.Unlock()
+			c.Conn.SetWriteDeadline(time.Now().Add(filterCloseTime))
 			c.finish()
 		}
-		if c.reading.TryLock() {
-			defer c.reading.Unlock()
-			// Closing a socket with unread input, a part of a handshake
-			// say, would reset the connection and destroy what is on its way.
+		if c.readMu.TryLock() {
+			defer c.readMu.Unlock()
+			// To close a socket with unread input, the rest of a handshake for
+			// example, resets the connection and destroys what is on its way.
 			c.Conn.SetReadDeadline(time.Now().Add(time.Millisecond))
 			io.CopyN(io.Discard, c.Conn, filterRoom)
 		}
@@ -242,18 +241,18 @@ func (c *filterConn) Close() error {
 	return err
 }
 
-// retire lets the filter go.
+// retire closes the filter.
 func (c *filterConn) retire() {
-	c.filtering.Lock()
-	defer c.filtering.Unlock()
+	c.filterMu.Lock()
+	defer c.filterMu.Unlock()
 	f := c.filter
-	c.filter, c.over = nil, c.failed("write", net.ErrClosed)
+	c.filter, c.encodeErr = nil, c.failed("write", net.ErrClosed)
 	if f, ok := f.(io.Closer); ok {
 		f.Close()
 	}
 }
 
-// failed returns err as package net does.
+// failed wraps err in a *net.OpError, as package net does.
 func (c *filterConn) failed(op string, err error) error {
 	a := c.RemoteAddr()
 	return &net.OpError{Op: op, Net: a.Network(), Source: c.LocalAddr(), Addr: a, Err: err}

@@ -16,8 +16,8 @@ import (
 func TestFilterConnPanics(t *testing.T) {
 	l := dialLoop(t, "")
 	for _, f := range []panicFilter{{decode: true}, {encode: true}, {close: true}, {encode: true, close: true}} {
-		s, far := l.Pipe()
-		up, err := s.Filter(f)
+		s, far := l.Pipe(nil, nil)
+		up, err := s.Filter(f, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,8 +65,8 @@ func TestFilterConnDeadline(t *testing.T) {
 	must(t, err)
 	l := newLoop(conf, newFakePoller())
 	defer l.Close()
-	s, peer := l.Pipe()
-	up, err := s.Filter(xorFilter(1))
+	s, peer := l.Pipe(nil, nil)
+	up, err := s.Filter(xorFilter(1), nil)
 	must(t, err)
 	c, err := up.NetConn()
 	must(t, err)

@@ -15,43 +15,43 @@ import (
 	"time"
 )
 
-// A ListenConfig sets up a Listener. A nil ListenConfig and zero values mean the
-// defaults. It is copied by Listen.
+// A ListenConfig has the settings of a Listener and of its streams. A nil ListenConfig and
+// zero values mean the defaults. It is copied.
 type ListenConfig struct {
-	// ReusePort lets several listeners, also of several processes, share an
-	// address; the kernel divides the connections between them (SO_REUSEPORT).
-	// It is an error where the system lacks it, and for unix.
+	// ReusePort lets several listeners share an address, in one process or in several; the
+	// kernel divides the connections between them (SO_REUSEPORT). It is an error where the
+	// system lacks that, and for unix.
 	ReusePort bool
 
-	// Backlog is how many connections the kernel holds that were not accepted
-	// yet; 0 means as many as the system allows. The system may use less.
+	// Backlog is how many connections the kernel holds until they are accepted; 0 means
+	// as many as the system allows. The system may use less.
 	Backlog int
 
-	// KeepAlive is after how much idle time, and at which intervals, the kernel
-	// asks a peer whether it is still there; 0 means 15 seconds; if
+	// KeepAlive is the idle time after which the kernel begins to ask a peer whether it is
+	// still there, and the interval at which it asks again; 0 means 15 seconds; if
 	// negative, it does not ask.
 	KeepAlive time.Duration
 
-	// Delay lets the kernel hold back small segments (Nagle's algorithm). If
+	// Delay lets the kernel hold back small segments (Nagle's algorithm). If it is
 	// false, TCP_NODELAY is set, as package net does.
 	Delay bool
 
-	// DeferAccept makes the kernel wait that long for the peer's first bytes
-	// before it reports a connection (TCP_DEFER_ACCEPT); 0 means that it does
-	// not. Systems that lack it ignore it.
+	// DeferAccept is how long the kernel waits for the first bytes of a connection before
+	// it reports the connection (TCP_DEFER_ACCEPT); 0 means that it does not wait.
+	// Systems without the option ignore it.
 	DeferAccept time.Duration
 
-	// Paused makes a listener that does not accept until Resume.
+	// Paused says that the listener accepts nothing until Resume.
 	Paused bool
 
-	// MaxPending is how many Accepted may be waiting to be received before
-	// accepting stops; 0 means 128; if negative, there is no limit.
+	// MaxPending is the number of Accepted, sent and not yet received, at which accepting
+	// stops; 0 means 128; if negative, there is no limit.
 	MaxPending int
 
-	// MaxStreams is how many of the listener's streams may be open at once: while
-	// there are so many it accepts no more. One that is closing counts until all of
-	// it is released, one that NetConn was called on counts no more. If it is 0 or
-	// negative, only the process's descriptors are a limit, see [AcceptFailed].
+	// MaxStreams is the number of open streams at which the listener accepts no more. A
+	// stream that is closing counts until all of it is released; a stream that NetConn was
+	// called on no longer counts. If it is 0 or negative, only the process's descriptors
+	// are a limit, see [AcceptFailed].
 	MaxStreams int
 
 	// MaxInput and MaxOutput replace those of Config for the listener's streams;
@@ -72,9 +72,33 @@ type ListenConfig struct {
 	// RateLimit is the limit of each stream by itself; nil means none.
 	RateLimit *RateLimit
 
-	// RateGroup, which must be of the same loop, limits all of the streams
-	// together; nil means that nothing does.
+	// RateGroup is the limit of all streams together; nil means none. It must be of the
+	// same loop.
 	RateGroup *RateGroup
+
+	// Data is what Listener.Data begins with, and Stream.Data of each of its streams.
+	Data any
+
+	// Notify is where the listener and its streams send their messages, see [Source]; nil
+	// means the loop's own way.
+	Notify chan<- Event
+}
+
+// stream returns the part of c that is for the listener's streams. Notify is not in it:
+// each stream gets the channel that the listener has when it is accepted.
+func (c *ListenConfig) stream() *StreamConfig {
+	return &StreamConfig{
+		Data:      c.Data,
+		MaxInput:  c.MaxInput,
+		MaxOutput: c.MaxOutput,
+		ReadLow:   c.ReadLow,
+		WriteLow:  c.WriteLow,
+		ReadIdle:  c.ReadIdle,
+		WriteIdle: c.WriteIdle,
+		Lifetime:  c.Lifetime,
+		RateLimit: c.RateLimit,
+		RateGroup: c.RateGroup,
+	}
 }
 
 const (
@@ -83,18 +107,20 @@ const (
 
 	acceptBatch = 64 // connections accepted in one turn; arbitrary
 
-	minAcceptDelay = 5 * time.Millisecond // after a failure; doubles; both arbitrary
+	minAcceptDelay = 5 * time.Millisecond // before the first retry; it doubles up to the maximum; both arbitrary
 	maxAcceptDelay = time.Second
 )
 
-// A Listener accepts connections: each is a new [Stream], told by [Accepted]. It is made
-// by [Loop.Listen] or [Loop.WrapListener]; a zero one is of no use.
+// A Listener accepts connections. Each becomes a [Stream], which sends [Accepted] first. It
+// is made by [Loop.Listen] or [Loop.WrapListener]; a zero Listener cannot be used.
 //
-// Accepting stops as long as too many Accepted are waiting to be received or too
-// many streams are open (see ListenConfig), and while the listener is paused; the
-// kernel holds the connections meanwhile, as far as the backlog goes. If it
-// fails, because the process has no descriptors left, say, it sends one
-// [AcceptFailed], and tries again after a while, by itself, until it works.
+// Accepting stops while the listener is paused, while too many Accepted have not been
+// received, and while too many streams are open (see ListenConfig). Meanwhile the kernel
+// holds new connections, up to the backlog.
+//
+// If accepting fails, because the process has no descriptors left, for example, the
+// listener sends one [AcceptFailed]. It tries again after a while, by itself, until it
+// succeeds.
 type Listener struct {
 	source
 	reg registration
@@ -104,9 +130,9 @@ type Listener struct {
 
 	addr       net.Addr     // never changes
 	conf       ListenConfig // never changes
-	limits     *limits      // of its streams; never changes
+	setup      *streamSetup // of its streams; never changes
 	maxPending int          // never changes
-	path       string       // the socket's file, to be removed; mu guards it
+	path       string       // of the socket's file, which release removes; "": none; mu guards it
 
 	// mu guards the following. It is taken before the loop's mu.
 	mu sync.Mutex
@@ -114,24 +140,24 @@ type Listener struct {
 
 	// The loop's mu guards the following.
 
-	full    bool          // stopped because of maxPending or MaxStreams
+	full    bool          // task has stopped because of atLimit
 	failing bool          // the last accept failed
-	err     error         // what it failed with
-	delay   time.Duration // until the next try
-	retry   timerNode     // running: waits for the next try
-	waiting int           // Accepted that were not received
+	err     error         // why it failed
+	delay   time.Duration // before the next try
+	retry   timerNode     // running: the listener waits for the next try
+	waiting int           // Accepted that were sent and not received
 	streams int           // accepted and not yet released; 0 without MaxStreams
 }
 
-// Listen returns a listener on the address, which is live unless it is paused.
-// The network is tcp, tcp4, tcp6 or unix, and the address what net.Listen takes
-// for it: with port 0 the system chooses one, which Addr tells. The address of
-// a listener that was closed can be used again at once. The file of a unix socket
-// is removed when the listener is closed.
+// Listen returns a listener on the address. It is live, unless conf has it paused.
 //
-// A host name as address is looked up before Listen returns; an IP address
-// needs no look-up. It returns an error as net.Listen does, and ErrClosed on a
-// closed loop.
+// The network is tcp, tcp4, tcp6 or unix. The address has the form that net.Listen takes;
+// for port 0 the system chooses a port, which Addr tells. The address of a closed
+// listener can be used again at once. Closing the listener removes the file of a unix
+// socket.
+//
+// If the address has a host name, Listen waits until it is looked up. It returns the
+// errors of net.Listen, and ErrClosed on a closed loop.
 func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, error) {
 	var c ListenConfig
 	if conf != nil {
@@ -148,15 +174,9 @@ func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, e
 	if c.Backlog < 0 || c.DeferAccept < 0 {
 		return nil, fmt.Errorf("evchan: negative ListenConfig.Backlog or DeferAccept")
 	}
-	if c.RateLimit != nil {
-		limit := *c.RateLimit
-		if err := limit.check(); err != nil {
-			return nil, err
-		}
-		c.RateLimit = &limit
-	}
-	if c.RateGroup != nil && c.RateGroup.loop != l {
-		return nil, errGroup
+	u, err := l.setup(c.stream())
+	if err != nil {
+		return nil, err
 	}
 	if c.ReusePort && network == "unix" {
 		return nil, fmt.Errorf("evchan: ListenConfig.ReusePort on a unix socket: %w", ErrUnsupported)
@@ -176,17 +196,17 @@ func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, e
 	if err != nil {
 		return nil, portable(err)
 	}
-	ln, err := l.adoptListener(nl, &c)
+	ln, err := l.adoptListener(nl, &c, u)
 	if err != nil {
 		nl.Close()
 	}
 	return ln, err
 }
 
-// WrapListener takes nl over, which must be a *net.TCPListener or a
-// *net.UnixListener: its connections become streams, and nl is of no use
-// afterwards. If it returns an error, nl is as it was.
-func (l *Loop) WrapListener(nl net.Listener) (*Listener, error) {
+// WrapListener makes a listener of nl, a *net.TCPListener or a *net.UnixListener. It takes
+// nl over: nl is closed, and the socket lives on in the listener. If it returns an error,
+// nl is as it was.
+func (l *Loop) WrapListener(nl net.Listener, conf *ListenConfig) (*Listener, error) {
 	if nl == nil {
 		return nil, errors.New("evchan: WrapListener of nil")
 	}
@@ -208,13 +228,21 @@ func (l *Loop) WrapListener(nl net.Listener) (*Listener, error) {
 	case isNil:
 		return nil, fmt.Errorf("evchan: WrapListener of a nil %T", nl)
 	}
-	return l.adoptListener(nl, new(ListenConfig))
+	var c ListenConfig
+	if conf != nil {
+		c = *conf
+	}
+	u, err := l.setup(c.stream())
+	if err != nil {
+		return nil, err
+	}
+	return l.adoptListener(nl, &c, u)
 }
 
-// adoptListener makes a listener of nl's socket, and closes nl. If it returns an
-// error, nl is as it was.
-func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error) {
-	ln := &Listener{addr: nl.Addr(), conf: *c, fd: noFD, maxPending: c.MaxPending}
+// adoptListener makes a listener of nl's socket and closes nl. If it returns an error, nl
+// is as it was.
+func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup) (*Listener, error) {
+	ln := &Listener{addr: nl.Addr(), conf: *c, Data: c.Data, setup: u, fd: noFD, maxPending: c.MaxPending}
 	ln.init(l, ln)
 	if c.Paused {
 		ln.paused = Read
@@ -223,13 +251,12 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error
 	if ln.maxPending == 0 {
 		ln.maxPending = defaultMaxPending
 	}
-	ln.limits = l.limits.with(c.MaxInput, c.MaxOutput).above(c.ReadLow, c.WriteLow)
 	fd, err := takeFD(nl.(syscall.Conn))
 	if err != nil {
 		return nil, &net.OpError{Op: "listen", Net: ln.addr.Network(), Addr: ln.addr, Err: err}
 	}
 	ln.fd = fd
-	u, unlinks := nl.(interface{ SetUnlinkOnClose(bool) })
+	unlinker, unlinks := nl.(interface{ SetUnlinkOnClose(bool) })
 	if unlinks {
 		if name := ln.addr.String(); name != "" && name[0] != '@' {
 			ln.path = name
@@ -241,7 +268,7 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error
 	}
 	if err != nil {
 		ln.mu.Lock()
-		ln.path = "" // nl's still
+		ln.path = "" // nl still owns the file
 		ln.mu.Unlock()
 		ln.Close()
 		if err == ErrClosed {
@@ -250,14 +277,17 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig) (*Listener, error
 		return nil, &net.OpError{Op: "listen", Net: ln.addr.Network(), Addr: ln.addr, Err: err}
 	}
 	if unlinks {
-		u.SetUnlinkOnClose(false)
+		unlinker.SetUnlinkOnClose(false)
 	}
 	nl.Close()
 	return ln, nil
 }
 
-// open makes ln live.
+// open has the poller report on ln, which nobody else knows yet, and then makes it live and
+// visible to others. It holds ln.mu, so that task waits until then.
 func (ln *Listener) open() error {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
 	l := ln.Loop()
 	l.lock()
 	if l.closed {
@@ -265,12 +295,24 @@ func (ln *Listener) open() error {
 		return ErrClosed
 	}
 	tok := l.register(ln, ln.fd)
-	l.refresh(&ln.source)
 	l.unlock()
-	return os.NewSyscallError(l.Method(), l.poller.add(ln.fd, tok, Read|Edge))
+	err := l.poller.add(ln.fd, tok, Read|Edge)
+	l.lock()
+	defer l.unlock()
+	switch {
+	case l.closed:
+		return ErrClosed
+	case err != nil:
+		return os.NewSyscallError(l.Method(), err)
+	}
+	if ln.conf.Notify != nil {
+		ln.route = l.routeTo(ln.conf.Notify)
+	}
+	l.refresh(&ln.source)
+	return nil
 }
 
-// with returns limits with other sizes where they are not 0; negative means none.
+// with returns the limits with these sizes: 0 leaves one as it is, negative means no limit.
 func (lim *limits) with(maxInput, maxOutput int) *limits {
 	if maxInput == 0 && maxOutput == 0 {
 		return lim
@@ -289,7 +331,7 @@ func (lim *limits) with(maxInput, maxOutput int) *limits {
 	return &c
 }
 
-// above returns limits with these low marks.
+// above returns the limits with these low marks.
 func (lim *limits) above(readLow, writeLow int) *limits {
 	if readLow <= 1 && writeLow <= 0 {
 		return lim
@@ -300,33 +342,25 @@ func (lim *limits) above(readLow, writeLow int) *limits {
 	return &c
 }
 
-// configure gives s, which nobody knows yet, what the listener's streams have.
+// configure makes s, which ln has accepted and nobody else knows yet, a stream of ln. The
+// settings follow in open.
 func (ln *Listener) configure(s *Stream) {
 	s.listener = ln
 	s.expectShortReads(ln.addr.Network())
-	s.limits.Store(ln.limits)
-	if ln.conf.Lifetime > 0 {
-		s.SetLifetime(ln.conf.Lifetime)
-	}
-	if c := &ln.conf; c.ReadIdle > 0 || c.WriteIdle > 0 || c.RateLimit != nil || c.RateGroup != nil {
-		s.SetIdleTimeouts(c.ReadIdle, c.WriteIdle)
-		s.SetRateLimit(c.RateLimit)
-		s.SetRateGroup(c.RateGroup)
-	}
 }
 
 // Addr returns the address that the listener listens on.
 func (ln *Listener) Addr() net.Addr { return ln.addr }
 
-// Err returns what the last try to accept has failed with; nil if it has not.
+// Err returns why the last attempt to accept failed, nil if it did not.
 func (ln *Listener) Err() error {
 	l := ln.lockLoop()
 	defer l.unlock()
 	return ln.err
 }
 
-// Pause stops accepting. The kernel holds what comes meanwhile, as far as the
-// backlog goes. A paused listener is not live.
+// Pause stops accepting until Resume. Meanwhile the kernel holds new connections, up to the
+// backlog. A paused listener is not live.
 func (ln *Listener) Pause() {
 	l := ln.lockAndWithdraw()
 	defer l.unlock()
@@ -335,7 +369,7 @@ func (ln *Listener) Pause() {
 	l.retract(&ln.source, msgSingle)
 }
 
-// Resume accepts again, what has come meanwhile first.
+// Resume accepts again, beginning with the connections that the kernel holds.
 func (ln *Listener) Resume() {
 	l := ln.lockLoop()
 	defer l.unlock()
@@ -347,10 +381,10 @@ func (ln *Listener) Resume() {
 	}
 }
 
-// File returns a duplicate of the listener's descriptor, as net.TCPListener.File
-// does, for handing it to another process, say. The caller closes it.
+// File returns a duplicate of the listener's descriptor, as net.TCPListener.File does: to
+// hand the socket to another process, for example. The caller closes it.
 func (ln *Listener) File() (*os.File, error) {
-	ln.mustBeMade() // or that would be of standard input
+	ln.mustBeMade() // the zero descriptor is standard input
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	if ln.fd == noFD {
@@ -363,9 +397,9 @@ func (ln *Listener) File() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "listener "+ln.addr.String()), nil
 }
 
-// Close stops listening and gives the address free. Connections that the kernel
-// holds are reset; streams that were accepted stay. An AcceptFailed that has
-// not been received is taken back.
+// Close stops listening; the address is free again. Connections that the kernel holds are
+// reset. Streams that were accepted stay open. An AcceptFailed that has not been received
+// is taken back.
 func (ln *Listener) Close() error {
 	l := ln.lockAndWithdraw()
 	ln.life = lifeClosed
@@ -407,47 +441,47 @@ func (ln *Listener) abandon() {
 
 func (ln *Listener) registration() *registration { return &ln.reg }
 
-// ready is told that there are connections.
+// ready is called when there are connections. Caller holds the loop's lock, for expired too.
 func (ln *Listener) ready(What) { ln.Loop().assign(ln) }
 
-// expired is called when it is time to try again.
+// expired is called when it is time to try again after a failure.
 func (ln *Listener) expired(int64) { ln.Loop().assign(ln) }
 
-// admitted is told that an Accepted was received, or taken back. The loop's mu is
-// held.
+// admitted is called when an Accepted was received or taken back. Caller holds the loop's
+// lock.
 func (ln *Listener) admitted(l *Loop) {
 	ln.waiting--
-	ln.goOn(l)
+	ln.acceptOn(l)
 }
 
-// parted is told that a stream that ln has accepted was released, maybe by another
-// loop. The mu of no loop is held.
+// parted is called when a stream that ln has accepted was released, perhaps by another
+// loop. Caller holds the lock of no loop.
 func (ln *Listener) parted() {
 	if ln.conf.MaxStreams <= 0 {
 		return
 	}
 	l := ln.lockLoop()
 	ln.streams--
-	ln.goOn(l)
+	ln.acceptOn(l)
 	l.unlock()
 }
 
-// crowded reports whether no more may be accepted. The loop's mu is held.
-func (ln *Listener) crowded() bool {
+// atLimit reports whether MaxPending or MaxStreams is reached. Caller holds the loop's lock.
+func (ln *Listener) atLimit() bool {
 	return ln.maxPending > 0 && ln.waiting >= ln.maxPending ||
 		ln.conf.MaxStreams > 0 && ln.streams >= ln.conf.MaxStreams
 }
 
-// goOn accepts again if there was no room before, and is now. The loop's mu is
-// held.
-func (ln *Listener) goOn(l *Loop) {
-	if ln.full && !ln.crowded() {
+// acceptOn has task called if it has stopped at a limit that is no longer reached. Caller
+// holds the loop's lock.
+func (ln *Listener) acceptOn(l *Loop) {
+	if ln.full && !ln.atLimit() {
 		ln.full = false
 		l.assign(ln)
 	}
 }
 
-// task accepts what there is.
+// task accepts connections until there are no more, a limit is reached or a batch is full.
 func (ln *Listener) task() {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
@@ -457,7 +491,7 @@ func (ln *Listener) task() {
 	for range acceptBatch {
 		l := ln.lockLoop()
 		wait := ln.paused != 0 || ln.life != lifeOpen || ln.retry.running() || l.closed
-		if ln.crowded() {
+		if ln.atLimit() {
 			ln.full = true
 			wait = true
 		}
@@ -478,7 +512,7 @@ func (ln *Listener) task() {
 				ln.streams++
 			}
 			l.unlock()
-			if err := s.open(msgAccepted, true); err != nil {
+			if err := s.open(ln.setup, msgAccepted, true); err != nil {
 				l.lock()
 				ln.waiting--
 				l.unlock()
@@ -496,19 +530,19 @@ func (ln *Listener) task() {
 			}
 			return
 		case transient(err):
-			// That connection is gone; the next may be all right.
+			// Only this connection has failed.
 		default:
 			ln.failed(l, os.NewSyscallError("accept", portable(err)))
 			return
 		}
 	}
 	l := ln.lockLoop()
-	l.assign(ln) // more may be waiting
+	l.assign(ln) // the kernel may hold more
 	l.unlock()
 }
 
-// recovered takes note that accepting has not failed: what AcceptFailed has to
-// say is not true any more.
+// recovered notes that accepting works, and takes back an AcceptFailed that is no longer
+// true.
 func (ln *Listener) recovered() {
 	l := ln.lockAndWithdraw()
 	defer l.unlock()
@@ -518,8 +552,8 @@ func (ln *Listener) recovered() {
 	}
 }
 
-// failed tells that accepting has failed, if it is news, and sets the time for
-// the next try. ln.mu is held.
+// failed sets the time of the next attempt, and sends AcceptFailed if the attempt before
+// had not failed. Caller holds ln.mu.
 func (ln *Listener) failed(l *Loop, err error) {
 	now := l.clock()
 	l.lock()

@@ -192,7 +192,7 @@ func TestListener(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ln, err := l.WrapListener(nl)
+			ln, err := l.WrapListener(nl, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -211,7 +211,7 @@ func TestListener(t *testing.T) {
 			ln := listen(t, l, "tcp", nil)
 			c := dial(t, ln)
 			peer := acceptOne(t, l)
-			s, err := l.Wrap(c)
+			s, err := l.Wrap(c, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -191,7 +191,7 @@ func TestWaitFails(t *testing.T) {
 			p := &failingPoller{poller: newFakePoller(), wakes: make(chan error, 1)}
 			l := newLoop(conf, p)
 			defer l.Close()
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			timer, trigger := l.Every(time.Hour), l.Trigger()
 			p.wakes <- errKernel
 			trigger.Fire()
@@ -288,7 +288,7 @@ func callEverything(t *testing.T, l *Loop, full chan Event) {
 		t.Error(err)
 		return
 	}
-	pc, err := l.ListenPacket("udp4", "127.0.0.1:0")
+	pc, err := l.ListenPacket("udp4", "127.0.0.1:0", nil)
 	if err != nil {
 		t.Error(err)
 		return
@@ -335,7 +335,7 @@ func callEverything(t *testing.T, l *Loop, full chan Event) {
 			src.Loop()
 		}
 		if c, err := net.Dial("tcp", ln.Addr().String()); err == nil {
-			if s, err := l.Wrap(c); err == nil {
+			if s, err := l.Wrap(c, nil); err == nil {
 				s.Close()
 			}
 		}

@@ -67,7 +67,7 @@ func TestBadInput(t *testing.T) {
 		}
 		return err
 	}
-	wrap := func(c net.Conn) error { _, err := l.Wrap(c); return err }
+	wrap := func(c net.Conn) error { _, err := l.Wrap(c, nil); return err }
 
 	for _, c := range []struct {
 		name string
@@ -103,7 +103,7 @@ func TestBadInput(t *testing.T) {
 		{"Wrap tls", wrap(tls.Client(nil, nil)), ErrUnsupported, "tls.Conn"},
 		{"Wrap udp", wrap(new(net.UDPConn)), ErrUnsupported, "UDPConn"},
 		{"WatchConn nil", func() error { _, err := l.WatchConn(nil, Read); return err }(), nil, "nil"},
-		{"WrapListener nil", func() error { _, err := l.WrapListener(nil); return err }(), nil, "nil"},
+		{"WrapListener nil", func() error { _, err := l.WrapListener(nil, nil); return err }(), nil, "nil"},
 	} {
 		switch {
 		case c.err == nil:
@@ -190,17 +190,17 @@ func TestUseAfterClose(t *testing.T) {
 // TestNilArguments checks that a nil, typed or not, gives an error that says so.
 func TestNilArguments(t *testing.T) {
 	l := dialLoop(t, "")
-	s, _ := l.Pipe()
+	s, _ := l.Pipe(nil, nil)
 	for name, f := range map[string]func() error{
-		"Wrap TCPConn":       func() error { _, err := l.Wrap((*net.TCPConn)(nil)); return err },
-		"Wrap UnixConn":      func() error { _, err := l.Wrap((*net.UnixConn)(nil)); return err },
-		"WrapListener TCP":   func() error { _, err := l.WrapListener((*net.TCPListener)(nil)); return err },
-		"WrapListener Unix":  func() error { _, err := l.WrapListener((*net.UnixListener)(nil)); return err },
-		"WrapFile":           func() error { _, err := l.WrapFile(nil); return err },
+		"Wrap TCPConn":       func() error { _, err := l.Wrap((*net.TCPConn)(nil), nil); return err },
+		"Wrap UnixConn":      func() error { _, err := l.Wrap((*net.UnixConn)(nil), nil); return err },
+		"WrapListener TCP":   func() error { _, err := l.WrapListener((*net.TCPListener)(nil), nil); return err },
+		"WrapListener Unix":  func() error { _, err := l.WrapListener((*net.UnixListener)(nil), nil); return err },
+		"WrapFile":           func() error { _, err := l.WrapFile(nil, nil); return err },
 		"WatchConn nil File": func() error { _, err := l.WatchConn((*os.File)(nil), Read); return err },
-		"Wrap zero TCPConn":  func() error { _, err := l.Wrap(new(net.TCPConn)); return err },
-		"Wrap zero UnixConn": func() error { _, err := l.Wrap(new(net.UnixConn)); return err },
-		"Filter":             func() error { _, err := s.Filter(nil); return err },
+		"Wrap zero TCPConn":  func() error { _, err := l.Wrap(new(net.TCPConn), nil); return err },
+		"Wrap zero UnixConn": func() error { _, err := l.Wrap(new(net.UnixConn), nil); return err },
+		"Filter":             func() error { _, err := s.Filter(nil, nil); return err },
 		"MoveTo":             func() error { return s.MoveTo(nil) },
 	} {
 		if f() == nil {
@@ -311,7 +311,7 @@ func TestZeroBuffer(t *testing.T) {
 // limit.
 func TestRateLimitAfterEnd(t *testing.T) {
 	l := dialLoop(t, "")
-	s, _ := l.Pipe()
+	s, _ := l.Pipe(nil, nil)
 	if err := s.SetRateLimit(nil); err != nil {
 		t.Error(err)
 	}
@@ -394,7 +394,7 @@ func TestPanicOverBatch(t *testing.T) {
 // Write takes all, or says that it is over.
 func TestWriteDuringClose(t *testing.T) {
 	l := dialLoop(t, "")
-	s, far := l.Pipe()
+	s, far := l.Pipe(nil, nil)
 	p := make([]byte, 100)
 	var wg sync.WaitGroup
 	first := make(chan struct{}, 8)
@@ -459,7 +459,7 @@ func TestReleasePanics(t *testing.T) {
 	}
 
 	l := dialLoop(t, "")
-	s, far := l.Pipe()
+	s, far := l.Pipe(nil, nil)
 	s.Output().Append([]byte("x"), release)
 	s.Output().Append([]byte("y"), release)
 	s.Flush()
@@ -488,7 +488,7 @@ func TestReceiverStops(t *testing.T) {
 	for range 3 {
 		tr.Fire()
 	}
-	s, _ := l.Pipe()
+	s, _ := l.Pipe(nil, nil)
 	s.Notify(make(chan Event)) // from which nobody receives
 	s.Write([]byte("x"))
 	s.Close()

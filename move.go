@@ -5,31 +5,37 @@ package evchan
 
 import (
 	"errors"
+	"math"
 	"os"
 	"slices"
 	"time"
 )
 
-// MoveTo moves the stream to another loop, which does all for it from then on.
-// No byte is lost, and none changes its place. The stream has the same priority
-// there, as far as there are so many, and sends its messages the loop's own way:
-// what was set by Notify and SetRateGroup is gone. Messages that have not been
-// received are sent there, Readable if there is any input, and marks that were
-// not set are that loop's. Idle timeouts begin anew, a lifetime goes on.
+// MoveTo moves the stream to another loop, which does its reading and writing from then
+// on and delivers its messages. No byte is lost or reordered. A stream that Filter has
+// made takes the streams below it along.
 //
-// Like Read, MoveTo belongs to the goroutine that has received the stream's last
-// message; once it has returned, to the one that receives the next, from the other
-// loop. A stream that Filter has made takes those under it along; one that is
-// under a filter cannot be moved by itself.
+// On the other loop
+//   - it has the same priority, or the lowest there if that has fewer priorities;
+//   - its messages go to that loop's receiver, and it has no RateGroup: what Notify and
+//     SetRateGroup have set is gone;
+//   - messages that were not received are delivered, and Readable if there is any input;
+//   - marks that were not set are that loop's;
+//   - idle timeouts begin anew, and a lifetime goes on.
 //
-// It returns ErrClosed, or Err, after the end, and ErrClosed if to is closed or
-// in Shutdown; then the stream is as it was. Should the kernel refuse the
-// descriptor there, MoveTo returns the error, and the stream has ended with it.
+// Like Read, MoveTo may be called only by the goroutine that has received the stream's
+// most recent message. Afterwards the stream belongs to the goroutine that receives its
+// next message from the other loop.
+//
+// MoveTo returns Err, or ErrClosed if that is nil, after the end, ErrClosed if to is closed or in
+// Shutdown, and an error if the stream is under a filter. Then the stream is as it was.
+// If the kernel refuses the descriptor on the other loop, MoveTo returns its error, and
+// the stream has ended with that error.
 func (s *Stream) MoveTo(to *Loop) error {
 	if to == nil {
 		return errors.New("evchan: MoveTo of nil")
 	}
-	var stack []*Stream // s and those under it
+	var stack []*Stream // s and the streams under it, from the top
 	for u := s; u != nil; {
 		u.mu.Lock()
 		stack = append(stack, u)
@@ -41,27 +47,24 @@ func (s *Stream) MoveTo(to *Loop) error {
 	err := s.moveTo(to, stack)
 	for i, u := range slices.Backward(stack) {
 		if i > 0 && u.extra.spent != nil {
-			u.bequeath(stack[i-1]) // no lock may be held when they are called
+			u.bequeath(stack[i-1]) // no lock may be held when release functions are called
 		}
 		u.unlock()
 	}
 	if err == ErrClosed {
 		for _, u := range stack {
-			u.abandon() // if the other loop was closed meanwhile
+			u.abandon() // does something if the other loop was closed meanwhile
 		}
 	}
 	return err
 }
 
-// moveTo is MoveTo of the stack that begins with s. The mu of all is held.
+// moveTo is MoveTo of the stack that begins with s. Caller holds the mu of all.
 func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
+	if err := s.ended(); err != nil {
+		return err
+	}
 	switch {
-	case s.life.closed():
-		return ErrClosed
-	case s.why() != nil:
-		return s.why()
-	case s.gone():
-		return ErrClosed
 	case s.filtered:
 		return errors.New("evchan: the stream is under a filter: move the one on top")
 	case s.Loop() == to:
@@ -73,7 +76,7 @@ func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
 	if refuses {
 		return ErrClosed
 	}
-	// The stack changes loops in one piece.
+	// The whole stack changes loops under one lock.
 	l := s.lockAndWithdraw()
 	if l.closed {
 		l.unlock()
@@ -97,22 +100,22 @@ func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
 	return err
 }
 
-// depart takes s from l and makes it one of to's, which does not know it yet. mu is
-// held, and l's.
+// depart takes s out of l and sets its loop to to, where arrive registers it. Caller
+// holds s.mu and l.mu.
 func (s *Stream) depart(l, to *Loop) {
 	if s.queued {
 		s.route.remove(&s.source)
 	}
-	s.received(msgAccepted) // as far as its listener is concerned
-	l.dismiss(s)
+	s.received(msgAccepted) // for its listener's MaxPending
+	l.unassign(s)
 	if x, ok := s.transport().(*filtering); ok {
-		l.dismiss(x)
+		l.unassign(x)
 	}
 	if s.extra != nil {
 		s.extra.stopIdle(l)
 		if x := s.extra; x.ends != 0 {
 			l.timers.stop(&x.linger)
-			x.ends = max(x.ends+int64(l.epoch.Sub(to.epoch)), 1)
+			x.ends = max(addTime(x.ends, l.epoch.Sub(to.epoch)), 1)
 		}
 		if m := s.extra.shares[groupShare]; m != nil {
 			m.group.leave(m)
@@ -136,15 +139,15 @@ func (s *Stream) depart(l, to *Loop) {
 	s.loop.Store(to)
 }
 
-// arrive makes the loop that s is of now know it. mu is held.
+// arrive registers s with its new loop. Caller holds s.mu.
 func (s *Stream) arrive() error {
 	if s.gone() {
-		return nil // one under a filter, and over
+		return nil // a stream under a filter that has ended
 	}
 	l := s.Loop()
 	l.lock()
 	l.streams++
-	if l.closed { // meanwhile
+	if l.closed { // since moveTo has looked
 		l.unlock()
 		return ErrClosed
 	}
@@ -159,7 +162,7 @@ func (s *Stream) arrive() error {
 	s.pend = 0
 	l.enqueue(&s.source, s.confirm(pend|workRead))
 	l.refresh(&s.source)
-	l.assign(s) // for the output, and if its lifetime is over
+	l.assign(s) // to send the output, and to end if its lifetime is over
 	if x := s.extra; x != nil && x.ends != 0 && !l.closed && !x.overdue {
 		now := l.clock()
 		l.startTimer(&x.linger, now, time.Duration(x.ends-now))
@@ -179,9 +182,16 @@ func (s *Stream) arrive() error {
 	return nil
 }
 
-// dismiss takes back that p's task is to be called. It may have begun all the
-// same. l.mu is held.
-func (l *Loop) dismiss(p pollable) {
+// addTime returns t+d, or the greatest time if that is later. t is not negative.
+func addTime(t int64, d time.Duration) int64 {
+	if d > 0 && t > math.MaxInt64-int64(d) {
+		return math.MaxInt64
+	}
+	return t + int64(d)
+}
+
+// unassign undoes assign, unless p's task has begun. Caller holds l.mu.
+func (l *Loop) unassign(p pollable) {
 	if r := p.registration(); r.inWork {
 		r.inWork = false
 		l.work = slices.DeleteFunc(l.work, func(q pollable) bool { return q == p })

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"sync"
 	"testing"
@@ -154,7 +155,7 @@ func TestMoveTo(t *testing.T) {
 			if err := up.MoveTo(to); !errors.Is(err, eCONNRESET) {
 				t.Errorf("moving one that has failed: %v", err)
 			}
-			p, q := l.Pipe()
+			p, q := l.Pipe(nil, nil)
 			p.Close()
 			if err := p.MoveTo(to); err != ErrClosed {
 				t.Errorf("moving a closed one: %v", err)
@@ -303,7 +304,7 @@ func TestMoveToAndFro(t *testing.T) {
 		},
 		"Pipe": func(t *testing.T, l *Loop) {
 			// One end moves, the other is a proxy to a real connection.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			s, c := connectedPair(t, l)
 			proxy := make(chan Event)
 			for _, p := range []*Stream{b, s} {
@@ -418,5 +419,62 @@ func testToAndFro(t *testing.T, l *Loop, s *Stream, c *net.TCPConn) {
 	c.Close()
 	if moves < 10 {
 		t.Errorf("only %d moves", moves)
+	}
+}
+
+// A lifetime of any length goes on after a move, in both directions: the loops' clocks
+// count from different times.
+func TestMoveToLongLifetime(t *testing.T) {
+	older := dialLoop(t, "")
+	for older.clock() == 0 { // so that the clocks differ
+	}
+	newer := dialLoop(t, "")
+	for _, d := range []time.Duration{time.Hour, math.MaxInt64 - time.Duration(newer.clock()), math.MaxInt64} {
+		for _, from := range []*Loop{older, newer} {
+			to := older
+			if from == older {
+				to = newer
+			}
+			s, peer := from.Pipe(nil, nil)
+			s.SetLifetime(d)
+			if err := s.MoveTo(to); err != nil {
+				t.Fatal(err)
+			}
+			noMessage(t, to)
+			if err := s.Err(); err != nil {
+				t.Errorf("a lifetime of %v has ended: %v", d, err)
+			}
+			s.Abort()
+			peer.Abort()
+		}
+	}
+}
+
+// MoveTo, Filter and NetConn of a stream that has failed say why, also after Close.
+func TestFailureIsTold(t *testing.T) {
+	l := dialLoop(t, "")
+	to := dialLoop(t, "")
+	for _, closed := range []bool{false, true} {
+		for _, filtered := range []bool{false, true} {
+			a, b := l.Pipe(nil, nil)
+			s := a
+			if filtered {
+				s = filterOn(t, a, new(plainFilter))
+			}
+			b.Abort()
+			if ev := nextOf(t, l, s); ev != Event(Closed{s}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			if closed {
+				s.Close()
+			}
+			_, ferr := s.Filter(new(plainFilter), nil)
+			_, nerr := s.NetConn()
+			for _, err := range []error{s.MoveTo(to), ferr, nerr} {
+				if err == nil || err != s.Err() {
+					t.Errorf("closed %v, filtered %v: it says %v, Err %v", closed, filtered, err, s.Err())
+				}
+			}
+		}
 	}
 }

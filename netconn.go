@@ -8,33 +8,46 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
 )
 
-// NetConn turns the stream into a net.Conn of package net, which needs no loop:
-// it blocks, has deadlines, and can be given to crypto/tls or net/http. The stream
-// is closed by that, without the peer noticing, and sends no more messages. Input
-// that was not consumed comes first from the net.Conn.
+// NetConn turns the stream into a net.Conn, which needs no loop: it blocks, has
+// deadlines, and can be given to crypto/tls or net/http. Input that was not consumed
+// comes first from the net.Conn. The stream is closed, without the peer noticing, and
+// sends no more messages.
 //
-// For a TCP or Unix socket it is a *net.TCPConn or *net.UnixConn if all input was
-// consumed, otherwise it has one inside. For a Pipe's end, whose other end stays what
-// it is, it lives in memory. For a stream that Filter has made it uses the filter on the net.Conn of the stream under it; its Close has
-// 5 seconds to send what Encode says at the end. All of them have CloseWrite.
+// What the net.Conn is depends on the stream:
+//   - A TCP or Unix socket: a *net.TCPConn or *net.UnixConn, with the options that the
+//     socket has. If input was left, or the peer has reset the connection, it is a type
+//     that embeds one, whose File and SyscallConn know nothing of that input.
+//   - An end of a Pipe: a net.Conn in memory. The other end stays what it is.
+//   - A stream that Filter has made: a net.Conn that calls the filter, on the net.Conn
+//     of the stream below. Its Close takes at most 5 seconds to send what Encode
+//     appends at the end.
 //
-// Like Read, NetConn belongs to the goroutine that has received the stream's most
-// recent message. It must not be called by a Filter. It returns ErrWouldBlock before
-// Connected, and while output is unsent (Drained tells when it is not any more),
-// ErrUnsupported for a stream of a descriptor that is not a TCP or Unix socket's, and
-// ErrClosed, or Err, after the end; then the stream is as it was.
+// All of them have CloseWrite.
+//
+// NetConn fails, and leaves the stream as it was, with
+//   - ErrWouldBlock before Connected, and while output is unsent: Drained tells when to
+//     try again;
+//   - ErrUnsupported if the descriptor is not a TCP or Unix socket;
+//   - Err, or ErrClosed if that is nil, after the end.
+//
+// Like Read, NetConn may be called only by the goroutine that has received the stream's
+// most recent message. A Filter must not call it.
 func (s *Stream) NetConn() (net.Conn, error) {
 	var filters []*filtering // from s downwards
 	bottom := s
 	for x := s.filtering(); x != nil; x = bottom.filtering() {
 		x.working.Lock()
-		defer x.retire() // if that came to be due meanwhile
+		defer x.retire() // work, or another goroutine, may have finished x
 		defer x.working.Unlock()
-		x.work() // sends what is to be sent
+		x.work() // sends what can be sent
 		filters = append(filters, x)
 		bottom = x.lower
 	}
@@ -44,19 +57,15 @@ func (s *Stream) NetConn() (net.Conn, error) {
 	}
 	bottom.mu.Lock()
 	defer bottom.unlock()
-	switch {
-	case s.life.closed():
-		return nil, ErrClosed
-	case s.why() != nil:
-		return nil, s.why()
-	case s.gone():
-		return nil, ErrClosed
-	case s.filtered:
+	if err := s.ended(); err != nil {
+		return nil, err
+	}
+	if s.filtered {
 		return nil, errors.New("evchan: the stream is under a filter: call NetConn on the one on top")
 	}
 	if slices.ContainsFunc(filters, (*filtering).unsent) {
-		for _, x := range filters { // each is told by the one below
-			x.owe()
+		for _, x := range filters { // each hears from the one below
+			x.oweDrained()
 		}
 		return nil, ErrWouldBlock
 	}
@@ -70,12 +79,12 @@ func (s *Stream) NetConn() (net.Conn, error) {
 	return conn, nil
 }
 
-// netConn is NetConn of a stream that lies on no other. mu is held.
+// netConn is NetConn of a stream that Filter has not made. Caller holds s.mu.
 func (s *Stream) netConn() (conn net.Conn, err error) {
 	fin := s.out.fin == finQueued // CloseWrite was called while it was paused
 	switch t := s.transport().(type) {
-	case nil:
-		return nil, ErrClosed
+	case nil: // it has ended, and a filter on it has yet to hear of it
+		return nil, s.ended()
 	case *dialing:
 		return nil, ErrWouldBlock
 	case *sock:
@@ -91,10 +100,14 @@ func (s *Stream) netConn() (conn net.Conn, err error) {
 		if fin {
 			t.closeWrite()
 		}
+		var remote net.Addr
+		if conn.RemoteAddr() == nil { // the peer has reset the connection
+			remote = s.remoteAddr()
+		}
 		rest := s.detach()
 		t.close(false) // conn has a descriptor of its own
-		if rest.n > 0 {
-			conn = withEarly(conn, rest)
+		if rest.n > 0 || remote != nil {
+			conn = withEarly(conn, rest, remote)
 		}
 	case *pipeEnd:
 		if s.out.queue.n > 0 {
@@ -108,8 +121,8 @@ func (s *Stream) netConn() (conn net.Conn, err error) {
 	return conn, nil
 }
 
-// detach ends s but for its transport, and returns the input that was not
-// consumed. mu is held.
+// detach ends s without closing its transport, and returns the input that was not
+// consumed. Caller holds s.mu.
 func (s *Stream) detach() *Buffer {
 	s.silence()
 	rest := &Buffer{flags: bufNoSpare}
@@ -124,7 +137,19 @@ func (s *Stream) detach() *Buffer {
 	return rest
 }
 
-// filtering returns the transport of s if that is a filter, else nil.
+// ended returns Err, or ErrClosed if that is nil, once s was closed or has ended. Before,
+// it returns nil. Caller holds s.mu.
+func (s *Stream) ended() error {
+	switch {
+	case s.why() != nil:
+		return s.why()
+	case s.life != lifeOpen:
+		return ErrClosed
+	}
+	return nil
+}
+
+// filtering returns the transport of s if Filter has made s, otherwise nil.
 func (s *Stream) filtering() *filtering {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,69 +157,214 @@ func (s *Stream) filtering() *filtering {
 	return x
 }
 
-// withEarly returns conn with rest as the first that it reads.
-func withEarly(conn net.Conn, rest *Buffer) net.Conn {
+// withEarly returns a net.Conn that reads rest first, then from conn. Its remote address
+// is remote, unless that is nil.
+func withEarly(conn net.Conn, rest *Buffer, remote net.Addr) net.Conn {
+	e := &early{conn: conn, remote: remote, waiter: newWaiter(), rest: rest}
 	switch c := conn.(type) {
 	case *net.TCPConn:
-		return &tcpConn{TCPConn: c, early: early{rest: rest}}
+		return &tcpConn{TCPConn: c, early: e}
 	case *net.UnixConn:
-		return &unixConn{UnixConn: c, early: early{rest: rest}}
+		return &unixConn{UnixConn: c, early: e}
 	}
 	panic("evchan: BUG: a socket's net.Conn is something else")
 }
 
-// A tcpConn is a connection of which some input was read already.
+// A tcpConn is a *net.TCPConn with input that was read before.
 type tcpConn struct {
 	*net.TCPConn
-	early early
+	early *early
 }
 
-func (c *tcpConn) Read(p []byte) (int, error)         { return c.early.read(c.TCPConn, p) }
-func (c *tcpConn) WriteTo(w io.Writer) (int64, error) { return c.early.writeTo(c.TCPConn, w) }
+func (c *tcpConn) Read(p []byte) (int, error)         { return c.early.read(p) }
+func (c *tcpConn) WriteTo(w io.Writer) (int64, error) { return c.early.writeTo(w) }
+func (c *tcpConn) SetDeadline(t time.Time) error      { return c.early.setDeadline(t) }
+func (c *tcpConn) SetReadDeadline(t time.Time) error  { return c.early.setReadDeadline(t) }
+func (c *tcpConn) RemoteAddr() net.Addr               { return c.early.remoteAddr() }
 
-// A unixConn is a connection of which some input was read already.
+// A unixConn is a *net.UnixConn with input that was read before.
 type unixConn struct {
 	*net.UnixConn
-	early early
+	early *early
 }
 
-func (c *unixConn) Read(p []byte) (int, error)         { return c.early.read(c.UnixConn, p) }
-func (c *unixConn) WriteTo(w io.Writer) (int64, error) { return c.early.writeTo(c.UnixConn, w) }
+func (c *unixConn) Read(p []byte) (int, error)         { return c.early.read(p) }
+func (c *unixConn) WriteTo(w io.Writer) (int64, error) { return c.early.writeTo(w) }
+func (c *unixConn) SetDeadline(t time.Time) error      { return c.early.setDeadline(t) }
+func (c *unixConn) SetReadDeadline(t time.Time) error  { return c.early.setReadDeadline(t) }
+func (c *unixConn) RemoteAddr() net.Addr               { return c.early.remoteAddr() }
 
-// early is input that comes before what a connection has.
-type early struct {
-	mu   sync.Mutex // guards following
-	rest *Buffer    // empty once it was read
-}
-
-func (e *early) read(c net.Conn, p []byte) (int, error) {
-	e.mu.Lock()
-	if e.rest.n == 0 || len(p) == 0 {
-		e.mu.Unlock()
-		return c.Read(p)
+func (c *unixConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	if n, err := c.early.readRest(p); n > 0 || err != nil {
+		return n, nil, err
 	}
+	return c.UnixConn.ReadFrom(p)
+}
+
+func (c *unixConn) ReadFromUnix(p []byte) (int, *net.UnixAddr, error) {
+	if n, err := c.early.readRest(p); n > 0 || err != nil {
+		return n, nil, err
+	}
+	return c.UnixConn.ReadFromUnix(p)
+}
+
+func (c *unixConn) ReadMsgUnix(p, oob []byte) (n, oobn, flags int, addr *net.UnixAddr, err error) {
+	if n, err := c.early.readRest(p); n > 0 || err != nil {
+		return n, 0, 0, nil, err
+	}
+	return c.UnixConn.ReadMsgUnix(p, oob)
+}
+
+// early is input that was read from a connection before. File and SyscallConn of the
+// connection do not know of it.
+type early struct {
+	conn   net.Conn // never changes
+	remote net.Addr // nil: conn's; never changes
+	waiter          // the deadline of reading
+
+	mu   sync.Mutex // guards the following
+	rest *Buffer    // what was not read again yet
+}
+
+func (e *early) read(p []byte) (int, error) {
+	if n, err := e.readRest(p); n > 0 || err != nil {
+		return n, err
+	}
+	return e.conn.Read(p)
+}
+
+// readRest reads what is left, into p. It returns 0 and nil if that is nothing, and an
+// error where conn's Read gives one: after Close and the deadline.
+func (e *early) readRest(p []byte) (int, error) {
+	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.rest.n == 0 || len(p) == 0 {
+		return 0, nil
+	}
+	if err := e.check(); err != nil {
+		return 0, err
+	}
 	return e.rest.Read(p)
 }
 
-func (e *early) writeTo(c net.Conn, w io.Writer) (int64, error) {
-	e.mu.Lock()
-	n, err := e.rest.WriteTo(w)
-	e.mu.Unlock()
+func (e *early) writeTo(w io.Writer) (int64, error) {
+	n, err := e.writeRestTo(w)
 	if err != nil {
 		return n, err
 	}
-	m, err := io.Copy(w, c)
+	m, err := io.Copy(w, e.conn)
 	return n + m, err
 }
 
-// NetListener turns the listener into a net.Listener of package net, which needs
-// no loop; a net/http server can take it. The Listener is closed by that, while
-// the socket lives on with the connections that wait in its backlog. Streams that were
-// accepted before stay the loop's: to have none, Listen with Paused. What ListenConfig
-// says of streams, MaxStreams and the time limits, does not hold for what the
-// net.Listener accepts. The net.Listener removes the file of a unix socket
-// when it is closed. It returns ErrClosed after Close.
+func (e *early) writeRestTo(w io.Writer) (int64, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.rest.n == 0 {
+		return 0, nil
+	}
+	if err := e.check(); err != nil {
+		return 0, err
+	}
+	return e.rest.WriteTo(w)
+}
+
+// check returns the error that conn's Read gives after Close and the deadline, or nil.
+func (e *early) check() error {
+	raw, err := e.conn.(syscall.Conn).SyscallConn()
+	if err == nil {
+		err = raw.Read(func(uintptr) bool { return true }) // reads nothing, but fails as Read does
+	}
+	if err == nil {
+		err = e.waiter.check(nil) // Windows: raw.Read knows no deadline
+	}
+	if err == nil {
+		return nil
+	}
+	if op, ok := err.(*net.OpError); ok {
+		err = op.Err
+	}
+	local := e.conn.LocalAddr()
+	return &net.OpError{Op: "read", Net: local.Network(), Source: local, Addr: e.remoteAddr(), Err: err}
+}
+
+func (e *early) setDeadline(t time.Time) error {
+	e.waiter.setDeadline(t)
+	return e.conn.SetDeadline(t)
+}
+
+func (e *early) setReadDeadline(t time.Time) error {
+	e.waiter.setDeadline(t)
+	return e.conn.SetReadDeadline(t)
+}
+
+func (e *early) remoteAddr() net.Addr {
+	if e.remote != nil {
+		return e.remote
+	}
+	return e.conn.RemoteAddr()
+}
+
+// A waiter is for one direction of a net.Conn that has to wait: it has the deadline, and
+// wakes the goroutine that waits, of which there is one at a time.
+type waiter struct {
+	by    atomic.Pointer[time.Time] // the deadline; nil or zero: none
+	token chan struct{}             // look again
+}
+
+func newWaiter() waiter { return waiter{token: make(chan struct{}, 1)} }
+
+// wake makes a wait end, or the next one if there is none.
+func (w *waiter) wake() {
+	select {
+	case w.token <- struct{}{}:
+	default:
+	}
+}
+
+func (w *waiter) setDeadline(t time.Time) {
+	w.by.Store(&t)
+	w.wake()
+}
+
+// wait waits for wake, the deadline or Close. It returns what check returns then.
+func (w *waiter) wait(closed <-chan struct{}) error {
+	var late <-chan time.Time
+	if t := w.by.Load(); t != nil && !t.IsZero() {
+		timer := time.NewTimer(time.Until(*t))
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-w.token:
+	case <-late:
+	case <-closed:
+	}
+	return w.check(closed)
+}
+
+// check returns net.ErrClosed after Close, os.ErrDeadlineExceeded after the deadline,
+// and nil otherwise.
+func (w *waiter) check(closed <-chan struct{}) error {
+	select {
+	case <-closed:
+		return net.ErrClosed
+	default:
+	}
+	if t := w.by.Load(); t != nil && !t.IsZero() && !time.Now().Before(*t) {
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+// NetListener turns the listener into a net.Listener, which needs no loop; an
+// http.Server can take it. The Listener is closed. Its socket stays open, with the
+// connections in its backlog. Closing the net.Listener removes the file of a unix
+// socket.
+//
+// Streams that were accepted before still belong to the loop; listen with Paused if
+// there must be none. MaxStreams and the other settings of ListenConfig for streams do
+// not hold for connections that the net.Listener accepts. After Close, NetListener
+// returns ErrClosed.
 func (ln *Listener) NetListener() (net.Listener, error) {
 	f, err := ln.File()
 	if err != nil {

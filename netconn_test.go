@@ -91,7 +91,7 @@ func TestNetConn(t *testing.T) {
 				t.Errorf("after the end it gives %v", err)
 			}
 			for _, fd := range plainFDs(t) {
-				p, err := l.WrapFD(fd)
+				p, err := l.WrapFD(fd, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -192,7 +192,7 @@ func testNetConnHTTP(t *testing.T, l *Loop) {
 func TestNetConnInMemory(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
 		"Pipe": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.Write([]byte("abcdef"))
 			nextOf(t, l, a)
 			a.Input().Discard(1)
@@ -227,7 +227,7 @@ func TestNetConnInMemory(t *testing.T) {
 			waitReleased(t, l)
 		},
 		"PipeReset": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			c := netConn(t, l, a)
 			b.Abort()
 			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, eCONNRESET) {
@@ -239,7 +239,7 @@ func TestNetConnInMemory(t *testing.T) {
 			c.Close()
 		},
 		"PipeDeadline": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			c := netConn(t, l, a)
 			c.SetDeadline(time.Now().Add(time.Millisecond))
 			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -367,7 +367,7 @@ func TestNetConnInMemory(t *testing.T) {
 			// crypto/tls on a socket, on a pipe, and on filters.
 			s, far := connectedPair(t, l)
 			testTLS(t, netConn(t, l, s), far)
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			testTLS(t, netConn(t, l, a), netConn(t, l, b))
 			a, b = filtered(t, l, &frameFilter{t: t}, &frameFilter{t: t})
 			testTLS(t, netConn(t, l, a), netConn(t, l, b))
@@ -467,5 +467,99 @@ func TestNetConnUnixEarly(t *testing.T) {
 		if got, err := read(c); err != nil || string(got) != "early and late" {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
+	}
+}
+
+// earlyConn returns the net.Conn of a stream of which all input, "early", is unread, and
+// its peer.
+func earlyConn(t *testing.T, l *Loop) (net.Conn, *net.TCPConn) {
+	t.Helper()
+	s, far := connectedPair(t, l)
+	send(t, far, "early")
+	for s.in.held.Load() < 5 {
+		nextOf(t, l, s)
+	}
+	c, err := s.NetConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c, far
+}
+
+// TestNetConnEarlyEnds: input that had arrived before is not read after the deadline and
+// after Close either.
+func TestNetConnEarlyEnds(t *testing.T) {
+	needNetConn(t)
+	l := dialLoop(t, "")
+	reads := map[string]func(net.Conn) (int64, error){
+		"Read": func(c net.Conn) (int64, error) {
+			n, err := c.Read(make([]byte, 2))
+			return int64(n), err
+		},
+		"WriteTo": func(c net.Conn) (int64, error) { return c.(io.WriterTo).WriteTo(io.Discard) },
+	}
+	for name, read := range reads {
+		c, far := earlyConn(t, l)
+		for _, set := range []func(time.Time) error{c.SetDeadline, c.SetReadDeadline} {
+			must(t, set(time.Unix(1, 0)))
+			var op *net.OpError
+			if n, err := read(c); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &op) || op.Op != "read" || op.Addr == nil {
+				t.Errorf("%s after the deadline gives %d, %v", name, n, err)
+			}
+		}
+		must(t, c.SetReadDeadline(time.Time{}))
+		if n, err := c.Read(make([]byte, 2)); n != 2 || err != nil {
+			t.Errorf("%s: without a deadline, Read gives %d, %v", name, n, err)
+		}
+		c.Close()
+		if n, err := read(c); n != 0 || !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%s after Close gives %d, %v", name, n, err)
+		}
+		far.Close()
+	}
+}
+
+// TestNetConnReset: what NetConn makes of a stream whose peer has reset it, which the
+// loop has not seen, has the addresses, as what package net accepts has. So has a
+// net.Conn with a filter, whose methods fail and do not panic.
+func TestNetConnReset(t *testing.T) {
+	needNetConn(t)
+	l := dialLoop(t, "")
+	for _, filtered := range []bool{false, true} {
+		ln := listen(t, l, "tcp", nil)
+		far, err := net.Dial("tcp", ln.Addr().String())
+		must(t, err)
+		ev, ok := l.Poll(testPatience)
+		if !ok {
+			t.Fatal("nothing was accepted")
+		}
+		s := ev.(Accepted).Stream
+		if filtered {
+			s = filterOn(t, s, new(plainFilter))
+			noMessage(t, l)
+		}
+		local := far.RemoteAddr().String()
+		far.(*net.TCPConn).SetLinger(0)
+		far.Close()
+		c, err := s.NetConn()
+		if filtered && errors.Is(err, eCONNRESET) {
+			continue // NetConn has given the filter what had arrived
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if a := c.RemoteAddr(); a == nil || a.String() != far.LocalAddr().String() {
+			t.Errorf("filtered %v: the peer is %v, want %v", filtered, a, far.LocalAddr())
+		}
+		if a := c.LocalAddr(); a == nil || a.String() != local {
+			t.Errorf("filtered %v: the local address is %v, want %v", filtered, a, local)
+		}
+		for _, call := range []func([]byte) (int, error){c.Read, c.Write} {
+			if n, err := call(make([]byte, 1)); n != 0 || err == nil {
+				t.Errorf("filtered %v: it gives %d, %v", filtered, n, err)
+			}
+		}
+		c.Close()
+		ln.Close()
 	}
 }

@@ -113,7 +113,7 @@ var scriptCommands = map[string]func(*script, []string){
 	},
 
 	// Streams.
-	"pipe": func(s *script, a []string) { s.sources[a[0]], s.sources[a[1]] = s.l.Pipe() },
+	"pipe": func(s *script, a []string) { s.sources[a[0]], s.sources[a[1]] = s.l.Pipe(nil, nil) },
 	"wrap": func(s *script, a []string) { // stream on a connection to the far end
 		st, c := connectedPair(s.t, s.l)
 		s.sources[a[0]], s.conns[a[1]] = st, c

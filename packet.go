@@ -6,6 +6,7 @@ package evchan
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -22,10 +23,11 @@ import (
 // kernel, and not for the receiver of the messages.
 //
 // On Linux, a UDP connection takes up to 16 datagrams from the kernel with one
-// system call, and later reads return them from memory. While some of them are
-// unread, the connection holds a buffer of 1 MiB, of which the system provides only
-// the pages that the datagrams fill. An idle connection holds no buffer. Close drops
-// the datagrams that were taken from the kernel and not read.
+// system call, and later reads return them from memory. While some of these are
+// unread, the connection holds at most 2 KiB and 4 times the size of all of them; an
+// idle connection holds no buffer. (To take them it borrows a buffer of 1 MiB, of which
+// the process has about one a processor.) Close drops the datagrams that were taken
+// from the kernel and not read.
 //
 // Datagrams can get lost: the kernel drops those that arrive while its receive
 // buffer (SO_RCVBUF) is full. That also happens while the connection is paused, or
@@ -60,9 +62,9 @@ type PacketConn struct {
 	announced atomic.Int32
 
 	// Writing to the following two needs mu and sendMu; reading needs one of them.
-	sendMu sync.RWMutex // taken after mu
-	fd     sysFD        // noFD: closed
-	path   string       // the socket's file, which Close removes; "": none
+	sendMu  sync.RWMutex // taken after mu
+	fd      sysFD        // noFD: closed
+	unlinks bool         // Close removes the socket's file, if it has one
 
 	// mu guards the following. It is taken before the loop's mu.
 	mu    sync.Mutex
@@ -91,19 +93,104 @@ type packetAddr struct {
 	name string         // of a unixgram socket
 }
 
+// A PacketConfig sets up a PacketConn. A nil PacketConfig and zero values mean the
+// defaults. ListenPacket copies it.
+type PacketConfig struct {
+	// Data is the connection's Data from the beginning, before its first message.
+	Data any
+
+	// Notify is where the connection's messages are sent, from the first on; see
+	// [Source]. Nil means the loop's own way.
+	Notify chan<- Event
+
+	// Paused makes a connection that sends no messages until Resume.
+	Paused bool
+
+	// ReusePort lets several sockets, also of several processes, share an address
+	// (SO_REUSEPORT). The kernel divides the datagrams between them by their senders.
+	// Where the system lacks that, and for unixgram, it is an error.
+	ReusePort bool
+
+	// ReadBuffer and WriteBuffer are how many bytes the kernel may hold for the
+	// socket that were not read, and not sent (SO_RCVBUF, SO_SNDBUF); 0 means the
+	// system's default. The kernel counts its own overhead as well, and some systems
+	// give less than was asked for without an error (Linux: net.core.rmem_max and
+	// net.core.wmem_max). Negative values are an error.
+	ReadBuffer, WriteBuffer int
+
+	// Broadcast allows sending to broadcast addresses (SO_BROADCAST). If false, that
+	// gives an error of the kernel, most often EACCES. (Package net always allows it.)
+	// For unixgram it is an error.
+	Broadcast bool
+
+	// Control is called once the socket is made and has the above options, before it
+	// is bound to its address, as Control of net.ListenConfig. network is udp4, udp6
+	// or unixgram. If it returns an error, ListenPacket fails with it.
+	Control func(network, address string, c syscall.RawConn) error
+}
+
+// check returns an error if c cannot be for the network.
+func (c *PacketConfig) check(network string) error {
+	if c.ReadBuffer < 0 || c.WriteBuffer < 0 {
+		return errors.New("evchan: negative PacketConfig.ReadBuffer or WriteBuffer")
+	}
+	if network == "unixgram" && (c.ReusePort || c.Broadcast) {
+		return fmt.Errorf("evchan: PacketConfig.ReusePort or Broadcast of a unixgram socket: %w", ErrUnsupported)
+	}
+	return nil
+}
+
+// control sets the options of c on a socket that is not bound yet, and then calls
+// Control.
+func (c *PacketConfig) control(network, address string, raw syscall.RawConn) error {
+	var err error
+	set := func(fd uintptr) { err = c.setOptions(sysFD(fd), network) }
+	if e := raw.Control(set); e != nil {
+		return e
+	}
+	if err == nil && c.Control != nil {
+		err = c.Control(network, address, raw)
+	}
+	return err
+}
+
+func (c *PacketConfig) setOptions(fd sysFD, network string) error {
+	var err error
+	if c.ReusePort {
+		err = setReusePort(fd)
+	}
+	if err == nil && network != "unixgram" {
+		err = setBroadcast(fd, c.Broadcast)
+	}
+	if err == nil && c.ReadBuffer > 0 {
+		err = setReadBuffer(fd, min(c.ReadBuffer, math.MaxInt32))
+	}
+	if err == nil && c.WriteBuffer > 0 {
+		err = setWriteBuffer(fd, min(c.WriteBuffer, math.MaxInt32))
+	}
+	if err != nil && err != ErrUnsupported {
+		err = os.NewSyscallError("setsockopt", err)
+	}
+	return err
+}
+
 // ListenPacket returns a packet connection on the address. The network is udp,
 // udp4, udp6 or unixgram, and the address is what net.ListenPacket takes for that
 // network. With port 0 the system chooses a port, which LocalAddr returns. Close
-// removes the file of a unixgram socket (package net leaves it).
+// removes the file of a unixgram socket (package net leaves it), see
+// [PacketConn.SetUnlinkOnClose].
 //
 // If the address has a host name, ListenPacket looks it up before it returns; an IP
 // address needs no look-up. Errors are those of net.ListenPacket, and ErrClosed if
 // the loop is closed.
 //
-// For socket options, multicast groups or a connected socket, prepare a net.UDPConn
-// and give it to [Loop.WrapPacketConn], or set the options later on what File
-// returns.
-func (l *Loop) ListenPacket(network, address string) (*PacketConn, error) {
+// For a connected socket, or one of a multicast group, prepare a net.UDPConn and give
+// it to [Loop.WrapPacketConn].
+func (l *Loop) ListenPacket(network, address string, conf *PacketConfig) (*PacketConn, error) {
+	var pc PacketConfig
+	if conf != nil {
+		pc = *conf
+	}
 	switch network {
 	case "udp", "udp4", "udp6", "unixgram":
 	default:
@@ -112,21 +199,25 @@ func (l *Loop) ListenPacket(network, address string) (*PacketConn, error) {
 	if l.isClosed() {
 		return nil, ErrClosed
 	}
-	fd, local, err := sysListenPacket(network, address)
+	if err := pc.check(network); err != nil {
+		return nil, err
+	}
+	fd, local, err := sysListenPacket(network, address, &pc)
 	if err != nil {
 		return nil, err
 	}
 	c := l.newPacketConn(local, nil)
-	if name := local.String(); network == "unixgram" && name != "" && name[0] != '@' {
-		c.path = name
+	c.Data, c.unlinks = pc.Data, true
+	if pc.Paused {
+		c.paused = Read
 	}
-	return c.adopt("listen", fd)
+	return c.adopt("listen", fd, pc.Notify)
 }
 
 // WrapPacketConn takes over conn and returns it as a packet connection. conn must be
 // a *net.UDPConn, or a *net.UnixConn of type "unixgram"; it is closed, so all its
 // methods fail afterwards. Closing the packet connection leaves the file of a
-// unixgram socket in place, as package net does.
+// unixgram socket in place, as package net does, see [PacketConn.SetUnlinkOnClose].
 //
 // If conn is connected (made by net.Dial), the packet connection receives only from
 // that peer and sends only to it: the address is nil for WriteTo, and the zero
@@ -158,7 +249,7 @@ func (l *Loop) WrapPacketConn(conn net.PacketConn) (*PacketConn, error) {
 	if err != nil {
 		return nil, &net.OpError{Op: "wrap", Net: nc.LocalAddr().Network(), Source: nc.LocalAddr(), Addr: nc.RemoteAddr(), Err: err}
 	}
-	c, err := l.newPacketConn(nc.LocalAddr(), nc.RemoteAddr()).adopt("wrap", fd)
+	c, err := l.newPacketConn(nc.LocalAddr(), nc.RemoteAddr()).adopt("wrap", fd, nil)
 	if err == nil {
 		nc.Close()
 	}
@@ -173,12 +264,13 @@ func (l *Loop) newPacketConn(local, remote net.Addr) *PacketConn {
 	return c
 }
 
-// adopt gives c the socket fd and makes it live. If it fails, it closes fd.
-func (c *PacketConn) adopt(op string, fd sysFD) (_ *PacketConn, err error) {
+// adopt gives c, which is complete otherwise, the socket fd and makes it live, with
+// its messages sent to notify. If it fails, it closes fd.
+func (c *PacketConn) adopt(op string, fd sysFD, notify chan<- Event) (_ *PacketConn, err error) {
 	c.fd = fd
 	if c.ipv6, c.ipv6Only, err = sysPacketFamily(fd); err == nil {
 		c.direct = !packetBatches || c.local.Network() == "unixgram" // its datagrams can have any size
-		err = c.open()
+		err = c.open(notify)
 	}
 	if err != nil {
 		c.Close()
@@ -190,8 +282,10 @@ func (c *PacketConn) adopt(op string, fd sysFD) (_ *PacketConn, err error) {
 	return c, nil
 }
 
-// open registers c, which has its socket, with the loop and the poller.
-func (c *PacketConn) open() error {
+// open registers c, which has its socket, with the loop and the poller. From then on
+// others find it through Sources. They may use it, and close it, at once: mu keeps the
+// socket open until the poller has it.
+func (c *PacketConn) open(notify chan<- Event) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := c.Loop()
@@ -200,10 +294,15 @@ func (c *PacketConn) open() error {
 		l.unlock()
 		return ErrClosed
 	}
+	c.route = l.routeTo(notify)
 	tok := l.register(c, c.fd)
 	l.refresh(&c.source)
 	l.unlock()
-	return os.NewSyscallError(l.Method(), l.poller.add(c.fd, tok, Read|Edge))
+	err := l.poller.add(c.fd, tok, Read|Edge)
+	if err != nil && l.isClosed() {
+		return ErrClosed
+	}
+	return os.NewSyscallError(l.Method(), err)
 }
 
 // LocalAddr returns the address of the connection, in package net's form. It is the
@@ -253,6 +352,9 @@ func (c *PacketConn) opError(op, call string, addr net.Addr, err error) error {
 // File returns a duplicate of the connection's descriptor, as net.UDPConn.File
 // does. The caller closes it. Both are the same socket, so an option that is set on
 // the file (with net.FilePacketConn, for example) applies to the connection.
+//
+// If you hand a unixgram socket over to another process, call SetUnlinkOnClose(false)
+// before Close.
 func (c *PacketConn) File() (*os.File, error) {
 	c.mustBeMade() // the zero fd is that of standard input
 	c.sendMu.RLock()
@@ -265,6 +367,19 @@ func (c *PacketConn) File() (*os.File, error) {
 		return nil, c.opError("file", "dup", c.remote, err)
 	}
 	return os.NewFile(uintptr(fd), c.label()), nil
+}
+
+// SetUnlinkOnClose says whether closing the connection, or its loop, removes the file
+// of its unixgram socket. From the beginning it does if the connection was made by
+// ListenPacket, and it does not if it was made by WrapPacketConn. Connections without
+// a file, and closed ones, ignore the call.
+func (c *PacketConn) SetUnlinkOnClose(unlink bool) {
+	c.mustBeMade()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sendMu.Lock()
+	defer c.sendMu.Unlock()
+	c.unlinks = unlink
 }
 
 // Close closes the socket. It drops the datagrams that were not read, and takes back
@@ -293,8 +408,10 @@ func (c *PacketConn) release() {
 	}
 	l.refresh(&c.source)
 	l.unlock()
-	if c.path != "" {
-		os.Remove(c.path)
+	if c.unlinks {
+		if a, ok := c.local.(*net.UnixAddr); ok && a.Name != "" && a.Name[0] != '@' {
+			os.Remove(a.Name)
+		}
 	}
 	l.poller.remove(c.fd)
 	closeFD(c.fd)

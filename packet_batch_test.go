@@ -448,3 +448,44 @@ func TestPacketConnSignals(t *testing.T) {
 		},
 	})
 }
+
+// TestPacketConnUnreadMemory: an unread datagram costs its connection about as much
+// memory as it is long, not the 64 KiB that it could be.
+func TestPacketConnUnreadMemory(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("unread datagrams stay in the kernel")
+	}
+	if raceEnabled {
+		t.Skip("the race detector drops what pools hold")
+	}
+	l := dialLoop(t, "")
+	src := listenPacket(t, l, "udp4")
+	for _, size := range []int{1, 1000, 9000, 60_000} {
+		const count = 20
+		conns := make([]*PacketConn, count)
+		for i := range conns {
+			conns[i] = listenPacket(t, l, "udp4")
+		}
+		heap := func() int {
+			var st runtime.MemStats
+			runtime.GC()
+			runtime.GC() // empties the pools
+			runtime.ReadMemStats(&st)
+			return int(st.HeapAlloc)
+		}
+		before := heap()
+		data := string(pattern(size))
+		for _, c := range conns {
+			sendTo(t, src, c, data)
+			nextPackets(t, l, c)
+		}
+		if n := (heap() - before) / count; n > 4<<10+4*size {
+			t.Errorf("an unread datagram of %d bytes holds %d", size, n)
+		}
+		for _, c := range conns {
+			mustRead(t, c, data)
+			mustBlock(t, c)
+			c.Close()
+		}
+	}
+}

@@ -33,67 +33,97 @@ type mmsghdr struct {
 	len uint32
 }
 
-// A packetBatch holds UDP datagrams that were taken from the kernel.
-type packetBatch struct {
-	n, at int // hdrs[at:at+n] are the unread ones
+// A packetInput is where recvmmsg puts datagrams, with a slot of 64 KiB for each. It
+// is used during one fetch only: what was received moves to a packetBatch, which
+// has only as much memory as that needs.
+type packetInput struct {
 	hdrs  [maxPacketBatch]mmsghdr
 	iovs  [maxPacketBatch]unix.Iovec
 	names [maxPacketBatch]unix.RawSockaddrInet6 // large enough for RawSockaddrInet4
 	buf   []byte                                // a slot for each
 }
 
-var packetBatchPool sync.Pool // of *packetBatch
+var packetInputPool sync.Pool // of *packetInput
 
-// newPacketBatch returns an empty batch.
-func newPacketBatch() *packetBatch {
-	if b, ok := packetBatchPool.Get().(*packetBatch); ok {
-		return b
+func newPacketInput() *packetInput {
+	if in, ok := packetInputPool.Get().(*packetInput); ok {
+		return in
 	}
-	b := &packetBatch{buf: make([]byte, maxPacketBatch*packetSlot)}
-	for i := range b.hdrs {
-		b.iovs[i].Base = &b.buf[i*packetSlot]
-		b.iovs[i].SetLen(packetSlot)
-		h := &b.hdrs[i].hdr
-		h.Name = (*byte)(unsafe.Pointer(&b.names[i]))
+	in := &packetInput{buf: make([]byte, maxPacketBatch*packetSlot)}
+	for i := range in.hdrs {
+		in.iovs[i].Base = &in.buf[i*packetSlot]
+		in.iovs[i].SetLen(packetSlot)
+		h := &in.hdrs[i].hdr
+		h.Name = (*byte)(unsafe.Pointer(&in.names[i]))
 		h.Namelen = unix.SizeofSockaddrInet6
-		h.Iov = &b.iovs[i]
+		h.Iov = &in.iovs[i]
 		h.SetIovlen(1)
 	}
-	return b
+	return in
 }
 
-// free recycles b; it drops unread datagrams.
-func (b *packetBatch) free() {
-	for b.n > 0 {
-		b.next() // prepares the slot for another datagram
-	}
-	packetBatchPool.Put(b)
-}
-
-// receive fills b, which is empty, from fd, and returns how many bytes it received.
-// If b is not full afterwards, err is the reason, most often EAGAIN.
+// receive takes datagrams from fd, and returns how many. If these are fewer than
+// maxPacketBatch, err is the reason, most often EAGAIN.
 //
 // A system call that returns fewer datagrams than asked for does not prove that the
 // socket is empty: any error ends it early, and it does not report the error if it
-// has received some datagrams (recvmmsg(2)). So the loop goes on until an error.
-func (b *packetBatch) receive(fd sysFD) (bytes int, err error) {
-	b.n, b.at = 0, 0
-	for b.n < maxPacketBatch && err == nil {
-		r, _, e := syscall.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs[b.n])), uintptr(maxPacketBatch-b.n),
+// has received some datagrams (recvmmsg(2)). So it is called until there is an error.
+func (in *packetInput) receive(fd sysFD) (n int, err error) {
+	for n < maxPacketBatch && err == nil {
+		r, _, e := syscall.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&in.hdrs[n])), uintptr(maxPacketBatch-n),
 			unix.MSG_DONTWAIT, 0, 0)
 		switch e {
 		case 0:
-			b.n += int(r)
+			n += int(r)
 		case syscall.EINTR:
 		default:
 			err = e
 		}
 	}
-	for i := range b.hdrs[:b.n] {
-		bytes += int(b.hdrs[i].len)
-	}
-	return bytes, err
+	return n, err
 }
+
+// A packetBatch holds UDP datagrams that were taken from the kernel and not read.
+type packetBatch struct {
+	n, at int                      // the unread ones have the indexes from at to at+n-1
+	from  [maxPacketBatch]peerAddr // their senders
+	end   [maxPacketBatch]int      // where each ends in data.buf; it begins where the one before ends
+	data  *chunk
+}
+
+var packetBatchPool sync.Pool // of *packetBatch
+
+// receiveBatch takes datagrams from fd, and returns them, nil if there are none. If
+// there are fewer than maxPacketBatch, err is the reason, most often EAGAIN.
+func receiveBatch(fd sysFD) (*packetBatch, error) {
+	in := newPacketInput()
+	defer packetInputPool.Put(in)
+	n, err := in.receive(fd)
+	if n == 0 {
+		return nil, err
+	}
+	b, ok := packetBatchPool.Get().(*packetBatch)
+	if !ok {
+		b = new(packetBatch)
+	}
+	b.n, b.at = n, 0
+	total := 0
+	for i := range n {
+		h := &in.hdrs[i]
+		b.from[i] = peerOf((*unix.RawSockaddr)(unsafe.Pointer(&in.names[i])), h.hdr.Namelen)
+		h.hdr.Namelen = unix.SizeofSockaddrInet6 // the kernel has changed it from the room to the size
+		total += int(h.len)
+		b.end[i] = total
+	}
+	b.data = newChunkSize(total)
+	for i := range n {
+		b.data.w += copy(b.data.buf[b.data.w:], in.buf[i*packetSlot:][:in.hdrs[i].len])
+	}
+	return b, err
+}
+
+// size returns how many bytes the datagrams of b have, the read ones included.
+func (b *packetBatch) size() int { return b.data.w }
 
 // next takes one datagram out of b, which is not empty. The bytes stay valid until
 // b is freed.
@@ -101,10 +131,16 @@ func (b *packetBatch) next() ([]byte, netip.AddrPort) {
 	i := b.at
 	b.at++
 	b.n--
-	h := &b.hdrs[i]
-	from := peerOf((*unix.RawSockaddr)(unsafe.Pointer(&b.names[i])), h.hdr.Namelen).addrPort()
-	h.hdr.Namelen = unix.SizeofSockaddrInet6 // the kernel has changed it from the room to the size
-	return b.buf[i*packetSlot:][:h.len], from
+	p := b.data.buf[b.data.r:b.end[i]]
+	b.data.r = b.end[i]
+	return p, b.from[i].addrPort()
+}
+
+// free recycles b; it drops unread datagrams.
+func (b *packetBatch) free() {
+	b.data.put()
+	b.data = nil
+	packetBatchPool.Put(b)
 }
 
 // sysRecvFrom reads one datagram of any network; cut says that p was too small.

@@ -118,16 +118,9 @@ func (c *PacketConn) fetch() {
 		if err = sysPeek(c.fd); err == nil {
 			c.known = 1
 		}
-	} else {
-		b := newPacketBatch()
-		var bytes int
-		bytes, err = b.receive(c.fd)
-		if c.known = b.n; b.n > 0 {
-			c.batch = b
-			c.Loop().bytesIn.Add(uint64(bytes))
-		} else {
-			b.free()
-		}
+	} else if c.batch, err = receiveBatch(c.fd); c.batch != nil {
+		c.known = c.batch.n
+		c.Loop().bytesIn.Add(uint64(c.batch.size()))
 	}
 	switch err {
 	case nil:

@@ -119,7 +119,7 @@ func testPacketZones(t *testing.T, l *Loop) {
 	if !local.IsValid() {
 		t.Skip("no interface with a link-local address here")
 	}
-	a, err := l.ListenPacket("udp", netip.AddrPortFrom(local, 0).String())
+	a, err := l.ListenPacket("udp", netip.AddrPortFrom(local, 0).String(), nil)
 	if err != nil {
 		t.Skip("the address cannot be used: ", err)
 	}
@@ -333,7 +333,7 @@ func testPacketRefused(t *testing.T, l *Loop) {
 	}
 
 	// It does not hide datagrams.
-	back, err := l.ListenPacket("udp4", nobody.String())
+	back, err := l.ListenPacket("udp4", nobody.String(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -367,7 +367,7 @@ func testPacketRefused(t *testing.T, l *Loop) {
 		if s := strings.ReplaceAll(strings.Join(got, " "), "refused", ""); len(got) != 4 || strings.Join(strings.Fields(s), "") != "012" {
 			t.Errorf("got %q", got)
 		}
-		if back, err = l.ListenPacket("udp4", nobody.String()); err != nil {
+		if back, err = l.ListenPacket("udp4", nobody.String(), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -375,7 +375,7 @@ func testPacketRefused(t *testing.T, l *Loop) {
 
 func testPacketBadArguments(t *testing.T, l *Loop) {
 	open := func(network, address string) error {
-		c, err := l.ListenPacket(network, address)
+		c, err := l.ListenPacket(network, address, nil)
 		if err == nil {
 			c.Close()
 		}
@@ -438,7 +438,7 @@ func testPacketBadArguments(t *testing.T, l *Loop) {
 		}{
 			{"no such zone", port(udp6, "[fe80::1%nosuchzone]:9"), nil, "zone"},
 		}...)
-		if wild, err := l.ListenPacket("udp6", ":0"); err == nil {
+		if wild, err := l.ListenPacket("udp6", ":0", nil); err == nil {
 			cases = append(cases, []struct {
 				name string
 				err  error

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -82,11 +83,11 @@ func TestPacketConnUnixgram(t *testing.T) {
 				t.Skip("names without a file are Linux's")
 			}
 			name := fmt.Sprint("@evchan-", os.Getpid(), "-", time.Now().UnixNano())
-			a, err := l.ListenPacket("unixgram", name)
+			a, err := l.ListenPacket("unixgram", name, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			b, err := l.ListenPacket("unixgram", name+strings.Repeat("x", 108-len(name))) // the longest there is
+			b, err := l.ListenPacket("unixgram", name+strings.Repeat("x", 108-len(name)), nil) // the longest there is
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -103,7 +104,7 @@ func TestPacketConnUnixgram(t *testing.T) {
 		},
 		"RefusedAndGone": func(t *testing.T, l *Loop) {
 			a, b, c := listenPacket(t, l, "unixgram"), listenPacket(t, l, "unixgram"), listenPacket(t, l, "unixgram")
-			b.path = "" // the file stays, with no socket behind it
+			b.SetUnlinkOnClose(false) // the file stays, with no socket behind it
 			b.Close()
 			_, err := a.WriteTo([]byte("x"), b.LocalAddr())
 			var op *net.OpError
@@ -115,6 +116,79 @@ func TestPacketConnUnixgram(t *testing.T) {
 			mustRead(t, c, "1")
 			noMessage(t, l)
 			mustBlock(t, a)
+		},
+	})
+}
+
+// TestPacketConnUnlink: whose file it is decides whether Close removes it.
+func TestPacketConnUnlink(t *testing.T) {
+	listen := func(l *Loop, name string) (*PacketConn, error) { return l.ListenPacket("unixgram", name, nil) }
+	wrap := func(l *Loop, name string) (*PacketConn, error) {
+		pc, err := net.ListenPacket("unixgram", name)
+		if err != nil {
+			return nil, err
+		}
+		return l.WrapPacketConn(pc)
+	}
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Close": func(t *testing.T, l *Loop) {
+			for _, c := range []struct {
+				name    string
+				open    func(*Loop, string) (*PacketConn, error)
+				set     []bool
+				removes bool
+			}{
+				{"listen", listen, nil, true},
+				{"listen/false", listen, []bool{false}, false},
+				{"listen/false/true", listen, []bool{false, true}, true},
+				{"wrap", wrap, nil, false},
+				{"wrap/true", wrap, []bool{true}, true},
+				{"wrap/true/false", wrap, []bool{true, false}, false},
+			} {
+				path := filepath.Join(shortDir(t), "s")
+				conn, err := c.open(l, path)
+				must(t, err)
+				for _, v := range c.set {
+					conn.SetUnlinkOnClose(v)
+				}
+				conn.Close()
+				if _, err := os.Stat(path); os.IsNotExist(err) != c.removes {
+					t.Errorf("%s: after Close the file gives %v", c.name, err)
+				}
+				// Another process has a socket of that name now.
+				os.Remove(path)
+				other, err := net.ListenPacket("unixgram", path)
+				must(t, err)
+				conn.SetUnlinkOnClose(true)
+				conn.Close()
+				if _, err := os.Stat(path); err != nil {
+					t.Errorf("%s: a second Close removes a file: %v", c.name, err)
+				}
+				other.Close()
+			}
+		},
+		// A socket that was handed over can be sent to after the loop is closed.
+		"HandOver": func(t *testing.T, l *Loop) {
+			c := listenPacket(t, l, "unixgram")
+			f, err := c.File()
+			must(t, err)
+			defer f.Close()
+			c.SetUnlinkOnClose(false)
+			l.Close()
+			heir, err := net.FilePacketConn(f)
+			must(t, err)
+			defer heir.Close()
+			if _, err := heir.WriteTo([]byte("x"), c.LocalAddr()); err != nil {
+				t.Errorf("sending to it gives %v", err)
+			}
+		},
+		"Others": func(t *testing.T, l *Loop) {
+			udp := listenPacket(t, l, "udp4")
+			udp.SetUnlinkOnClose(true) // has no file
+			udp.Close()
+			conn := dialPacket(t, l, "unixgram", listenPacket(t, l, "unixgram").LocalAddr().String())
+			conn.SetUnlinkOnClose(true) // has no name
+			conn.Close()
 		},
 	})
 }

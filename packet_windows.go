@@ -15,7 +15,7 @@ import (
 
 // sysListenPacket returns a socket on the address, and the address that it has got.
 // It does not use package net, whose sockets belong to the runtime's completion port.
-func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err error) {
+func sysListenPacket(network, address string, conf *PacketConfig) (fd sysFD, local net.Addr, err error) {
 	if network == "unixgram" {
 		return noFD, nil, &net.OpError{Op: "listen", Net: network, Err: ErrUnsupported}
 	}
@@ -26,7 +26,7 @@ func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err err
 	if network == "udp" && (a.IP == nil || a.IP.IsUnspecified()) {
 		// For both families, if there is IPv6, as in package net.
 		any := &net.UDPAddr{Port: a.Port}
-		fd, local, err = bindPacket("udp6", any, false)
+		fd, local, err = bindPacket("udp6", any, conf, false)
 		switch {
 		case err == nil:
 			return fd, local, nil
@@ -37,7 +37,7 @@ func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err err
 			network, a = "udp4", any
 		}
 	}
-	if fd, local, err = bindPacket(network, a, true); err != nil {
+	if fd, local, err = bindPacket(network, a, conf, true); err != nil {
 		return noFD, nil, &net.OpError{Op: "listen", Net: network, Source: a, Err: portable(err)}
 	}
 	return fd, local, nil
@@ -45,7 +45,7 @@ func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err err
 
 // bindPacket returns a socket that is bound to a, and its address. With ipv6Only, a
 // socket of IPv6 cannot reach IPv4.
-func bindPacket(network string, a *net.UDPAddr, ipv6Only bool) (fd sysFD, local net.Addr, err error) {
+func bindPacket(network string, a *net.UDPAddr, conf *PacketConfig, ipv6Only bool) (fd sysFD, local net.Addr, err error) {
 	var sa windows.Sockaddr
 	family := int32(windows.AF_INET)
 	if ip := a.IP.To4(); network != "udp6" && (ip != nil || a.IP == nil) {
@@ -81,8 +81,6 @@ func bindPacket(network string, a *net.UDPAddr, ipv6Only bool) (fd sysFD, local 
 			return noFD, nil, sysError("setsockopt", err)
 		}
 	}
-	// As package net does.
-	windows.SetsockoptInt(s, windows.SOL_SOCKET, windows.SO_BROADCAST, 1)
 	// That an earlier datagram could not be delivered must not make a later call
 	// fail. Where the system refuses these options, recvFrom ignores the errors.
 	const (
@@ -92,6 +90,14 @@ func bindPacket(network string, a *net.UDPAddr, ipv6Only bool) (fd sysFD, local 
 	for _, code := range [...]uint32{sioUDPConnReset, sioUDPNetReset} {
 		var off, n uint32
 		windows.WSAIoctl(s, code, (*byte)(unsafe.Pointer(&off)), uint32(unsafe.Sizeof(off)), nil, 0, &n, nil, 0)
+	}
+	if family == windows.AF_INET6 {
+		network = "udp6"
+	} else {
+		network = "udp4"
+	}
+	if err := conf.control(network, a.String(), unboundSocket(s)); err != nil {
+		return noFD, nil, err
 	}
 	if err := windows.Bind(s, sa); err != nil {
 		return noFD, nil, sysError("bind", err)
@@ -111,6 +117,33 @@ func bindPacket(network string, a *net.UDPAddr, ipv6Only bool) (fd sysFD, local 
 		return sysFD(s), &net.UDPAddr{IP: at.Addr().AsSlice(), Port: int(at.Port()), Zone: a.Zone}, nil
 	}
 	return noFD, nil, ErrUnsupported
+}
+
+// An unboundSocket is what Control is given: only its method Control works.
+type unboundSocket sysFD
+
+func (s unboundSocket) Control(f func(fd uintptr)) error {
+	f(uintptr(s))
+	return nil
+}
+
+func (unboundSocket) Read(func(fd uintptr) bool) error  { return ErrUnsupported }
+func (unboundSocket) Write(func(fd uintptr) bool) error { return ErrUnsupported }
+
+func setBroadcast(fd sysFD, on bool) error {
+	v := 0
+	if on {
+		v = 1
+	}
+	return windows.SetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_BROADCAST, v)
+}
+
+func setReadBuffer(fd sysFD, bytes int) error {
+	return windows.SetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_RCVBUF, bytes)
+}
+
+func setWriteBuffer(fd sysFD, bytes int) error {
+	return windows.SetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_SNDBUF, bytes)
 }
 
 // sysPacketFamily reports whether the datagram socket fd is of the family AF_INET6,

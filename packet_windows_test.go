@@ -23,7 +23,7 @@ func TestPacketConnWindows(t *testing.T) {
 		"udp6": func(t *testing.T, l *Loop) { testPackets(t, l, "udp6", "[::1]:0") },
 		"udp":  func(t *testing.T, l *Loop) { testPackets(t, l, "udp", ":0") },
 		"unixgram": func(t *testing.T, l *Loop) {
-			if _, err := l.ListenPacket("unixgram", "x"); !errors.Is(err, ErrUnsupported) {
+			if _, err := l.ListenPacket("unixgram", "x", nil); !errors.Is(err, ErrUnsupported) {
 				t.Errorf("the error is %v", err)
 			}
 		},
@@ -31,11 +31,11 @@ func TestPacketConnWindows(t *testing.T) {
 		"udpAny4": func(t *testing.T, l *Loop) { testBothFamilies(t, l, "0.0.0.0:0") },
 		"udpAny6": func(t *testing.T, l *Loop) { testBothFamilies(t, l, "[::]:0") },
 		"InUse": func(t *testing.T, l *Loop) {
-			a, err := l.ListenPacket("udp4", "127.0.0.1:0")
+			a, err := l.ListenPacket("udp4", "127.0.0.1:0", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = l.ListenPacket("udp4", a.LocalAddr().String())
+			_, err = l.ListenPacket("udp4", a.LocalAddr().String(), nil)
 			var op *net.OpError
 			if !errors.Is(err, syscall.EADDRINUSE) || !errors.As(err, &op) {
 				t.Errorf("the error is %v", err)
@@ -47,12 +47,12 @@ func TestPacketConnWindows(t *testing.T) {
 // testBothFamilies listens on the address with network udp, and expects a socket for
 // both families, and an error if one of them is in use.
 func testBothFamilies(t *testing.T, l *Loop, address string) {
-	six, err := l.ListenPacket("udp6", "[::1]:0")
+	six, err := l.ListenPacket("udp6", "[::1]:0", nil)
 	if err != nil {
 		t.Skip("no IPv6 here: ", err)
 	}
 	six.Close()
-	c, err := l.ListenPacket("udp", address)
+	c, err := l.ListenPacket("udp", address, nil)
 	must(t, err)
 	if !c.ipv6 || c.ipv6Only {
 		t.Errorf("on %v: ipv6=%v, ipv6Only=%v", c.LocalAddr(), c.ipv6, c.ipv6Only)
@@ -60,9 +60,9 @@ func testBothFamilies(t *testing.T, l *Loop, address string) {
 	port := c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 	c.Close()
 
-	c, err = l.ListenPacket("udp6", net.JoinHostPort("::", itoa(int(port))))
+	c, err = l.ListenPacket("udp6", net.JoinHostPort("::", itoa(int(port))), nil)
 	must(t, err)
-	if _, err := l.ListenPacket("udp", net.JoinHostPort("", itoa(int(port)))); !errors.Is(err, syscall.EADDRINUSE) {
+	if _, err := l.ListenPacket("udp", net.JoinHostPort("", itoa(int(port))), nil); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("where half of it is in use the error is %v", err)
 	}
 	c.Close()
@@ -70,7 +70,7 @@ func testBothFamilies(t *testing.T, l *Loop, address string) {
 
 func testPackets(t *testing.T, l *Loop, network, address string) {
 	open := func() *PacketConn {
-		c, err := l.ListenPacket(network, address)
+		c, err := l.ListenPacket(network, address, nil)
 		if err != nil {
 			if network == "udp6" {
 				t.Skip("no IPv6 here: ", err)

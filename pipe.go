@@ -8,25 +8,33 @@ import (
 	"sync"
 )
 
-// pipeRoom is how many bytes each direction of a Pipe holds between its two
-// streams, beside what the streams hold themselves.
+// pipeRoom is how many bytes each direction of a Pipe holds between its two streams.
+// What the streams hold is not counted.
 const pipeRoom = 64 << 10
 
 // Pipe returns two streams that are connected in memory: what is written to one
-// arrives at the other, as over a socket, with marks, half-close, and messages
-// of the same order. They send no first message, and move bytes only while
-// something runs the loop. On a closed loop both are closed.
+// arrives at the other. They behave as two ends of a socket connection do, with marks,
+// half-close and the same order of messages, and each holds as much as any stream.
 //
-// Each end belongs to the loop like any stream, and holds as much as one.
-func (l *Loop) Pipe() (*Stream, *Stream) {
+// They send no first message, and bytes move only while the loop runs. If the loop is
+// closed, both are closed. a and b are the configurations of the two; if one is not valid,
+// Pipe panics.
+func (l *Loop) Pipe(a, b *StreamConfig) (*Stream, *Stream) {
 	p := new(pipe)
 	var ends [2]*Stream
-	for i := range ends {
+	for i, conf := range [...]*StreamConfig{a, b} {
+		u, err := l.setup(conf)
+		if err != nil {
+			panic(err.Error())
+		}
 		s := l.newStream(noFD)
+		s.mu.Lock()
+		defer s.unlock()
 		p.ends[i] = pipeEnd{pipe: p, stream: s, peer: &p.ends[1-i]}
 		x := s.more()
 		x.transport = &p.ends[i]
 		x.local, x.remote = pipeAddr{}, pipeAddr{}
+		s.setupLocked(u)
 		ends[i] = s
 	}
 	l.lock()
@@ -34,31 +42,31 @@ func (l *Loop) Pipe() (*Stream, *Stream) {
 	for _, s := range ends {
 		if l.closed {
 			s.life = lifeClosed
+			s.extra.leave(l)
 			continue
 		}
-		l.streams++
-		l.refresh(&s.source)
+		s.publish(l, 0)
 	}
 	return ends[0], ends[1]
 }
 
 // A pipe connects two streams in memory.
 type pipe struct {
-	mu   sync.Mutex // guards the ends; taken after the streams' mu, before the loop's
+	mu   sync.Mutex // guards the ends; locked after the streams' mu, before the loop's
 	ends [2]pipeEnd
 }
 
-// A pipeEnd is the transport of one of a pipe's streams.
+// A pipeEnd is the transport of one of the two streams of a Pipe.
 type pipeEnd struct {
 	pipe   *pipe     // never changes
 	stream *Stream   // never changes
 	peer   *pipeEnd  // never changes
-	conn   *pipeConn // that NetConn has made of it; nil: it is still the stream's
+	conn   *pipeConn // made by NetConn; nil: the end belongs to the stream
 	in     chain     // what the peer has written
 	eof    bool      // the peer writes no more
-	reset  bool      // the peer has dropped what it had
+	reset  bool      // the peer has dropped output
 	closed bool      // this end is closed
-	short  bool      // this end could not write all it had
+	short  bool      // peer.in was full when this end wrote: it waits for room
 }
 
 var _ transport = (*pipeEnd)(nil)
@@ -94,7 +102,7 @@ func (e *pipeEnd) write(p []byte) (n int, err error) {
 
 func (e *pipeEnd) flush(out *chain) (n int, spent *chunk, err error) {
 	for out.n > 0 && err == nil {
-		// A file is read on this side, which ends if that fails.
+		// A file is read here, so that an error ends the end that sends it.
 		c := out.head
 		if c.isFile() {
 			var d *chunk
@@ -117,8 +125,7 @@ func (e *pipeEnd) flush(out *chain) (n int, spent *chunk, err error) {
 	return n, spent, err
 }
 
-// send has move put as many of n bytes as there is room for into the peer's
-// buffer.
+// send calls move with the number of bytes, at most n, for which peer.in has room.
 func (e *pipeEnd) send(n int, move func(n int)) (int, error) {
 	e.pipe.mu.Lock()
 	if e.peer.closed || e.peer.eof {
@@ -175,10 +182,10 @@ func (e *pipeEnd) close(reset bool) {
 	if reset {
 		what |= hangup
 	}
-	e.peer.tell(what | Write) // a write of the peer's fails from now on
+	e.peer.tell(what | Write) // the peer's writes fail from now on
 }
 
-// tell is what the poller does for a socket.
+// tell reports what to the stream or net.Conn, as the poller does for a socket.
 func (e *pipeEnd) tell(what What) {
 	e.pipe.mu.Lock()
 	conn := e.conn
@@ -194,7 +201,7 @@ func (e *pipeEnd) tell(what What) {
 	}
 }
 
-// A pipeAddr is the address of both ends of a Pipe.
+// pipeAddr is the address of both ends of a Pipe.
 type pipeAddr struct{}
 
 var _ net.Addr = pipeAddr{}

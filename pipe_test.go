@@ -16,7 +16,7 @@ import (
 func TestPipe(t *testing.T) {
 	inBubble(t, Config{MaxOutput: 32 << 10, MaxInput: 16 << 10}, map[string]func(*testing.T, *Loop){
 		"ArrivesWhole": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			a.Write(pattern(8333))
 			if ev, _ := l.Poll(-1); ev != Event(Readable{b}) {
 				t.Fatalf("unexpected %v", ev)
@@ -30,7 +30,7 @@ func TestPipe(t *testing.T) {
 			}
 		},
 		"LowMarkAfterCloseWrite": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.Pause(Read)
 			a.SetWriteMarks(100<<10, 1<<20)
 			a.Write(pattern(pipeRoom + 150<<10)) // 150 KiB are queued
@@ -68,7 +68,7 @@ func TestPipe(t *testing.T) {
 			must(t, os.WriteFile(name, content, 0o600))
 			f, err := os.Open(name)
 			must(t, err)
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			released, got, ended := false, 0, false
 			must(t, a.SendFile(f, 0, int64(len(content))+1, func() { f.Close(); released = true }))
 			for !ended || b.Err() == nil {
@@ -96,7 +96,7 @@ func TestPipe(t *testing.T) {
 		"ReadsOnButLetsOthersIn": func(t *testing.T, l *Loop) {
 			left := make(map[Source]int)
 			for range 3 {
-				a, b := l.Pipe()
+				a, b := l.Pipe(nil, nil)
 				left[b] = pipeRoom
 				a.Write(pattern(pipeRoom))
 				b.SetReadMarks(0, 100)
@@ -122,7 +122,7 @@ func TestPipe(t *testing.T) {
 		"BackPressure": func(t *testing.T, l *Loop) {
 			// A sends a lot to b, which echoes it.
 			const total = 1 << 20
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			rest, got := pattern(total), []byte(nil)
 			write := func() {
 				for len(rest) > 0 {
@@ -170,7 +170,7 @@ func TestPipe(t *testing.T) {
 			}
 		},
 		"ReadMarks": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.SetReadMarks(10, 20)
 			a.Write(make([]byte, 100))
 			for got := 0; got < 100; {
@@ -185,7 +185,7 @@ func TestPipe(t *testing.T) {
 			}
 		},
 		"AbortResets": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			a.Write([]byte("last words"))
 			l.Poll(-1)
 			a.Abort()
@@ -197,7 +197,7 @@ func TestPipe(t *testing.T) {
 			}
 		},
 		"PeerIsGone": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			a.Close()
 			if ev, _ := l.Poll(-1); ev != Event(EOF{b}) {
 				t.Fatalf("unexpected %v", ev)
@@ -213,7 +213,7 @@ func TestPipe(t *testing.T) {
 			}
 		},
 		"IdleTimeouts": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			a.SetIdleTimeouts(time.Minute, 0)
 			began := time.Now()
 			for range 10 {
@@ -231,7 +231,7 @@ func TestPipe(t *testing.T) {
 			}
 		},
 		"Linger": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.Pause(Read)
 			for a.Queued() == 0 {
 				a.Write(make([]byte, 10000))
@@ -246,7 +246,7 @@ func TestPipe(t *testing.T) {
 			}
 		},
 		"Shutdown": func(t *testing.T, l *Loop) {
-			a, _ := l.Pipe()
+			a, _ := l.Pipe(nil, nil)
 			a.Write(make([]byte, 1000))
 			began := time.Now()
 			if err := l.Shutdown(t.Context()); err != nil {
@@ -255,7 +255,7 @@ func TestPipe(t *testing.T) {
 			if d := time.Since(began); d != 0 {
 				t.Errorf("it took %v", d)
 			}
-			c, d := l.Pipe()
+			c, d := l.Pipe(nil, nil)
 			if _, err := c.Write([]byte("x")); err != ErrClosed || d.Close() != nil {
 				t.Error("a pipe of a closed loop is open")
 			}

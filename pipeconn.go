@@ -8,94 +8,52 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// A pipeConn is one end of a Pipe that NetConn has made a net.Conn of. It needs
-// no loop, while the other end may still be a stream's.
+// A pipeConn is the net.Conn that NetConn returns for one end of a Pipe. It needs no
+// loop. The other end may still be a stream.
 type pipeConn struct {
 	end    *pipeEnd      // never changes
 	closed chan struct{} // closed by Close
-	once   sync.Once     // closes
+	once   sync.Once     // for Close
 
-	reading sync.Mutex    // held by Read; guards rest
-	rest    *Buffer       // what was taken from the pipe and not read yet
-	input   chan struct{} // a token: there may be something to read, or the deadline has changed
-	readBy  atomic.Pointer[time.Time]
+	readMu sync.Mutex // locked by Read; guards rest
+	rest   *Buffer    // taken from the pipe, not yet read
+	input  waiter     // of Read
 
-	writing sync.Mutex    // held by Write: its bytes stay together
-	room    chan struct{} // a token: there may be room to write, or the deadline has changed
-	writeBy atomic.Pointer[time.Time]
+	writeMu sync.Mutex // locked by Write, so that its bytes stay together
+	room    waiter     // of Write
 }
 
 var _ net.Conn = (*pipeConn)(nil)
 
-// newPipeConn makes end that of a net.Conn, which reads rest first.
+// newPipeConn returns a net.Conn that owns end. It reads rest first.
 func newPipeConn(end *pipeEnd, rest *Buffer) *pipeConn {
 	c := &pipeConn{
 		end:    end,
 		closed: make(chan struct{}),
 		rest:   rest,
-		input:  make(chan struct{}, 1),
-		room:   make(chan struct{}, 1),
+		input:  newWaiter(),
+		room:   newWaiter(),
 	}
-	c.SetDeadline(time.Time{})
 	end.pipe.mu.Lock()
 	end.conn = c
 	end.pipe.mu.Unlock()
 	return c
 }
 
-// tell is what a stream's ready is for a stream.
+// tell is told what has happened to the end, as Stream.ready is.
 func (c *pipeConn) tell(what What) {
 	if what&(Read|EarlyClose|hangup) != 0 {
-		put(c.input)
+		c.input.wake()
 	}
 	if what&Write != 0 {
-		put(c.room)
+		c.room.wake()
 	}
 }
 
-// put puts a token into c, if there is none.
-func put(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// wait waits for a token of c, or for what makes waiting pointless, which it
-// returns.
-func (c *pipeConn) wait(token <-chan struct{}, by *atomic.Pointer[time.Time]) error {
-	var late <-chan time.Time
-	if t := *by.Load(); !t.IsZero() {
-		timer := time.NewTimer(time.Until(t))
-		defer timer.Stop()
-		late = timer.C
-	}
-	select {
-	case <-token:
-	case <-late:
-	case <-c.closed:
-	}
-	return c.check(by)
-}
-
-// check returns why nothing can be done any more, or nil.
-func (c *pipeConn) check(by *atomic.Pointer[time.Time]) error {
-	select {
-	case <-c.closed:
-		return net.ErrClosed
-	default:
-	}
-	if t := *by.Load(); !t.IsZero() && !time.Now().Before(t) {
-		return os.ErrDeadlineExceeded
-	}
-	return nil
-}
-
-// failed returns err as package net does.
+// failed wraps err in a *net.OpError, as package net does.
 func (c *pipeConn) failed(op string, err error) error {
 	if e, ok := err.(sysErrno); ok {
 		err = os.NewSyscallError(op, e)
@@ -104,9 +62,9 @@ func (c *pipeConn) failed(op string, err error) error {
 }
 
 func (c *pipeConn) Read(p []byte) (int, error) {
-	c.reading.Lock()
-	defer c.reading.Unlock()
-	err := c.check(&c.readBy)
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
+	err := c.input.check(c.closed)
 	for err == nil {
 		if c.rest.n > 0 || len(p) == 0 {
 			n, _ := c.rest.Read(p)
@@ -116,7 +74,7 @@ func (c *pipeConn) Read(p []byte) (int, error) {
 		n, _, err = c.end.fill(&c.rest.chain, pipeRoom)
 		switch {
 		case err == eAGAIN:
-			err = c.wait(c.input, &c.readBy)
+			err = c.input.wait(c.closed)
 		case err == nil && n == 0:
 			return 0, io.EOF
 		}
@@ -125,17 +83,17 @@ func (c *pipeConn) Read(p []byte) (int, error) {
 }
 
 func (c *pipeConn) Write(p []byte) (n int, err error) {
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	err = c.check(&c.writeBy)
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	err = c.room.check(c.closed)
 	for err == nil && n < len(p) {
 		var k int
 		k, err = c.end.write(p[n:])
 		n += k
 		if err == eAGAIN {
-			err = c.wait(c.room, &c.writeBy)
+			err = c.room.wait(c.closed)
 		} else if err == nil {
-			err = c.check(&c.writeBy)
+			err = c.room.check(c.closed)
 		}
 	}
 	if err != nil {
@@ -146,11 +104,11 @@ func (c *pipeConn) Write(p []byte) (n int, err error) {
 
 // CloseWrite tells the peer that nothing more will be written.
 func (c *pipeConn) CloseWrite() error {
-	if err := c.check(&c.writeBy); err == net.ErrClosed {
+	if err := c.room.check(c.closed); err == net.ErrClosed {
 		return c.failed("close", err)
 	}
 	c.end.closeWrite()
-	put(c.room) // a Write that waits fails
+	c.room.wake() // a Write that waits fails now
 	return nil
 }
 
@@ -164,9 +122,9 @@ func (c *pipeConn) Close() error {
 		return c.failed("close", net.ErrClosed)
 	}
 	c.end.close(false)
-	c.reading.Lock() // who reads sees that it is closed, and waits no longer
+	c.readMu.Lock() // a Read that waits has seen closed, and ends
 	rest := c.rest.detach()
-	c.reading.Unlock()
+	c.readMu.Unlock()
 	freeChain(rest)
 	return nil
 }
@@ -180,13 +138,11 @@ func (c *pipeConn) SetDeadline(t time.Time) error {
 }
 
 func (c *pipeConn) SetReadDeadline(t time.Time) error {
-	c.readBy.Store(&t)
-	put(c.input)
+	c.input.setDeadline(t)
 	return nil
 }
 
 func (c *pipeConn) SetWriteDeadline(t time.Time) error {
-	c.writeBy.Store(&t)
-	put(c.room)
+	c.room.setDeadline(t)
 	return nil
 }

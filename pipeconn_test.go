@@ -15,7 +15,7 @@ func TestPipeConn(t *testing.T) {
 		"Released": func(t *testing.T, l *Loop) {
 			// Close lets go of what was not read.
 			for _, read := range []bool{false, true} {
-				a, b := l.Pipe()
+				a, b := l.Pipe(nil, nil)
 				released := 0
 				a.Output().Append([]byte("abc"), func() { released++ })
 				a.Flush()
@@ -35,7 +35,7 @@ func TestPipeConn(t *testing.T) {
 		},
 		"CloseWriteStopsWrite": func(t *testing.T, l *Loop) {
 			// What comes after the end would be lost.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			c, err := b.NetConn()
 			if err != nil {
 				t.Fatal(err)
@@ -73,7 +73,7 @@ func TestPipeConn(t *testing.T) {
 		},
 		"CloseWriteWhilePaused": func(t *testing.T, l *Loop) {
 			// NetConn passes the end on that was still to be told.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.Pause(Write)
 			b.CloseWrite()
 			c, err := b.NetConn()

@@ -522,11 +522,11 @@ func TestReadableWhileSent(t *testing.T) {
 func TestFavoursInTurn(t *testing.T) {
 	inBubble(t, Config{MaxInput: 100}, map[string]func(*testing.T, *Loop){
 		"": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
-			c, d := l.Pipe()
+			a, b := l.Pipe(nil, nil)
+			c, d := l.Pipe(nil, nil)
 			a.Write(pattern(pipeRoom))
 			c.Write(pattern(pipeRoom))
-			e, f := l.Pipe()
+			e, f := l.Pipe(nil, nil)
 			for n := 0; ; n++ {
 				ev, _ := l.Poll(-1)
 				switch ev {

@@ -12,36 +12,42 @@ import (
 	"time"
 )
 
-// This file is about how fast a stream reads and writes: token buckets, of its
-// own and shared with others.
+// This file limits how fast streams read and write, with token buckets: a stream's own,
+// and those that it shares with others.
 
-// A RateLimit bounds how fast bytes are read and written, with a token bucket
-// for each direction: every Tick it gets what the rate brings in that time, up
-// to the burst, and what is read or written is taken from it. So no span of time
-// sees more than the burst and what the rate brings, to the byte, and a
-// direction that always has something to do gets the rate, to the byte.
+// A RateLimit limits how many bytes are read and written, with a token bucket for each
+// direction. Every Tick the bucket gets the rate's bytes for that time, up to the burst;
+// each byte that is read or written takes one out. So in any span of time at most the
+// burst and the rate's bytes for that time pass, and a direction that always has
+// something to do gets exactly the rate.
 //
-// A direction whose rate and burst are both 0 has no limit. This is 1 MB a second
-// for writing:
+// A direction whose rate and burst are both 0 has no limit. This limits writing to 1 MB
+// a second:
 //
-//	RateLimit{WriteRate: 1e6, WriteBurst: 1e5, Tick: 100 * time.Millisecond}
+//	RateLimit{WriteRate: 1e6, WriteBurst: 1e5}
 type RateLimit struct {
 	ReadRate   int           // bytes a second; at least 1
-	ReadBurst  int           // bytes that may be saved up; at least what the rate brings in a Tick
+	ReadBurst  int           // the most bytes that may be saved up; at least the rate's bytes for a Tick
 	WriteRate  int           // as ReadRate, for writing
 	WriteBurst int           // as ReadBurst, for writing
-	Tick       time.Duration // how often the buckets are filled; more than 0, at most 2,147,483 seconds
+	Tick       time.Duration // how often the buckets are filled; 1 ms to 2,147,483 s; 0: 100 ms
 }
 
-// maxTick is as long as libevent's ev_token_bucket_cfg_new has it.
-const maxTick = math.MaxInt32 / 1000 * time.Second
+const (
+	rateMinTick     = time.Millisecond                   // arbitrary: with shorter ones a loop would do little else
+	rateMaxTick     = math.MaxInt32 / 1000 * time.Second // as libevent's ev_token_bucket_cfg_new has it
+	rateDefaultTick = 100 * time.Millisecond
+)
 
-// check returns what is wrong with r.
-func (r RateLimit) check() error {
-	if r.Tick <= 0 || r.Tick > maxTick {
-		return fmt.Errorf("evchan: RateLimit.Tick is %v, which is not more than 0 and at most %v", r.Tick, maxTick)
+// check sets the Tick to its default if it is 0, and returns what is wrong with r.
+func (r *RateLimit) check() error {
+	if r.Tick == 0 {
+		r.Tick = rateDefaultTick
 	}
-	if r == (RateLimit{Tick: r.Tick}) {
+	if r.Tick < rateMinTick || r.Tick > rateMaxTick {
+		return fmt.Errorf("evchan: RateLimit.Tick is %v, not in the range from %v to %v", r.Tick, rateMinTick, rateMaxTick)
+	}
+	if *r == (RateLimit{Tick: r.Tick}) {
 		return errors.New("evchan: RateLimit limits neither reading nor writing")
 	}
 	for _, d := range [...]struct {
@@ -54,30 +60,30 @@ func (r RateLimit) check() error {
 		if d.rate < 1 {
 			return fmt.Errorf("evchan: RateLimit.%sRate is %d, less than 1", d.name, d.rate)
 		}
-		if n, _ := inflow(d.rate, int64(r.Tick), 0); d.burst < 1 || n > d.burst {
+		if n, _ := inflow(d.rate, int64(r.Tick), 0); d.burst < 1 || n > int64(d.burst) {
 			return fmt.Errorf("evchan: RateLimit.%sBurst is %d, less than the %d that the rate brings in a Tick", d.name, d.burst, n)
 		}
 	}
 	return nil
 }
 
-// inflow returns how many bytes the rate brings in the given nanoseconds, with
-// rest, the billionths of a byte that were left over before, and what is left
+// inflow returns how many bytes the rate brings in elapsed nanoseconds. rest is the
+// fraction of a byte, in billionths, that was left over before; left is what is left
 // over now.
-func inflow(rate int, elapsed int64, rest uint64) (n int, left uint64) {
+func inflow(rate int, elapsed int64, rest uint64) (n int64, left uint64) {
 	hi, lo := bits.Mul64(uint64(rate), uint64(elapsed))
 	lo, carry := bits.Add64(lo, rest, 0)
 	hi += carry
 	if hi >= uint64(time.Second) {
-		return math.MaxInt, 0
+		return math.MaxInt64, 0
 	}
 	q, left := bits.Div64(hi, lo, uint64(time.Second))
-	return int(min(q, math.MaxInt)), left
+	return int64(min(q, math.MaxInt64)), left
 }
 
-// A RateGroup is a rate limit that streams of one loop share, evenly if they
-// have all enough to do. Streams that want less leave the rest to the others.
-// It is made by [Loop.RateGroup], and needs no closing; a zero one is of no use.
+// A RateGroup is a rate limit that streams of one loop share: evenly if all have enough
+// to do; what one does not use, the others get. [Loop.RateGroup] makes it; a zero
+// RateGroup cannot be used. It needs no Close.
 type RateGroup struct {
 	loop *Loop // never changes
 	reg  registration
@@ -87,40 +93,91 @@ type RateGroup struct {
 	limit   RateLimit
 	members int
 	dirs    [2]bucket // reading, writing
-	began   int64     // when the ticks began, on the loop's clock
-	tick    int64     // the last one for which the buckets were filled
+	began   int64     // when tick 0 began, on the loop's clock
+	tick    int64     // the last tick for which the buckets were filled
 	timer   timerNode // running: a member waits for the next tick
-	round   uint64    // counts the ticks in which something was dealt out
+	round   uint64    // counts the refills; deal serves members without tokens in this round first
 }
 
-// A bucket is what a RateGroup has for one direction. The loop's mu guards it.
+// A bucket holds a RateGroup's tokens for one direction. A token is a byte that may
+// pass. The loop's mu guards it.
 type bucket struct {
-	rate, burst int      // 0: no limit
-	level       int      // tokens: bytes that may pass; less than 0 after Charge
-	granted     int      // tokens that members have and have not used; with level no more than burst
-	rest        uint64   // of the inflow: billionths of a byte
-	waiting     []*share // who wants tokens, first come first served
+	rate    int    // 0: no limit
+	burst   int64  // at most rateMaxTokens
+	level   int64  // tokens that nobody has; negative after Charge
+	granted int64  // tokens that members have and have not used; level+granted <= burst
+	rest    uint64 // the fraction of a token, in billionths
+
+	// Members that want tokens, first come first served.
+	waiting int        // how many they are
+	first   shareQueue // those that have got none in this round
+	again   shareQueue // those that have, and want more
 }
 
-// A share is a stream's part in a RateGroup. The loop's mu guards it.
+// A share is a stream's membership in a RateGroup. The loop's mu guards it.
 type share struct {
 	group   *RateGroup
 	stream  *Stream
-	granted [2]int    // tokens that were taken from the bucket's level for this stream and not used yet
-	waiting [2]bool   // stands in the bucket's queue
-	served  [2]uint64 // the round in which it last got something
+	granted [2]int64  // tokens that the stream has got and not used
+	waiting [2]bool   // stands in one of the bucket's queues
+	served  [2]uint64 // the round in which it last got tokens
+
+	next, prev [2]*share // in the queue
 }
 
-// maxTokens bounds what a bucket holds, and owes, so that no sum overflows.
-const maxTokens = math.MaxInt / 4
+// A shareQueue is a list of shares that wait for tokens of one direction.
+type shareQueue struct{ head, tail *share }
 
-// leastShare is how many tokens a member gets at a time, at the least, unless the
-// bucket would run over otherwise, so that members of a large group do not read byte
-// by byte. Arbitrary; libevent has the same default.
-const leastShare = 64
+// push adds m at the end.
+func (q *shareQueue) push(m *share, dir int) {
+	m.next[dir], m.prev[dir] = nil, q.tail
+	if q.tail == nil {
+		q.head = m
+	} else {
+		q.tail.next[dir] = m
+	}
+	q.tail = m
+}
 
-// RateGroup returns a limit that streams of l can share, with SetRateGroup. It
-// returns an error if the limit makes no sense.
+// remove takes out m, wherever it stands.
+func (q *shareQueue) remove(m *share, dir int) {
+	if m.prev[dir] == nil {
+		q.head = m.next[dir]
+	} else {
+		m.prev[dir].next[dir] = m.next[dir]
+	}
+	if m.next[dir] == nil {
+		q.tail = m.prev[dir]
+	} else {
+		m.next[dir].prev[dir] = m.prev[dir]
+	}
+	m.next[dir], m.prev[dir] = nil, nil
+}
+
+// splice moves all of r to the end of q.
+func (q *shareQueue) splice(r *shareQueue, dir int) {
+	switch {
+	case r.head == nil:
+		return
+	case q.head == nil:
+		q.head = r.head
+	default:
+		q.tail.next[dir], r.head.prev[dir] = r.head, q.tail
+	}
+	q.tail = r.tail
+	*r = shareQueue{}
+}
+
+// rateMaxTokens limits a bucket's level and debt, so that no sum overflows.
+const rateMaxTokens = math.MaxInt64 / 4
+
+// rateMinShare is the smallest number of tokens that a member gets at a time, so that
+// members of a large group do not read byte by byte. It gets fewer only where tokens
+// would be lost otherwise. Arbitrary; libevent has the same default.
+const rateMinShare = 64
+
+// RateGroup returns a limit that streams of l can share; see [Stream.SetRateGroup]. It
+// returns an error if the limit is not valid.
 func (l *Loop) RateGroup(limit RateLimit) (*RateGroup, error) {
 	if err := limit.check(); err != nil {
 		return nil, err
@@ -134,13 +191,14 @@ func (l *Loop) newRateGroup(limit RateLimit) *RateGroup {
 	g.set(limit)
 	for dir := range g.dirs {
 		b := &g.dirs[dir]
-		b.level, _ = inflow(b.rate, int64(limit.Tick), 0) // not a whole burst at once
+		n, _ := inflow(b.rate, int64(limit.Tick), 0) // begin with one tick's, not with the burst
+		b.level = min(n, b.burst)
 	}
 	return g
 }
 
-// copyTo returns a group of another loop with the same limit, and the same left of
-// it. The loop's mu is held.
+// copyTo returns a group of the loop l with the same limit and the same tokens. Caller
+// holds g.loop.mu.
 func (g *RateGroup) copyTo(l *Loop) *RateGroup {
 	g.settle(g.loop.clock())
 	c := l.newRateGroup(g.limit)
@@ -151,12 +209,13 @@ func (g *RateGroup) copyTo(l *Loop) *RateGroup {
 	return c
 }
 
-// set replaces the limit. The loop's mu is held, or nobody knows g yet.
+// set replaces the limit. Caller holds the loop's mu, or has just made g.
 func (g *RateGroup) set(limit RateLimit) {
 	g.limit = limit
-	for dir, d := range [...]bucket{{rate: limit.ReadRate, burst: limit.ReadBurst}, {rate: limit.WriteRate, burst: limit.WriteBurst}} {
+	rates, bursts := [...]int{limit.ReadRate, limit.WriteRate}, [...]int{limit.ReadBurst, limit.WriteBurst}
+	for dir := range g.dirs {
 		b := &g.dirs[dir]
-		b.rate, b.burst = d.rate, min(d.burst, maxTokens)
+		b.rate, b.burst = rates[dir], min(int64(bursts[dir]), rateMaxTokens)
 		b.level = min(b.level, b.burst-b.granted)
 	}
 }
@@ -168,8 +227,8 @@ func (g *RateGroup) Limit() RateLimit {
 	return g.limit
 }
 
-// SetLimit replaces the limit. What was saved up stays, up to the new burst. It
-// returns an error, and changes nothing, if the limit makes no sense.
+// SetLimit replaces the limit. What was saved up stays, up to the new burst. If the
+// limit is not valid, SetLimit changes nothing and returns an error.
 func (g *RateGroup) SetLimit(limit RateLimit) error {
 	if err := limit.check(); err != nil {
 		return err
@@ -182,16 +241,17 @@ func (g *RateGroup) SetLimit(limit RateLimit) error {
 	g.set(limit)
 	g.began, g.tick = now, 0
 	l.timers.stop(&g.timer)
-	if g.dirs[dirRead].waiting != nil || g.dirs[dirWrite].waiting != nil {
+	if g.dirs[dirRead].waiting > 0 || g.dirs[dirWrite].waiting > 0 {
 		l.assign(g)
 	}
 	return nil
 }
 
-// Charge takes bytes from the group as if they had been read and written by a
-// member: those of a connection that is none of the loop's, say. The group may run
-// into debt by that. Negative numbers give bytes back, up to the burst. It is
-// libevent's bufferevent_rate_limit_group_decrement_read and _write.
+// Charge takes bytes out of the group's buckets as if a member had read and written
+// them: for a connection that is not a stream of the loop, for example. The group can go
+// into debt, and then its members wait longer. Negative numbers give bytes back, up to
+// the burst. It corresponds to libevent's bufferevent_rate_limit_group_decrement_read
+// and _write.
 func (g *RateGroup) Charge(read, written int) {
 	l := g.loop
 	now := l.clock()
@@ -200,17 +260,17 @@ func (g *RateGroup) Charge(read, written int) {
 	g.refill(now)
 	for dir, n := range [...]int{read, written} {
 		if b := &g.dirs[dir]; b.rate != 0 {
-			n = min(max(n, -2*maxTokens), 2*maxTokens)
-			b.level = max(min(b.level-n, b.burst-b.granted), -maxTokens)
-			if n < 0 && b.waiting != nil {
+			n := min(max(int64(n), -2*rateMaxTokens), 2*rateMaxTokens)
+			b.level = max(min(b.level-n, b.burst-b.granted), -rateMaxTokens)
+			if n < 0 && b.waiting > 0 {
 				l.assign(g)
 			}
 		}
 	}
 }
 
-// refill gives the buckets what has come since they were last filled. The
-// loop's mu is held.
+// refill fills the buckets for the ticks that have begun since the last refill. Caller
+// holds the loop's mu.
 func (g *RateGroup) refill(now int64) {
 	per := int64(g.limit.Tick)
 	tick := (now - g.began) / per
@@ -221,12 +281,14 @@ func (g *RateGroup) refill(now int64) {
 	g.tick = tick
 	g.round++
 	for dir := range g.dirs {
-		g.dirs[dir].fill(elapsed)
+		b := &g.dirs[dir]
+		b.fill(elapsed)
+		b.first.splice(&b.again, dir)
 	}
 }
 
-// settle gives the buckets what has come until now, in the middle of a tick as
-// well. New ticks are to begin now. The loop's mu is held.
+// settle fills the buckets up to now, in the middle of a tick. The caller begins new
+// ticks now, and holds the loop's mu.
 func (g *RateGroup) settle(now int64) {
 	g.refill(now)
 	for dir := range g.dirs {
@@ -234,7 +296,7 @@ func (g *RateGroup) settle(now int64) {
 	}
 }
 
-// fill gives b what the rate brings in that many nanoseconds.
+// fill adds what the rate brings in elapsed nanoseconds, up to the burst.
 func (b *bucket) fill(elapsed int64) {
 	if b.rate == 0 {
 		return
@@ -246,39 +308,55 @@ func (b *bucket) fill(elapsed int64) {
 	b.level, b.rest = b.level+n, rest
 }
 
-// ask returns how many bytes m's stream may move now; 0 means that it will be
-// told when it may. The loop's mu is held.
+// ask returns how many bytes m's stream may move now. After 0, mayMove is called when
+// it may. Caller holds the loop's mu.
 func (g *RateGroup) ask(m *share, dir int, now int64) int {
 	b := &g.dirs[dir]
 	if b.rate == 0 {
 		return math.MaxInt
 	}
-	g.refill(now) // before anything that was granted is used, or it could be had twice
+	g.refill(now) // before granted tokens are used, or the bucket would get them twice
 	switch {
 	case m.granted[dir] > 0:
-		return m.granted[dir]
+		return int(min(m.granted[dir], math.MaxInt))
 	case m.waiting[dir]:
 		return 0
 	}
 	if g.members == 1 && b.level > 0 {
 		b.grant(m, dir, b.level)
-		return m.granted[dir]
+		return int(min(m.granted[dir], math.MaxInt))
 	}
 	m.waiting[dir] = true
-	b.waiting = append(b.waiting, m)
-	g.await(b, now)
+	b.waiting++
+	g.queue(m, dir).push(m, dir)
+	g.arrange(b, now)
 	return 0
 }
 
-// grant gives m some of b's tokens, all of which it has used before.
-func (b *bucket) grant(m *share, dir, n int) {
+// queue returns the queue in which m stands if it waits. Caller holds the loop's mu.
+func (g *RateGroup) queue(m *share, dir int) *shareQueue {
+	if m.served[dir] == g.round {
+		return &g.dirs[dir].again
+	}
+	return &g.dirs[dir].first
+}
+
+// unqueue makes m, which waits, wait no more. Caller holds the loop's mu.
+func (g *RateGroup) unqueue(m *share, dir int) {
+	g.queue(m, dir).remove(m, dir)
+	g.dirs[dir].waiting--
+	m.waiting[dir] = false
+}
+
+// grant gives n of b's tokens to m, which has used all that it had.
+func (b *bucket) grant(m *share, dir int, n int64) {
 	m.granted[dir] = n
 	b.granted += n
 	b.level -= n
 }
 
-// portions returns into how many portions of a fair size the tokens of b can be
-// divided. The loop's mu is held.
+// portions returns into how many portions of a useful size the tokens of b can be
+// divided. Caller holds the loop's mu.
 func (g *RateGroup) portions(b *bucket) int {
 	if b.level <= 0 {
 		return 0
@@ -286,19 +364,19 @@ func (g *RateGroup) portions(b *bucket) int {
 	if g.members == 1 {
 		return 1
 	}
-	if n := b.level / min(leastShare, b.burst); n > 0 {
-		return n
+	if n := b.level / min(rateMinShare, b.burst); n > 0 {
+		return int(min(n, math.MaxInt))
 	}
 	if n, _ := inflow(b.rate, int64(g.limit.Tick), b.rest); n > b.burst-b.granted-b.level {
-		return 1 // what there is would be lost in the next tick
+		return 1 // the next tick would exceed the burst: use them now
 	}
 	return 0
 }
 
-// await sees to it that those who wait in b are served: in the next turn, so that
-// others who want something by then get as much, or in the next tick. The loop's
-// mu is held.
-func (g *RateGroup) await(b *bucket, now int64) {
+// arrange makes the loop call deal for the members that wait in b: in the next turn if
+// there are tokens, so that members that ask before it share them, or at the next tick.
+// Caller holds the loop's mu.
+func (g *RateGroup) arrange(b *bucket, now int64) {
 	l := g.loop
 	if g.portions(b) > 0 {
 		l.assign(g)
@@ -308,14 +386,14 @@ func (g *RateGroup) await(b *bucket, now int64) {
 	}
 }
 
-// expired is called when a tick has begun for which a member waits. The loop's
-// mu is held.
+// expired is called when a tick begins for which a member waits. Caller holds the
+// loop's mu.
 func (g *RateGroup) expired(now int64) { g.deal(now) }
 
 // ready is never called: the poller does not know g.
 func (g *RateGroup) ready(What) {}
 
-// task serves those who wait.
+// task gives tokens to the members that wait.
 func (g *RateGroup) task() {
 	l := g.loop
 	now := l.clock()
@@ -326,69 +404,63 @@ func (g *RateGroup) task() {
 
 func (g *RateGroup) registration() *registration { return &g.reg }
 
-// deal gives tokens to those who wait. Whoever has not got any since the last
-// tick goes first, and gets no more than if all members wanted some; then the
-// others divide the rest. The loop's mu is held.
+// deal gives tokens to the members that wait. Members that have got none in this round
+// come first, and each gets at most its part of an even division among all members.
+// When all that wait have got some, they divide the rest. Caller holds the loop's mu.
 func (g *RateGroup) deal(now int64) {
 	g.refill(now)
 	for dir := range g.dirs {
 		b := &g.dirs[dir]
-		if len(b.waiting) == 0 {
-			continue
-		}
-		if b.rate == 0 { // it is not limited any more
-			for _, m := range b.waiting {
+		if b.rate == 0 { // SetLimit has removed the limit
+			b.first.splice(&b.again, dir)
+			for m := b.first.head; m != nil; m = b.first.head {
+				b.first.remove(m, dir)
 				m.waiting[dir] = false
 				m.stream.mayMove(dir)
 			}
-			b.waiting = nil
+			b.waiting = 0
 			continue
 		}
-		sharers := g.members
-		late := !slices.ContainsFunc(b.waiting, func(m *share) bool { return m.served[dir] != g.round })
-		if late {
-			sharers = len(b.waiting)
+		queue, sharers := &b.first, g.members
+		if queue.head == nil {
+			queue, sharers = &b.again, b.waiting
 		}
-		portions := min(g.portions(b), sharers)
-		b.waiting = slices.DeleteFunc(b.waiting, func(m *share) bool {
-			if portions == 0 || !late && m.served[dir] == g.round {
-				return false
-			}
-			b.grant(m, dir, b.level/portions)
-			portions--
+		for portions := min(g.portions(b), sharers); portions > 0 && queue.head != nil; portions-- {
+			m := queue.head
+			g.unqueue(m, dir)
+			b.grant(m, dir, b.level/int64(portions))
 			m.served[dir] = g.round
-			m.waiting[dir] = false
 			m.stream.mayMove(dir)
-			return true
-		})
-		if len(b.waiting) > 0 {
-			g.await(b, now)
+		}
+		if b.waiting > 0 {
+			g.arrange(b, now)
 		}
 	}
-	g.calm()
+	g.stopIfIdle()
 }
 
-// calm stops the timer if nobody waits for it. The loop's mu is held.
-func (g *RateGroup) calm() {
-	if len(g.dirs[dirRead].waiting) == 0 && len(g.dirs[dirWrite].waiting) == 0 {
+// stopIfIdle stops the timer if no member waits. Caller holds the loop's mu.
+func (g *RateGroup) stopIfIdle() {
+	if g.dirs[dirRead].waiting == 0 && g.dirs[dirWrite].waiting == 0 {
 		g.loop.timers.stop(&g.timer)
 	}
 }
 
-// giveBack puts what m has not used back. The loop's mu is held.
+// giveBack puts the tokens that m has not used back into the bucket. Caller holds the
+// loop's mu.
 func (g *RateGroup) giveBack(m *share, dir int) {
 	if n := m.granted[dir]; n > 0 {
 		b := &g.dirs[dir]
 		m.granted[dir] = 0
 		b.granted -= n
 		b.level += n
-		if len(b.waiting) > 0 && g.portions(b) > 0 {
+		if b.waiting > 0 && g.portions(b) > 0 {
 			g.loop.assign(g)
 		}
 	}
 }
 
-// leave ends m's part in the group. The loop's mu is held.
+// leave ends m's membership. Caller holds the loop's mu.
 func (g *RateGroup) leave(m *share) {
 	for dir := range g.dirs {
 		g.quit(m, dir)
@@ -396,48 +468,46 @@ func (g *RateGroup) leave(m *share) {
 	g.members--
 }
 
-// quit puts back what m has not used, and has it wait for no more. The loop's mu
-// is held.
+// quit puts the tokens that m has not used back, and takes m out of the queue. Caller
+// holds the loop's mu.
 func (g *RateGroup) quit(m *share, dir int) {
 	g.giveBack(m, dir)
 	if m.waiting[dir] {
-		m.waiting[dir] = false
-		b := &g.dirs[dir]
-		b.waiting = slices.DeleteFunc(b.waiting, func(w *share) bool { return w == m })
-		g.calm()
+		g.unqueue(m, dir)
+		g.stopIfIdle()
 	}
 }
 
-// The limits of a stream: its own and its group's.
+// A stream has up to two limits: indices of streamExtra.shares.
 const (
 	ownShare = iota
 	groupShare
 )
 
-// SetRateLimit bounds how fast the stream reads and writes; nil means that
-// nothing does, apart from its RateGroup. A direction that waits for its rate
-// is not idle (see SetIdleTimeouts). If there was a limit, what was saved up stays,
-// up to the new burst. It returns an error if the limit makes no sense, and
-// ErrClosed after the end.
+// SetRateLimit limits how fast the stream reads and writes; nil removes the limit, but
+// not the one of its RateGroup. If there was a limit, what was saved up stays, up to the
+// new burst. A direction that waits for its rate is not idle (see SetIdleTimeouts). It
+// returns an error if the limit is not valid, and ErrClosed after the end.
 func (s *Stream) SetRateLimit(limit *RateLimit) error {
 	if limit == nil {
 		return s.setShare(ownShare, func(*Loop) (*RateGroup, error) { return nil, nil })
 	}
-	if err := limit.check(); err != nil {
+	r := *limit
+	if err := r.check(); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	if s.extra != nil && s.extra.shares[ownShare] != nil {
 		defer s.mu.Unlock()
-		return s.extra.shares[ownShare].group.SetLimit(*limit)
+		return s.extra.shares[ownShare].group.SetLimit(r)
 	}
 	s.mu.Unlock()
-	return s.setShare(ownShare, func(l *Loop) (*RateGroup, error) { return l.newRateGroup(*limit), nil })
+	return s.setShare(ownShare, func(l *Loop) (*RateGroup, error) { return l.newRateGroup(r), nil })
 }
 
-// SetRateGroup makes the stream a member of g, whose limit it shares with the
-// other members from then on; nil means of none. It returns an error if g is not
-// of the stream's loop.
+// SetRateGroup makes the stream a member of g: it shares g's limit with the other members
+// from then on. nil makes it a member of no group. It returns an error if g belongs to
+// another loop, and ErrClosed after the end.
 func (s *Stream) SetRateGroup(g *RateGroup) error {
 	return s.setShare(groupShare, func(l *Loop) (*RateGroup, error) {
 		if g != nil && g.loop != l {
@@ -449,7 +519,8 @@ func (s *Stream) SetRateGroup(g *RateGroup) error {
 
 var errGroup = errors.New("evchan: the RateGroup is another loop's")
 
-// setShare replaces one of the stream's limits by what group returns.
+// setShare replaces one of the stream's limits, which is an index of shares, by what
+// group returns.
 func (s *Stream) setShare(which int, group func(*Loop) (*RateGroup, error)) error {
 	s.mu.Lock()
 	defer s.unlock()
@@ -477,7 +548,7 @@ func (s *Stream) setShare(which int, group func(*Loop) (*RateGroup, error)) erro
 	return nil
 }
 
-// mayMove has s read, or write, what waits. The loop's mu is held.
+// mayMove makes s go on reading or writing. Caller holds the loop's mu.
 func (s *Stream) mayMove(dir int) {
 	l := s.Loop()
 	if dir == dirRead && !s.life.closed() {
@@ -487,8 +558,8 @@ func (s *Stream) mayMove(dir int) {
 	}
 }
 
-// quota returns how many of n bytes may be moved now. If none, s goes on by
-// itself when it may. mu is held.
+// quota returns how many of n bytes may be read or written now. After 0, mayMove is
+// called when s may go on. Caller holds s.mu.
 func (s *Stream) quota(dir, n int) int {
 	if s.extra == nil {
 		return n
@@ -513,8 +584,8 @@ func (s *Stream) ask(dir, n int) int {
 	return n
 }
 
-// moved counts n bytes against the stream's limits, and as a sign of life. mu is
-// held.
+// moved counts n bytes that were read or written: against the limits, and as activity
+// for the idle timeouts. Caller holds s.mu.
 func (s *Stream) moved(dir, n int) {
 	if s.extra != nil {
 		s.extra.moved(dir, n)
@@ -523,6 +594,9 @@ func (s *Stream) moved(dir, n int) {
 
 func (x *streamExtra) moved(dir, n int) {
 	l := x.stream.Loop()
+	if dir == dirWrite {
+		x.sent += n
+	}
 	if x.idle != nil {
 		x.idle.last[dir] = l.clock()
 	}
@@ -533,30 +607,29 @@ func (x *streamExtra) moved(dir, n int) {
 	defer l.unlock()
 	for _, m := range x.shares {
 		if m != nil {
-			used := min(n, m.granted[dir]) // less than n if there is no limit any more
+			used := min(int64(n), m.granted[dir]) // less than n if the limit was removed
 			m.granted[dir] -= used
 			m.group.dirs[dir].granted -= used
 		}
 	}
 }
 
-// waive gives back what of the stream's quota was not used. mu is held.
+// waive gives back the tokens that s has not used. Caller holds s.mu.
 func (s *Stream) waive(dir int) {
 	if s.extra != nil {
-		s.extra.yield(dir, (*RateGroup).giveBack)
+		s.extra.eachShare(dir, (*RateGroup).giveBack)
 	}
 }
 
-// forgo is waive of a stream that will not move anything more in that direction.
-// mu is held.
+// forgo is waive for a direction in which s will move nothing more. Caller holds s.mu.
 func (s *Stream) forgo(dir int) {
 	if s.extra != nil {
-		s.extra.yield(dir, (*RateGroup).quit)
+		s.extra.eachShare(dir, (*RateGroup).quit)
 	}
 }
 
-// yield calls how for each of x's limits.
-func (x *streamExtra) yield(dir int, how func(*RateGroup, *share, int)) {
+// eachShare calls do for each of x's limits.
+func (x *streamExtra) eachShare(dir int, do func(*RateGroup, *share, int)) {
 	if x.shares == [2]*share{} {
 		return
 	}
@@ -564,20 +637,19 @@ func (x *streamExtra) yield(dir int, how func(*RateGroup, *share, int)) {
 	defer l.unlock()
 	for _, m := range x.shares {
 		if m != nil {
-			how(m.group, m, dir)
+			do(m.group, m, dir)
 		}
 	}
 }
 
-// throttled reports whether a direction waits for its rate. The loop's mu is
-// held.
+// throttled reports whether a direction waits for its rate. Caller holds the loop's mu.
 func (x *streamExtra) throttled(dir int) bool {
 	return slices.ContainsFunc(x.shares[:], func(m *share) bool {
 		return m != nil && (m.waiting[dir] || m.granted[dir] > 0)
 	})
 }
 
-// leaveShares ends the stream's part in all limits. The loop's mu is held.
+// leaveShares ends the stream's membership in all limits. Caller holds the loop's mu.
 func (x *streamExtra) leaveShares() {
 	for i, m := range x.shares {
 		if m != nil {

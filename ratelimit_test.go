@@ -8,7 +8,9 @@ import (
 	"io"
 	"math"
 	"math/big"
+	"math/rand/v2"
 	"net"
+	"slices"
 	"testing"
 	"time"
 )
@@ -26,7 +28,10 @@ func TestRateLimitChecked(t *testing.T) {
 		ok    bool
 	}{
 		{"as it should be", ok, true},
-		{"no tick", with(func(r *RateLimit) { r.Tick = 0 }), false},
+		{"no tick: 100 ms", RateLimit{ReadRate: 1000, ReadBurst: 100}, true},
+		{"no tick, burst of less than 100 ms", RateLimit{ReadRate: 1000, ReadBurst: 99}, false},
+		{"shortest tick", with(func(r *RateLimit) { r.Tick = time.Millisecond }), true},
+		{"too short a tick", with(func(r *RateLimit) { r.Tick = time.Millisecond - 1 }), false},
 		{"negative tick", with(func(r *RateLimit) { r.Tick = -1 }), false},
 		{"longest tick", RateLimit{ReadRate: 1, ReadBurst: math.MaxInt32, Tick: math.MaxInt32 / 1000 * time.Second}, true},
 		{"too long a tick", RateLimit{ReadRate: 1, ReadBurst: math.MaxInt32, Tick: math.MaxInt32/1000*time.Second + 1}, false},
@@ -42,9 +47,13 @@ func TestRateLimitChecked(t *testing.T) {
 		{"huge", RateLimit{ReadRate: math.MaxInt, ReadBurst: math.MaxInt, Tick: time.Second}, true},
 	} {
 		l := dialLoop(t, "")
-		s, peer := l.Pipe()
+		s, peer := l.Pipe(nil, nil)
+		given := tt.limit
 		_, err := l.RateGroup(tt.limit)
 		serr := s.SetRateLimit(&tt.limit)
+		if tt.limit != given {
+			t.Errorf("%s: SetRateLimit has changed the caller's limit: %v", tt.name, tt.limit)
+		}
 		if (err == nil) != tt.ok || (serr == nil) != tt.ok {
 			t.Errorf("%s: group: %v, stream: %v", tt.name, err, serr)
 		}
@@ -67,7 +76,7 @@ type limited struct {
 func newLimited(l *Loop, n int) *limited {
 	m := &limited{loop: l, got: make([]int, n)}
 	for range n {
-		a, b := l.Pipe()
+		a, b := l.Pipe(nil, nil)
 		m.from, m.to = append(m.from, a), append(m.to, b)
 		b.Data = len(m.to) - 1
 	}
@@ -202,7 +211,7 @@ func TestRateLimit(t *testing.T) {
 			}
 		},
 		"Burst": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.SetRateLimit(&RateLimit{ReadRate: 10, ReadBurst: 500, Tick: time.Second})
 			l.Poll(time.Minute)
 			a.Write(make([]byte, 1000))
@@ -241,7 +250,7 @@ func TestRateLimit(t *testing.T) {
 		},
 		"NotIdle": func(t *testing.T, l *Loop) {
 			// A direction that waits for its rate does not time out.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			a.SetRateLimit(&RateLimit{WriteRate: 1, WriteBurst: 60, Tick: time.Minute})
 			b.SetRateLimit(&RateLimit{ReadRate: 1, ReadBurst: 60, Tick: time.Minute})
 			a.SetIdleTimeouts(0, 10*time.Second)
@@ -263,7 +272,7 @@ func TestRateLimit(t *testing.T) {
 			}
 		},
 		"Lifted": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			limit := RateLimit{ReadRate: 1, ReadBurst: 10, WriteRate: 1, WriteBurst: 10, Tick: 10 * time.Second}
 			g, _ := l.RateGroup(limit)
 			a.SetRateLimit(&limit)
@@ -282,7 +291,7 @@ func TestRateLimit(t *testing.T) {
 			}
 		},
 		"Changed": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			g, _ := l.RateGroup(RateLimit{ReadRate: 1, ReadBurst: 100, Tick: 100 * time.Second})
 			b.SetRateGroup(g)
 			a.Write(make([]byte, 1000))
@@ -307,10 +316,10 @@ func TestRateLimit(t *testing.T) {
 			// Whoever waits goes on when a direction is not limited any more.
 			for _, members := range []int{1, 2} {
 				g, _ := l.RateGroup(RateLimit{ReadRate: 1, ReadBurst: 100, Tick: 100 * time.Second})
-				a, b := l.Pipe()
+				a, b := l.Pipe(nil, nil)
 				b.SetRateGroup(g)
 				if members > 1 {
-					_, other := l.Pipe()
+					_, other := l.Pipe(nil, nil)
 					other.SetRateGroup(g)
 				}
 				a.Write(make([]byte, 1000))
@@ -328,7 +337,7 @@ func TestRateLimit(t *testing.T) {
 		"Saturates": func(t *testing.T, l *Loop) {
 			// Huge numbers do not turn into their opposite.
 			g, _ := l.RateGroup(RateLimit{ReadRate: 1, ReadBurst: math.MaxInt, Tick: time.Second})
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.SetRateGroup(g)
 			a.Write(make([]byte, 1000))
 			for range 3 {
@@ -337,7 +346,7 @@ func TestRateLimit(t *testing.T) {
 			if ev, ok := l.Poll(time.Minute); ok {
 				t.Errorf("%v although the group is in debt", ev)
 			}
-			for range 3 {
+			for range 4 { // where an int has 32 bits, more than was charged
 				g.Charge(math.MinInt, 0)
 			}
 			if ev, ok := l.Poll(time.Second); !ok {
@@ -349,7 +358,7 @@ func TestRateLimit(t *testing.T) {
 		},
 		"Closing": func(t *testing.T, l *Loop) {
 			// What was written is sent before the end, at the rate.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			a.SetRateLimit(&RateLimit{WriteRate: 100, WriteBurst: 100, Tick: time.Second})
 			a.Write(make([]byte, 300))
 			start := time.Now()
@@ -372,7 +381,7 @@ func TestRateLimit(t *testing.T) {
 			other := dialLoop(t, "")
 			defer other.Close()
 			g, _ := other.RateGroup(RateLimit{ReadRate: 1, ReadBurst: 1, Tick: time.Second})
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			if a.SetRateGroup(g) == nil {
 				t.Error("a group of another loop was taken")
 			}
@@ -451,8 +460,8 @@ func TestRateLimitOverSockets(t *testing.T) {
 			}
 		},
 		"Proxy": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
-			c, d := l.Pipe()
+			a, b := l.Pipe(nil, nil)
+			c, d := l.Pipe(nil, nil)
 			b.SetRateLimit(&RateLimit{ReadRate: 1 << 20, ReadBurst: 1 << 20, Tick: 2 * time.Millisecond})
 			c.SetRateLimit(&RateLimit{WriteRate: 1 << 20, WriteBurst: 1 << 20, Tick: 3 * time.Millisecond})
 			want := pattern(100 << 10)
@@ -477,13 +486,86 @@ func TestRateLimitOverSockets(t *testing.T) {
 	})
 }
 
+// TestRateQueue joins, leaves and deals in many orders, and compares the queues with
+// slices. Leaving a queue touches the neighbours only, so closing all n members of a
+// group costs n steps.
+func TestRateQueue(t *testing.T) {
+	for dir := range 2 {
+		r := rand.New(rand.NewPCG(1, uint64(dir)))
+		var queues [2]shareQueue
+		var want [2][]*share
+		for range 10000 {
+			i := r.IntN(2)
+			switch q := &queues[i]; r.IntN(8) {
+			case 0:
+				q.splice(&queues[1-i], dir)
+				want[i] = append(want[i], want[1-i]...)
+				want[1-i] = nil
+			case 1, 2, 3:
+				if len(want[i]) > 0 {
+					k := r.IntN(len(want[i]))
+					q.remove(want[i][k], dir)
+					want[i] = slices.Delete(want[i], k, k+1)
+				}
+			default:
+				m := new(share)
+				q.push(m, dir)
+				want[i] = append(want[i], m)
+			}
+			for i, q := range queues {
+				var forth, back []*share
+				for m := q.head; m != nil; m = m.next[dir] {
+					forth = append(forth, m)
+				}
+				for m := q.tail; m != nil; m = m.prev[dir] {
+					back = append(back, m)
+				}
+				slices.Reverse(back)
+				if !slices.Equal(forth, want[i]) || !slices.Equal(back, want[i]) {
+					t.Fatalf("queue %d has %d members forwards and %d backwards, want %d", i, len(forth), len(back), len(want[i]))
+				}
+			}
+		}
+	}
+}
+
+// A bucket holds what the greatest rates bring, also where an int has 32 bits.
+func TestRateExtremes(t *testing.T) {
+	for _, rate := range []int{math.MaxInt32, math.MaxInt} {
+		limit := RateLimit{ReadRate: rate, ReadBurst: rate, Tick: time.Second}
+		l := dialLoop(t, "")
+		g, err := l.RateGroup(limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _ := l.Pipe(nil, nil)
+		if err := s.SetRateGroup(g); err != nil {
+			t.Fatal(err)
+		}
+		s.mu.Lock()
+		n := s.quota(dirRead, math.MaxInt)
+		s.moved(dirRead, n)
+		s.mu.Unlock()
+		if n < math.MaxInt32 {
+			t.Errorf("%d a second: %d bytes may be read in the first", rate, n)
+		}
+		for _, n := range []int{math.MinInt, math.MaxInt, math.MaxInt, math.MinInt} {
+			g.Charge(n, n)
+		}
+		b := &g.dirs[dirRead]
+		if b.level < 0 || b.level+b.granted > b.burst {
+			t.Errorf("%d a second: %+v", rate, b)
+		}
+	}
+}
+
 // FuzzRateLimit compares what a bucket is filled with, and which limits make sense,
 // with sums of numbers of any size. Each pair of ops says how much time passes, and
 // how much is taken then.
 func FuzzRateLimit(f *testing.F) {
 	f.Add(1000, 1000, int64(time.Second), []byte{1, 10, 2, 200})
-	f.Add(1, 1, int64(1), []byte("a byte a second, by nanoseconds"))
-	f.Add(math.MaxInt, math.MaxInt, int64(maxTick), []byte{255, 255, 0, 0, 63, 1})
+	f.Add(1, 1, int64(rateMinTick), []byte("a byte a second, by milliseconds"))
+	f.Add(math.MaxInt, math.MaxInt, int64(rateMaxTick), []byte{255, 255, 0, 0, 63, 1})
 	f.Add(333, 70, int64(200*time.Millisecond), []byte{5, 3, 5, 3, 5, 3, 100, 255})
 	f.Add(0, 0, int64(0), []byte(nil))
 	f.Fuzz(func(t *testing.T, rate, burst int, tick int64, ops []byte) {
@@ -493,8 +575,11 @@ func FuzzRateLimit(f *testing.F) {
 			n = new(big.Int).Mul(big.NewInt(int64(rate)), big.NewInt(ns))
 			return new(big.Int).DivMod(n.Add(n, rest), second, new(big.Int))
 		}
+		if tick == 0 {
+			tick = int64(rateDefaultTick)
+		}
 		each, _ := brings(tick, new(big.Int))
-		ok := tick > 0 && tick <= int64(maxTick) && rate >= 1 && burst >= 1 && each.Cmp(big.NewInt(int64(burst))) <= 0
+		ok := tick >= int64(rateMinTick) && tick <= int64(rateMaxTick) && rate >= 1 && burst >= 1 && each.Cmp(big.NewInt(int64(burst))) <= 0
 		// Of what is more than an int holds, check says that it is as much as an int holds.
 		if err := limit.check(); (err == nil) != ok && !(burst == math.MaxInt && err == nil) {
 			t.Fatalf("%+v: %v", limit, err)
@@ -505,7 +590,7 @@ func FuzzRateLimit(f *testing.F) {
 		g := new(RateGroup)
 		g.set(limit)
 		b := &g.dirs[dirRead]
-		most := big.NewInt(int64(b.burst))
+		most := big.NewInt(b.burst)
 		level, rest := new(big.Int), new(big.Int)
 		var now, ticks int64
 		for steps := 0; len(ops) >= 2 && steps < 300; steps++ {
@@ -525,15 +610,15 @@ func FuzzRateLimit(f *testing.F) {
 				}
 				rest = left
 			}
-			if big.NewInt(int64(b.level)).Cmp(level) != 0 || new(big.Int).SetUint64(b.rest).Cmp(rest) != 0 {
+			if big.NewInt(b.level).Cmp(level) != 0 || new(big.Int).SetUint64(b.rest).Cmp(rest) != 0 {
 				t.Fatalf("%+v: after %d ns: %d and %d billionths; want %v and %v", limit, now, b.level, b.rest, level, rest)
 			}
-			take := int(float64(ops[1]) / 255 * float64(b.level) / 2)
+			take := int64(float64(ops[1]) / 255 * float64(b.level) / 2)
 			if ops[1] == 255 {
 				take = b.level
 			}
 			b.level -= take
-			level.Sub(level, big.NewInt(int64(take)))
+			level.Sub(level, big.NewInt(take))
 			ops = ops[2:]
 		}
 	})

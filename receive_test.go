@@ -284,7 +284,7 @@ func testAfterClose(t *testing.T, l *Loop) {
 		"Dial":   func() error { _, err := l.Dial("tcp", "127.0.0.1:1", nil); return err },
 		"Watch":  func() error { _, err := l.Watch(anyDescriptor(t), Read); return err },
 		"Signal": func() error { _, err := l.Signal(someSignal); return err },
-		"WrapFD": func() error { _, err := l.WrapFD(anyDescriptor(t)); return err },
+		"WrapFD": func() error { _, err := l.WrapFD(anyDescriptor(t), nil); return err },
 	} {
 		if err := f(); err != ErrClosed {
 			t.Errorf("%s gives %v", name, err)

@@ -5,6 +5,10 @@ package evchan
 
 import (
 	"errors"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -87,4 +91,165 @@ func TestSignal(t *testing.T) {
 			}
 		},
 	})
+}
+
+// TestSignalCloseAlone closes watches of one signal while the process is sent another one,
+// which is watched too. If that had its former effect for a moment, it would end the
+// process.
+func TestSignalCloseAlone(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a process cannot send itself SIGTERM")
+	} else if err := raiseSignal(); errors.Is(err, ErrUnsupported) {
+		t.Skip(err)
+	}
+	runChild(t, "TestSignalCloseAloneChild")
+}
+
+func TestSignalCloseAloneChild(t *testing.T) {
+	childArgs(t)
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	kept, err := l.Signal(syscall.SIGTERM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	raised := make(chan int)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-done:
+				raised <- n
+				return
+			default:
+				if err := self.Signal(syscall.SIGTERM); err != nil {
+					t.Error(err)
+				}
+				n++
+			}
+		}
+	}()
+	for range 300 {
+		w, err := l.Signal(someSignal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+	}
+	close(done)
+	n := <-raised
+	kept.Close()
+	if got := kept.Take(); got == 0 || got > n {
+		t.Errorf("%d signals were counted, %d sent", got, n)
+	}
+}
+
+// TestSignalBeforeClose closes a watch, or its loop, just after os/signal has passed a signal
+// on. The signal counts, and its message is taken back.
+func TestSignalBeforeClose(t *testing.T) {
+	other := make(chan os.Signal, 1)
+	signal.Notify(other, userSignal)
+	defer signal.Stop(other)
+	if err := raiseSignal(); errors.Is(err, ErrUnsupported) {
+		t.Skip(err)
+	}
+	<-other
+	for _, last := range []bool{true, false} {
+		for i := range 200 {
+			l, err := New(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, _ := l.Signal(userSignal)
+			if !last {
+				l.Signal(userSignal)
+			}
+			if err := raiseSignal(); err != nil {
+				t.Fatal(err)
+			}
+			<-other
+			if i%4 == 3 {
+				l.Close()
+			} else {
+				w.Close()
+			}
+			if n := w.Take(); n != 1 {
+				t.Fatalf("last %v, round %d: %d signals were counted", last, i, n)
+			}
+			for ev, ok := l.Poll(0); ok; ev, ok = l.Poll(0) {
+				if ev == Event(Signaled{w}) {
+					t.Fatalf("%v was received after Close", ev)
+				}
+			}
+			l.Close()
+		}
+	}
+}
+
+// TestSignalBeforeWatch makes a second watch just after a signal has come: it does not
+// count that one.
+func TestSignalBeforeWatch(t *testing.T) {
+	other := make(chan os.Signal, 1)
+	signal.Notify(other, userSignal)
+	defer signal.Stop(other)
+	if err := raiseSignal(); errors.Is(err, ErrUnsupported) {
+		t.Skip(err)
+	}
+	<-other
+	l, err := New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	first, _ := l.Signal(userSignal)
+	for range 200 {
+		if err := raiseSignal(); err != nil {
+			t.Fatal(err)
+		}
+		<-other
+		w, _ := l.Signal(userSignal)
+		w.Close()
+		if n := w.Take(); n != 0 {
+			t.Fatalf("%d signals were counted that came before the watch", n)
+		}
+	}
+	first.Close()
+	if n := first.Take(); n != 200 {
+		t.Errorf("%d signals were counted of 200", n)
+	}
+}
+
+// TestSignalAfterReset watches a signal again that signal.Reset has taken away.
+func TestSignalAfterReset(t *testing.T) {
+	other := make(chan os.Signal, 1)
+	signal.Notify(other, userSignal)
+	defer signal.Stop(other)
+	if err := raiseSignal(); errors.Is(err, ErrUnsupported) {
+		t.Skip(err)
+	}
+	<-other
+	l, err := New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.Signal(userSignal)
+	signal.Reset(userSignal)
+	w, _ := l.Signal(userSignal)
+	if err := raiseSignal(); err != nil {
+		t.Fatal(err)
+	}
+	for ev, ok := l.Poll(10 * time.Second); ev != Event(Signaled{w}); ev, ok = l.Poll(10 * time.Second) {
+		if !ok {
+			t.Fatal("no signal was received")
+		}
+	}
 }

@@ -23,7 +23,7 @@ func TestWorldOfLinger(t *testing.T) {
 	for _, off := range []time.Duration{-linger, -linger + 1, -time.Second, -1, 0, 1, time.Second} {
 		for _, closes := range []bool{true, false} { // the peer, once it has got all
 			tests[fmt.Sprintf("At%vCloses%v", linger+off, closes)] = func(t *testing.T, l *Loop) {
-				a, b := l.Pipe()
+				a, b := l.Pipe(nil, nil)
 				b.Pause(Read)
 				released := 0
 				for range 20 {
@@ -100,7 +100,7 @@ func TestWorldOfLinger(t *testing.T) {
 	}
 	tests["ClosedWhenDrained"] = func(t *testing.T, l *Loop) {
 		// It takes an hour to send all, which is longer than Linger.
-		a, b := l.Pipe()
+		a, b := l.Pipe(nil, nil)
 		a.SetRateLimit(&RateLimit{WriteRate: 10, WriteBurst: 10, Tick: time.Second})
 		began := time.Now()
 		a.Write(make([]byte, 36_000))
@@ -196,8 +196,8 @@ func TestWorldOfSlowPeer(t *testing.T) {
 			piece = 1000 // taken each second
 			total = 3600 * piece
 		)
-		a, b := l.Pipe() // a has much to say
-		c, d := l.Pipe() // d listens slowly
+		a, b := l.Pipe(nil, nil) // a has much to say
+		c, d := l.Pipe(nil, nil) // d listens slowly
 		d.SetReadMarks(1, piece)
 		c.SetIdleTimeouts(0, 2*time.Second)
 		written, released, got := 0, 0, 0
@@ -282,7 +282,7 @@ type world struct {
 func newWorld(t *testing.T, l *Loop) *world {
 	w := &world{t: t, loop: l}
 	pipe := func() (*Stream, *Stream) {
-		a, b := l.Pipe()
+		a, b := l.Pipe(nil, nil)
 		w.streams = append(w.streams, a, b)
 		return a, b
 	}
@@ -323,7 +323,7 @@ func newWorld(t *testing.T, l *Loop) *world {
 		}
 
 		a, b = pipe() // filtered
-		up, err := a.Filter(xorFilter(1))
+		up, err := a.Filter(xorFilter(1), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -384,7 +384,7 @@ func (w *world) end() {
 		}
 		s.Resume(Read | Write)
 		s.SetIdleTimeouts(1, 1)
-		s.SetRateLimit(&RateLimit{ReadRate: 1, ReadBurst: 1, Tick: 1})
+		s.SetRateLimit(&RateLimit{ReadRate: 1, ReadBurst: 1})
 		s.Close()
 		s.Input().Reset() // what it has received stays readable
 		s.Output().Reset()
@@ -487,7 +487,7 @@ func TestShutdownSleeps(t *testing.T) {
 }
 
 func testShutdownSleeps(t *testing.T, l *Loop, before func()) {
-	a, b := l.Pipe()
+	a, b := l.Pipe(nil, nil)
 	if _, err := b.NetConn(); err != nil { // somebody who never reads
 		t.Fatal(err)
 	}

@@ -55,18 +55,18 @@ func (x *faultRun) connect(g *faultGroup, data []byte, to, from *faultLane, plai
 	more.transport = c
 	more.local, more.remote = pipeAddr{}, pipeAddr{}
 	e := &faultEnd{s: s, c: c, g: g}
-	s.Data = e
+	setup := &streamSetup{StreamConfig: StreamConfig{Data: e}, limits: &x.l.limits}
 	first := msgAccepted
 	if x.filter != 0 {
 		first = 0
 		e.started = true
 	}
-	if err := s.open(first, true); err != nil {
+	if err := s.open(setup, first, true); err != nil {
 		x.cut(g)
 		return nil
 	}
 	if x.filter != 0 {
-		up, err := s.Filter(xorFilter(x.filter))
+		up, err := s.Filter(xorFilter(x.filter), nil)
 		if err != nil { // it was reset already
 			x.cut(g)
 			s.Abort()

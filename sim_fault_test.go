@@ -199,7 +199,7 @@ func runFaults(t *testing.T, seed uint64, total *faultTotal) {
 				time.Sleep(time.Microsecond) // or Poll(0) would let no time pass
 			}
 		}
-	} else {
+	} else if x.l.Stats().Sources > 0 { // or all were refused, and a range would wait for the first
 		ranges[form](x.l, x.hear)
 	}
 	x.finish(form, began)

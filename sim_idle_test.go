@@ -209,7 +209,7 @@ func testIdleWorld(t *testing.T, l *Loop, seed uint64) {
 	acts := make([]time.Duration, streams)
 	for i := range models {
 		m := new(idleModel)
-		m.s, m.peer = l.Pipe()
+		m.s, m.peer = l.Pipe(nil, nil)
 		m.s.Data = m
 		m.high = 1 + r.IntN(200)
 		m.s.SetReadMarks(1, m.high)

@@ -211,7 +211,7 @@ func (m *modelTest) connect(r *rand.Rand, g *modelGroup, l *Loop, network string
 		a, b := m.plain(network)
 		g.mu.Lock() // until it is known, its messages wait
 		m.mu.Lock()
-		s, err := l.Wrap(a)
+		s, err := l.Wrap(a, nil)
 		if err != nil {
 			m.mu.Unlock()
 			g.mu.Unlock()
@@ -304,7 +304,7 @@ func (m *modelTest) newGroup(r *rand.Rand) {
 	case 2:
 		g.what, g.open = "pipe", 2
 		m.mu.Lock()
-		a, b := l.Pipe()
+		a, b := l.Pipe(nil, nil)
 		ma, mb := g.add(a), g.add(b)
 		ma.out, mb.in = there, there
 		mb.out, ma.in = back, back

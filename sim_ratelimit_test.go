@@ -25,7 +25,7 @@ type taker struct {
 func newTaker(t *testing.T, l *Loop, n int) *taker {
 	k := &taker{t: t, loop: l, got: make([]int, n)}
 	for i := range n {
-		a, b := l.Pipe()
+		a, b := l.Pipe(nil, nil)
 		b.Data = i
 		a.SetWriteMarks(32<<10, 0)
 		k.from, k.to = append(k.from, a), append(k.to, b)
@@ -135,12 +135,12 @@ func TestRateOfAnHour(t *testing.T) {
 				first, _ := inflow(c.rate, int64(c.tick), 0) // is there from the beginning
 				slack := 0                                   // what may be kept until it is worth giving out
 				if c.members > 1 {
-					slack = min(leastShare-1, c.burst-1)
+					slack = min(rateMinShare-1, c.burst-1)
 				}
 				for tick := range int64(time.Hour / c.tick) {
 					k.until(time.Duration(tick)*c.tick + 1)
 					come, _ := inflow(c.rate, tick*int64(c.tick), 0)
-					if want := first + come; k.sum > want || k.sum < want-slack {
+					if want := int(first + come); k.sum > want || k.sum < want-slack {
 						t.Fatalf("at tick %d: %d bytes; want %d", tick, k.sum, want)
 					}
 				}
@@ -148,7 +148,7 @@ func TestRateOfAnHour(t *testing.T) {
 				for _, n := range k.got {
 					least, most = min(least, n), max(most, n)
 				}
-				if most-least > 2*max(leastShare, c.burst) {
+				if most-least > 2*max(rateMinShare, c.burst) {
 					t.Errorf("%d to %d bytes each", least, most)
 				}
 				k.end()
@@ -234,14 +234,14 @@ func TestRateSetOften(t *testing.T) {
 			time.Sleep(time.Second / 4)
 			g.SetLimit(limit)
 			k.until(time.Hour)
-			if k.sum > 1000+3600*1000 || k.sum <= 3600*1000+1000-leastShare {
+			if k.sum > 1000+3600*1000 || k.sum <= 3600*1000+1000-rateMinShare {
 				t.Errorf("%d bytes", k.sum)
 			}
 		},
 		"MoveTo": func(t *testing.T, l *Loop) {
 			other := newLoop(l.conf, newFakePoller())
 			defer other.Close()
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.SetRateLimit(&RateLimit{ReadRate: 1000, ReadBurst: 1000, Tick: time.Second})
 			a.Write(make([]byte, 64<<10))
 			sum, here, there := 0, l, other
@@ -354,7 +354,7 @@ func testRateWorld(t *testing.T, l *Loop, members int, r *rand.Rand) {
 		for dir := range rates {
 			rates[dir] = 1 + r.IntN([]int{5, 300, 20000}[r.IntN(3)])
 			least, _ := inflow(rates[dir], int64(tick), 0)
-			bursts[dir] = max(least, 1) + r.IntN([]int{1, 10, 50000}[r.IntN(3)])
+			bursts[dir] = max(int(least), 1) + r.IntN([]int{1, 10, 50000}[r.IntN(3)])
 		}
 		return RateLimit{ReadRate: rates[dirRead], ReadBurst: bursts[dirRead], WriteRate: rates[dirWrite], WriteBurst: bursts[dirWrite], Tick: tick}
 	}
@@ -395,7 +395,7 @@ func testRateWorld(t *testing.T, l *Loop, members int, r *rand.Rand) {
 			}
 			slack := int64(0) // what a group keeps until it is worth giving out, and what it has lost of that
 			if members > 1 {
-				slack = min(leastShare, m.burst) - 1 + lost
+				slack = min(rateMinShare, m.burst) - 1 + lost
 			}
 			if s := int64(sum); s > m.used || s < m.used-slack {
 				t.Fatalf("%v: %d bytes in direction %d; want %d (%+v)", now, s, dir, m.used, lim)
@@ -415,7 +415,7 @@ func testRateWorld(t *testing.T, l *Loop, members int, r *rand.Rand) {
 		switch r.IntN(20) {
 		case 0:
 			lim = limit()
-			lost += leastShare - 1
+			lost += rateMinShare - 1
 			if err := set(); err != nil {
 				t.Fatal(err)
 			}
@@ -426,7 +426,7 @@ func testRateWorld(t *testing.T, l *Loop, members int, r *rand.Rand) {
 				read, written := r.IntN(2*lim.ReadBurst), r.IntN(2*lim.WriteBurst)
 				if r.IntN(3) == 0 {
 					read, written = -r.IntN(20), -r.IntN(20)
-					lost += leastShare - 1
+					lost += rateMinShare - 1
 				}
 				g.Charge(read, written)
 				models[dirRead].charge(read)

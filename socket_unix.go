@@ -16,8 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A sock is the transport of a stream that has a descriptor, most often a
-// socket's.
+// A sock is the transport of a stream that has a descriptor: most often a socket.
 type sock struct {
 	fd         sysFD
 	plain      bool // not a socket: a pipe, a terminal, an eventfd
@@ -38,15 +37,15 @@ func (k *sock) halfCloses() bool { return !k.plain }
 
 func (k *sock) closeWrite() error {
 	if k.plain {
-		return nil // closing says it
+		return nil // to close it is the only way to tell the peer
 	}
 	return syscall.Shutdown(k.fd, syscall.SHUT_WR)
 }
 
 func (k *sock) failure() error {
 	if k.plain {
-		// A pipe that nobody reads any more has an error to report, one that
-		// nobody writes to has not (poll(2)).
+		// A pipe without a reader reports an error, one without a writer does not
+		// (poll(2)).
 		p := []unix.PollFd{{Fd: int32(k.fd)}}
 		if _, err := unix.Poll(p, 0); err == nil && p[0].Revents&unix.POLLERR != 0 {
 			return syscall.EPIPE
@@ -76,7 +75,7 @@ func (k *sock) localAddr() net.Addr {
 	return netAddr(sa)
 }
 
-// netAddr returns sa as package net gives it.
+// netAddr returns sa in the form of package net.
 func netAddr(sa syscall.Sockaddr) net.Addr {
 	switch sa := sa.(type) {
 	case *syscall.SockaddrInet4:
@@ -89,7 +88,7 @@ func netAddr(sa syscall.Sockaddr) net.Addr {
 	return nil
 }
 
-// accept accepts one connection. An error is a bare syscall.Errno. ln.mu is held.
+// accept accepts one connection. An error is a bare syscall.Errno. Caller holds ln.mu.
 func (ln *Listener) accept(l *Loop) (*Stream, error) {
 	for {
 		fd, peer, err := sysAccept(ln.fd)
@@ -106,8 +105,7 @@ func (ln *Listener) accept(l *Loop) (*Stream, error) {
 	}
 }
 
-// transient reports whether a failure to accept concerns one connection only
-// (accept(2)).
+// transient reports whether accepting failed for one connection only (accept(2)).
 func transient(err error) bool {
 	switch err {
 	case syscall.ECONNABORTED, syscall.EPROTO, syscall.ENETDOWN, syscall.ENETUNREACH,
@@ -117,7 +115,7 @@ func transient(err error) bool {
 	return false
 }
 
-// setOptions sets what accepted sockets inherit from the listening one.
+// setOptions sets the options that accepted sockets inherit from the listening socket.
 func (ln *Listener) setOptions() error {
 	c := &ln.conf
 	if c.Backlog > 0 {
@@ -151,19 +149,28 @@ func (ln *Listener) setOptions() error {
 	return nil
 }
 
-// netConn returns a connection of package net on a duplicate of the socket.
+// netConn returns a net.Conn on a duplicate of the socket.
 func (k *sock) netConn() (net.Conn, error) {
 	fd, err := dupFD(k.fd)
 	if err != nil {
 		return nil, err
 	}
+	defer k.keepOptions()()
 	f := os.NewFile(uintptr(fd), "stream")
 	defer f.Close() // FileConn takes a duplicate
 	return net.FileConn(f)
 }
 
-// inspectFD makes fd non-blocking and tells what it is: whether a stream socket or
-// something plain, and whether it can be read from.
+func sysGetOption(fd sysFD, o sockOption) (int, error) {
+	return syscall.GetsockoptInt(fd, o.level, o.name)
+}
+
+func sysSetOption(fd sysFD, o sockOption, value int) error {
+	return syscall.SetsockoptInt(fd, o.level, o.name, value)
+}
+
+// inspectFD makes fd non-blocking. It returns whether fd is plain, that is, no socket, and
+// whether it can be read.
 func inspectFD(fd sysFD) (plain, readable bool, err error) {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil {
@@ -184,7 +191,7 @@ func inspectFD(fd sysFD) (plain, readable bool, err error) {
 	return plain, flags&unix.O_ACCMODE != unix.O_WRONLY, nil
 }
 
-// socketAddrs returns the addresses of the socket fd, nil where it has none.
+// socketAddrs returns the two addresses of the socket fd; nil for one that it does not have.
 func socketAddrs(fd sysFD) (local, remote net.Addr) {
 	if sa, err := syscall.Getsockname(fd); err == nil {
 		local = netAddr(sa)
@@ -195,8 +202,7 @@ func socketAddrs(fd sysFD) (local, remote net.Addr) {
 	return local, remote
 }
 
-// takeFD returns a duplicate of c's descriptor, so that c can be closed and the
-// socket lives on.
+// takeFD returns a duplicate of c's descriptor. The socket lives on when c is closed.
 func takeFD(c syscall.Conn) (sysFD, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -210,7 +216,7 @@ func takeFD(c syscall.Conn) (sysFD, error) {
 	return dup, dupErr
 }
 
-// dupFD returns a duplicate of fd that is closed by exec.
+// dupFD returns a duplicate of fd that exec closes.
 func dupFD(fd sysFD) (sysFD, error) {
 	dup, err := sysDup(fd, 0)
 	if err != nil {
@@ -221,21 +227,21 @@ func dupFD(fd sysFD) (sysFD, error) {
 
 func closeFD(fd sysFD) { syscall.Close(fd) }
 
-// A sysFD is a descriptor in the form that the system's calls take.
+// A sysFD is a descriptor in the form that the system calls take.
 type sysFD = int
 
 // noFD is never a valid descriptor.
 const noFD sysFD = -1
 
-// portable returns err as programs for any system know it.
+// portable returns err with the error numbers that programs for every system test for.
 func portable(err error) error { return err }
 
-// hangupIsReset tells that an end of input which comes with a hangup is none.
+// hangupIsReset says that an end of input that comes with a hangup is a reset.
 const hangupIsReset = false
 
 // sysListenPacket returns a socket on the address, and the address that it has got.
-func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err error) {
-	var nc net.ListenConfig
+func sysListenPacket(network, address string, conf *PacketConfig) (fd sysFD, local net.Addr, err error) {
+	nc := net.ListenConfig{Control: conf.control}
 	pc, err := nc.ListenPacket(context.Background(), network, address)
 	if err != nil {
 		return noFD, nil, err
@@ -246,6 +252,22 @@ func sysListenPacket(network, address string) (fd sysFD, local net.Addr, err err
 		return noFD, nil, &net.OpError{Op: "listen", Net: network, Source: local, Err: err}
 	}
 	return fd, local, nil
+}
+
+func setBroadcast(fd sysFD, on bool) error {
+	v := 0
+	if on {
+		v = 1
+	}
+	return syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_BROADCAST, v)
+}
+
+func setReadBuffer(fd sysFD, bytes int) error {
+	return syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, bytes)
+}
+
+func setWriteBuffer(fd sysFD, bytes int) error {
+	return syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, bytes)
 }
 
 // sysPacketFamily reports whether the datagram socket fd is of the family AF_INET6,

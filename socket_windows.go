@@ -16,12 +16,12 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// A sock is the transport of a stream that has a socket. There are no streams of
-// other descriptors here.
+// A sock is the transport of a stream that has a socket. Streams of other descriptors do
+// not exist on Windows.
 //
-// The socket may belong to the completion port of the runtime, where package net
-// has made it, for as long as it lives. That does no harm: only overlapped
-// operations leave a packet there, and ours are not.
+// A socket that package net has made belongs to the runtime's completion port as long as it
+// lives. That does no harm: only overlapped operations leave a packet there, and the
+// operations here are not overlapped.
 type sock struct {
 	fd         sysFD
 	plain      bool // never set
@@ -31,9 +31,9 @@ type sock struct {
 
 var _ transport = (*sock)(nil)
 
-// hangupIsReset tells that an end of input which comes with a hangup is none. Reading
-// fails after a reset on Windows, but on Wine, which has asked for the error by then, it
-// gives an end.
+// hangupIsReset says that an end of input that comes with a hangup is a reset. On Windows a
+// read fails after a reset; on Wine, which has taken the error from the socket before, it
+// returns an end of input.
 const hangupIsReset = true
 
 func (k *sock) write(p []byte) (n int, err error) { return sysSend(k.fd, p) }
@@ -48,8 +48,8 @@ func (k *sock) closeWrite() error {
 	return err
 }
 
-// failure is asked for after a hangup, which is a failure for sure. SO_ERROR has that
-// of a connection attempt, but not a reset. On Wine nothing else has that either.
+// failure is called after a hangup, so there is a failure. SO_ERROR has that of a
+// connection attempt, but not a reset; on Wine, no call has the reset.
 func (k *sock) failure() error {
 	n, err := windows.GetsockoptInt(windows.Handle(k.fd), windows.SOL_SOCKET, soError)
 	if err == nil && n != 0 {
@@ -81,7 +81,7 @@ func (k *sock) localAddr() net.Addr {
 	return netAddr(sa)
 }
 
-// netAddr returns sa as package net gives it.
+// netAddr returns sa in the form of package net.
 func netAddr(sa syscall.Sockaddr) net.Addr {
 	switch sa := sa.(type) {
 	case *syscall.SockaddrInet4:
@@ -94,7 +94,7 @@ func netAddr(sa syscall.Sockaddr) net.Addr {
 	return nil
 }
 
-// peerOf returns sa; none if it is not an IP address.
+// peerOf returns sa, or no address if it is not an IP address.
 func peerOf(sa *windows.RawSockaddrAny) (a peerAddr) {
 	switch sa.Addr.Family {
 	case windows.AF_INET:
@@ -108,7 +108,7 @@ func peerOf(sa *windows.RawSockaddrAny) (a peerAddr) {
 	return a
 }
 
-// accept accepts one connection. An error is a bare syscall.Errno. ln.mu is held.
+// accept accepts one connection. An error is a bare syscall.Errno. Caller holds ln.mu.
 func (ln *Listener) accept(l *Loop) (*Stream, error) {
 	fd, peer, err := sysAccept(ln.fd)
 	if err != nil {
@@ -121,7 +121,7 @@ func (ln *Listener) accept(l *Loop) (*Stream, error) {
 	return s, nil
 }
 
-// transient reports whether a failure to accept concerns one connection only.
+// transient reports whether accepting failed for one connection only.
 func transient(err error) bool {
 	switch err {
 	case windows.WSAECONNRESET, windows.WSAECONNABORTED, windows.WSAENETDOWN, windows.WSAENETRESET, windows.WSAENOTCONN,
@@ -131,17 +131,16 @@ func transient(err error) bool {
 	return false
 }
 
-// setOptions has nothing to set: accepted sockets get their options themselves (see
-// acceptOptions), and the backlog cannot be changed once the socket listens. It is
-// called when nobody else has the socket any more.
+// setOptions sets nothing: acceptOptions does it for each accepted socket, and the backlog
+// of a listening socket cannot be changed. It is called when nobody else uses the socket.
 func (ln *Listener) setOptions() error {
-	disown(ln.fd) // so that File's duplicate can be given to package net
+	disown(ln.fd) // so that package net can take the duplicate that File makes
 	return nil
 }
 
-// acceptOptions sets the options of an accepted socket: it is not documented which of
-// them it has from the listening one. Failing is of no importance: the connection is
-// gone then, which reading tells.
+// acceptOptions sets the options of an accepted socket: it is not documented which of them
+// it inherits from the listening socket. Errors are ignored: the connection has failed
+// then, and the next read returns that.
 func (ln *Listener) acceptOptions(fd sysFD) {
 	if ln.addr.Network() == "unix" {
 		return
@@ -161,24 +160,33 @@ func (ln *Listener) acceptOptions(fd sysFD) {
 	}
 }
 
-// setReusePort fails: SO_REUSEADDR, which is what the system has, would let anybody
-// steal the address.
+// setReusePort fails: the system has only SO_REUSEADDR, which lets any process steal the
+// address.
 func setReusePort(sysFD) error { return ErrUnsupported }
 
-// netConn returns a connection of package net on a duplicate of the socket.
+// netConn returns a net.Conn on a duplicate of the socket.
 func (k *sock) netConn() (net.Conn, error) {
 	disown(k.fd)
 	fd, err := dupFD(k.fd)
 	if err != nil {
 		return nil, err
 	}
+	defer k.keepOptions()()
 	f := os.NewFile(uintptr(fd), "stream")
 	defer f.Close() // FileConn takes a duplicate
 	return net.FileConn(f)
 }
 
-// disown takes the socket fd from the completion port that it may belong to, so
-// that it can be given to another, if the system can do that: Wine 8 cannot.
+func sysGetOption(fd sysFD, o sockOption) (int, error) {
+	return windows.GetsockoptInt(windows.Handle(fd), o.level, o.name)
+}
+
+func sysSetOption(fd sysFD, o sockOption, value int) error {
+	return windows.SetsockoptInt(windows.Handle(fd), o.level, o.name, value)
+}
+
+// disown takes the socket fd from the completion port that it may belong to, so that
+// another port can have it. Wine 8 cannot do that.
 func disown(fd sysFD) {
 	const fileReplaceCompletionInformation = 61
 	var info struct{ port, key uintptr } // none
@@ -202,8 +210,8 @@ func inspectFD(fd sysFD) (plain, readable bool, err error) {
 	return false, true, nil
 }
 
-// sysError is os.NewSyscallError for what may be ErrUnsupported, which is not the
-// system's.
+// sysError is os.NewSyscallError, but returns ErrUnsupported, which is not the system's, as
+// it is.
 func sysError(call string, err error) error {
 	if err == ErrUnsupported {
 		return err
@@ -211,7 +219,7 @@ func sysError(call string, err error) error {
 	return os.NewSyscallError(call, err)
 }
 
-// socketAddrs returns the addresses of the socket fd, nil where it has none.
+// socketAddrs returns the two addresses of the socket fd; nil for one that it does not have.
 func socketAddrs(fd sysFD) (local, remote net.Addr) {
 	if sa, err := syscall.Getsockname(syscall.Handle(fd)); err == nil {
 		local = netAddr(sa)
@@ -222,9 +230,8 @@ func socketAddrs(fd sysFD) (local, remote net.Addr) {
 	return local, remote
 }
 
-// takeFD returns a duplicate of the socket of c, so that c can be closed and the
-// socket lives on. The duplicate is non-blocking, and with it c's, of which package
-// net takes no notice.
+// takeFD returns a duplicate of c's socket. The socket lives on when c is closed. It is
+// non-blocking, through c as well, which does not matter to package net.
 func takeFD(c syscall.Conn) (sysFD, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -5,7 +5,6 @@ package evchan
 
 import (
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 )
@@ -130,9 +129,11 @@ const (
 // comment names another guard.
 type streamExtra struct {
 	stream        *Stream
-	transport     transport  // other than the stream's own socket; nil: none
-	err           error      // why it ended
-	lost          int        // bytes of output that were dropped at the end
+	transport     transport // other than the stream's own socket; nil: none
+	err           error     // why it ended
+	lost          int       // bytes of output that were dropped at the end
+	sent          int       // bytes that were written to the transport; may overflow
+	counted       countedOutput
 	spent         *chunk     // sent chunks whose release functions are to be called without the lock
 	local, remote net.Addr   // where they cannot be had from the socket; never change
 	waiters       []*Stream  // whose WriteTo into this stream has found it full
@@ -180,50 +181,6 @@ func (s *Stream) expectShortReads(network string) {
 // streamInterest is what the poller is asked for once and for all, with true
 // edge triggering.
 const streamInterest = Read | Write | EarlyClose | Edge | urgent
-
-// open makes s live: from now on the poller reports on it. first is the first message to
-// be sent. If open fails, s is as if it had never been, and its descriptor is closed if
-// close says so.
-func (s *Stream) open(first pending, close bool) error {
-	s.mu.Lock() // until all is known: the loop may be closed meanwhile
-	defer s.unlock()
-	l := s.Loop()
-	l.lock()
-	if l.closed {
-		s.discard(l, close)
-		return ErrClosed
-	}
-	tok := l.register(s, s.sock.fd)
-	l.streams++
-	l.refresh(&s.source)
-	l.unlock()
-	err := l.poller.add(s.sock.fd, tok, streamInterest)
-	l.lock()
-	if err != nil {
-		l.unregister(s, s.sock.fd)
-		l.streamReleased()
-		s.discard(l, close)
-		return os.NewSyscallError(l.Method(), err)
-	}
-	l.enqueue(&s.source, first)
-	l.unlock()
-	return nil
-}
-
-// discard ends s, which could not be opened. The caller holds mu, and l's lock, of which
-// discard lets go.
-func (s *Stream) discard(l *Loop, close bool) {
-	t := s.transport()
-	s.life = lifeClosed
-	if s.extra != nil {
-		s.extra.leave(l)
-	}
-	l.refresh(&s.source)
-	l.unlock()
-	if close {
-		t.close(false)
-	}
-}
 
 // unlock lets go of s.mu, then calls the release functions of what was sent.
 func (s *Stream) unlock() {

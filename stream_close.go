@@ -335,6 +335,11 @@ func (x *streamExtra) leave(l *Loop) {
 func (s *Stream) SetLifetime(d time.Duration) {
 	s.mu.Lock()
 	defer s.unlock()
+	s.setLifetime(d)
+}
+
+// setLifetime is SetLifetime for a caller that holds mu.
+func (s *Stream) setLifetime(d time.Duration) {
 	if s.life != lifeOpen || d <= 0 && s.extra == nil {
 		return
 	}

@@ -88,7 +88,7 @@ func TestReset(t *testing.T) {
 			defer ln.Close()
 			c, err := net.Dial("tcp", ln.Addr().String())
 			must(t, err)
-			s, err := l.Wrap(c)
+			s, err := l.Wrap(c, nil)
 			must(t, err)
 			before(t, l, s)
 			ln.Close()
@@ -440,12 +440,12 @@ func testNothingAfterClosed(t *testing.T, l *Loop) {
 // more, get rid of it all the same.
 func testBothClose(t *testing.T, l *Loop) {
 	const total = 8 << 20
-	a, b := l.Pipe()
+	a, b := l.Pipe(nil, nil)
 	ln := listen(t, l, "tcp", nil)
 	c := dial(t, ln)
 	d := acceptOne(t, l)
 	ln.Close()
-	e, err := l.Wrap(c)
+	e, err := l.Wrap(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -486,7 +486,7 @@ func testCloseReadsAndWrites(t *testing.T, l *Loop) {
 // What a closing end of a pipe discards is released without a lock, as
 // everything is.
 func testReleaseAtClose(t *testing.T, l *Loop) {
-	a, b := l.Pipe()
+	a, b := l.Pipe(nil, nil)
 	calls := 0
 	a.Output().Append(make([]byte, 1000), func() {
 		calls++

@@ -70,7 +70,7 @@ type fuzzEnd struct {
 
 func newStreamFuzz(t *testing.T, l *Loop, script []byte) *streamFuzz {
 	z := &streamFuzz{t: t, l: l}
-	z.ends[0].s, z.ends[1].s = l.Pipe()
+	z.ends[0].s, z.ends[1].s = l.Pipe(nil, nil)
 	for i := range z.ends {
 		e := &z.ends[i]
 		e.peer = &z.ends[1-i]
@@ -79,7 +79,7 @@ func newStreamFuzz(t *testing.T, l *Loop, script []byte) *streamFuzz {
 			if script[0]%3 == 2 {
 				f = &frameFilter{t: t, greeted: true, welcomed: true} // without greetings, which CloseWrite may overtake
 			}
-			s, err := e.s.Filter(f)
+			s, err := e.s.Filter(f, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

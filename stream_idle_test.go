@@ -47,7 +47,7 @@ func TestIdleCounts(t *testing.T) {
 	inBubble(t, Config{}, map[string]func(*testing.T, *Loop){
 		"ReadAfterFull": func(t *testing.T, l *Loop) {
 			for _, n := range []int{100, 101} { // with 101 the loop has tried to read more
-				a, b := l.Pipe()
+				a, b := l.Pipe(nil, nil)
 				b.SetReadMarks(0, 100)
 				b.SetIdleTimeouts(minute, 0)
 				began := time.Now()
@@ -68,7 +68,7 @@ func TestIdleCounts(t *testing.T) {
 		},
 		"ReadFullWhenSet": func(t *testing.T, l *Loop) {
 			for _, lower := range []bool{false, true} {
-				a, b := l.Pipe()
+				a, b := l.Pipe(nil, nil)
 				if !lower {
 					b.SetReadMarks(0, 100)
 				}
@@ -87,7 +87,7 @@ func TestIdleCounts(t *testing.T) {
 			}
 		},
 		"ReadAfterRaise": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.SetReadMarks(0, 100)
 			b.SetIdleTimeouts(minute, 0)
 			a.Write(make([]byte, 100))
@@ -99,7 +99,7 @@ func TestIdleCounts(t *testing.T) {
 		},
 		"ReadAfterPause": func(t *testing.T, l *Loop) {
 			for _, d := range []time.Duration{30 * second, 90 * second} {
-				a, b := l.Pipe()
+				a, b := l.Pipe(nil, nil)
 				b.SetIdleTimeouts(minute, 0)
 				began := time.Now()
 				at(t, l, began, 10*second)
@@ -112,7 +112,7 @@ func TestIdleCounts(t *testing.T) {
 			}
 		},
 		"ResumeOfWhatGoesOn": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.SetIdleTimeouts(minute, 0)
 			a.SetIdleTimeouts(0, 2*minute)
 			b.Pause(Read)
@@ -127,7 +127,7 @@ func TestIdleCounts(t *testing.T) {
 			wait(t, l, TimedOut{a}, minute)
 		},
 		"ReadAfterRate": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.SetRateLimit(&RateLimit{ReadRate: 1, ReadBurst: 100, Tick: 100 * second})
 			b.SetIdleTimeouts(minute, 0)
 			began := time.Now()
@@ -143,7 +143,7 @@ func TestIdleCounts(t *testing.T) {
 		},
 		"ReadWhenRateHasNothing": func(t *testing.T, l *Loop) {
 			// The rate lets it go on, and nothing is there.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.SetRateLimit(&RateLimit{ReadRate: 1, ReadBurst: 100, Tick: 100 * second})
 			b.SetIdleTimeouts(minute, 0)
 			a.Write(make([]byte, 101))
@@ -153,7 +153,7 @@ func TestIdleCounts(t *testing.T) {
 			wait(t, l, TimedOut{b}, 160*second)
 		},
 		"ReadRateWhenSet": func(t *testing.T, l *Loop) {
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			g, _ := l.RateGroup(RateLimit{ReadRate: 1, ReadBurst: 100, Tick: 100 * second})
 			b.SetRateGroup(g)
 			g.Charge(100, 0)
@@ -166,7 +166,7 @@ func TestIdleCounts(t *testing.T) {
 		},
 		"WriteFromOutput": func(t *testing.T, l *Loop) {
 			// It waits for nothing, then for the peer.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.Pause(Read)
 			a.SetIdleTimeouts(0, minute)
 			stuff(t, a)
@@ -193,7 +193,7 @@ func TestIdleCounts(t *testing.T) {
 		},
 		"WriteAfterRate": func(t *testing.T, l *Loop) {
 			// It waits for its rate, then for the peer.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.Pause(Read)
 			a.Write(make([]byte, pipeRoom))
 			g, _ := l.RateGroup(RateLimit{WriteRate: 1, WriteBurst: 100, Tick: 100 * second})
@@ -205,7 +205,7 @@ func TestIdleCounts(t *testing.T) {
 		},
 		"LateLoop": func(t *testing.T, l *Loop) {
 			// What has come in time counts, however late the loop is.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.SetIdleTimeouts(minute, 0)
 			time.Sleep(minute - 1)
 			a.Write([]byte("x"))
@@ -224,7 +224,7 @@ func TestIdleCounts(t *testing.T) {
 		},
 		"NothingComesOfInput": func(t *testing.T, l *Loop) {
 			// The look at what has turned out to be nothing is not lost.
-			_, b := l.Pipe()
+			_, b := l.Pipe(nil, nil)
 			b.SetIdleTimeouts(minute, 0)
 			time.Sleep(minute)
 			l.mu.Lock()
@@ -234,7 +234,7 @@ func TestIdleCounts(t *testing.T) {
 		},
 		"NoLooks": func(t *testing.T, l *Loop) {
 			// A direction that does not go on costs nothing.
-			a, b := l.Pipe()
+			a, b := l.Pipe(nil, nil)
 			b.SetReadMarks(0, 100)
 			b.SetIdleTimeouts(second, 0)
 			a.SetIdleTimeouts(second, second)

@@ -112,7 +112,7 @@ func testLifetimeStates(t *testing.T, l *Loop) {
 			t.Errorf("%s: the peer is not told", name)
 		}
 	}
-	a, b := l.Pipe()
+	a, b := l.Pipe(nil, nil)
 	a.SetLifetime(time.Millisecond)
 	outlives(t, l, a)
 	b.Abort()

@@ -366,7 +366,7 @@ func TestShortReads(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
 		"Terminal": func(t *testing.T, l *Loop) {
 			master, tty := openTerminal(t)
-			s, err := l.WrapFile(tty)
+			s, err := l.WrapFile(tty, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

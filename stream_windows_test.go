@@ -56,23 +56,23 @@ func TestOnlySockets(t *testing.T) {
 		if _, err := l.WatchConn(file, Read); !errors.Is(err, ErrUnsupported) {
 			t.Errorf("%s: WatchConn gives %v", name, err)
 		}
-		if _, err := l.WrapFD(fd); !errors.Is(err, ErrUnsupported) {
+		if _, err := l.WrapFD(fd, nil); !errors.Is(err, ErrUnsupported) {
 			t.Errorf("%s: WrapFD gives %v", name, err)
 		}
-		if _, err := l.WrapFile(file); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), file.Name()) {
+		if _, err := l.WrapFile(file, nil); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), file.Name()) {
 			t.Errorf("%s: WrapFile gives %v", name, err)
 		}
 	}
 	if _, err := w.WriteString("x"); err != nil {
 		t.Error(err)
 	}
-	if _, err := l.WrapFD(^uintptr(0)); !errors.Is(err, syscall.EBADF) {
+	if _, err := l.WrapFD(^uintptr(0), nil); !errors.Is(err, syscall.EBADF) {
 		t.Errorf("WrapFD(-1) gives %v", err)
 	}
 	udp, err := windows.WSASocket(windows.AF_INET, windows.SOCK_DGRAM, windows.IPPROTO_UDP, nil, 0, windows.WSA_FLAG_NO_HANDLE_INHERIT)
 	must(t, err)
 	defer windows.Closesocket(udp)
-	if _, err := l.WrapFD(uintptr(udp)); !errors.Is(err, ErrUnsupported) {
+	if _, err := l.WrapFD(uintptr(udp), nil); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("WrapFD of a datagram socket gives %v", err)
 	}
 	if n := l.Stats().Sources; n != 0 {
@@ -167,9 +167,9 @@ func TestTwoThousand(t *testing.T) {
 	hops := make(map[*Stream]int)
 	for range pairs {
 		fa, fb := tcpPair(t)
-		a, err := l.WrapFD(fa)
+		a, err := l.WrapFD(fa, nil)
 		must(t, err)
-		_, err = l.WrapFD(fb)
+		_, err = l.WrapFD(fb, nil)
 		must(t, err)
 		a.Write([]byte("x"))
 	}
@@ -356,9 +356,9 @@ func TestListenerReset(t *testing.T) {
 func tcpStreams(t *testing.T, l *Loop) (a, b *Stream) {
 	t.Helper()
 	fa, fb := tcpPair(t)
-	a, err := l.WrapFD(fa)
+	a, err := l.WrapFD(fa, nil)
 	must(t, err)
-	b, err = l.WrapFD(fb)
+	b, err = l.WrapFD(fb, nil)
 	must(t, err)
 	return a, b
 }

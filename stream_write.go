@@ -83,10 +83,36 @@ func (s *Stream) writeErr() error {
 		return ErrClosed
 	case s.out.fin != finNone:
 		return s.opError("write", ePIPE)
-	case s.out.queue.n >= s.limits.Load().writeHigh && s.out.queue.inMemory() >= s.limits.Load().writeHigh:
+	case s.out.queue.n >= s.limits.Load().writeHigh && s.full():
 		return ErrFull
 	}
 	return nil
+}
+
+// full reports whether as much output is queued as the write high mark, without what lies
+// in files. To find that out takes a walk over the queue, so the result is kept: a walk
+// comes only after some was sent, or when enough was added since to matter. The caller
+// holds mu.
+func (s *Stream) full() bool {
+	high := s.limits.Load().writeHigh
+	x := s.more()
+	last := &x.counted
+	added := s.out.queue.n - last.queued + x.sent - last.sent
+	switch {
+	case last.memory >= high && x.sent == last.sent:
+		return true
+	case last.memory < high-added:
+		return false
+	}
+	*last = countedOutput{s.out.queue.inMemory(), s.out.queue.n, x.sent}
+	return last.memory >= high
+}
+
+// A countedOutput is what full has found.
+type countedOutput struct {
+	memory int // bytes that were not in files
+	queued int // bytes
+	sent   int // streamExtra.sent at that time
 }
 
 // ReadFrom writes what r has until r returns io.EOF. It stops with ErrFull

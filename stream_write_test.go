@@ -205,7 +205,7 @@ func TestWriteFailsInTheMiddle(t *testing.T) {
 		"": func(t *testing.T, l *Loop) {
 			for before, rooms := range map[int][]int{0: {0, 5, 10, 13}, 7: {0, 5, 10}} { // before: bytes that waited already
 				for _, room := range rooms {
-					a, b := l.Pipe()
+					a, b := l.Pipe(nil, nil)
 					a.mu.Lock()
 					a.extra.transport = &breakingPipe{a.extra.transport, room}
 					a.out.queue.add(make([]byte, before))
@@ -543,7 +543,7 @@ func testSendFileOfNothing(t *testing.T, l *Loop) {
 // testFinishedFlush: what is finished at one end arrives at the other, and then the end.
 func testFinishedFlush(t *testing.T, l *Loop) {
 	for _, name := range []string{"pipe", "socket"} {
-		a, b := l.Pipe()
+		a, b := l.Pipe(nil, nil)
 		if name == "socket" {
 			a, b = streamPair(t, l)
 		}
@@ -567,4 +567,56 @@ func testFinishedFlush(t *testing.T, l *Loop) {
 		a.Abort()
 		b.Abort()
 	}
+}
+
+// Whether the output is full is found out without a walk over the queue, unless something
+// was sent or added since the last walk: a peer that pipelines requests for small files
+// would have it found out at each Write.
+func TestFullWithoutWalking(t *testing.T) {
+	l, err := New(&Config{IgnoreEnv: true})
+	must(t, err)
+	defer l.Close()
+	f := tempFile(t, []byte("file"))
+	s, _ := l.Pipe(nil, nil)
+	s.SetWriteMarks(0, 100)
+	s.Pause(Write)
+	for range 50 {
+		must(t, s.SendFile(f, 0, 4, nil))
+		if _, err := s.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.full()
+	}
+	s.extra.counted = countedOutput{} // so that it counts again
+	if full() {
+		t.Fatal("50 of 100 bytes are in memory, and the output is full")
+	}
+	s.mu.Lock()
+	q := s.out.queue
+	s.out.queue = chain{n: q.n + 49} // without chunks a walk finds nothing
+	s.mu.Unlock()
+	if full() || s.extra.counted.memory != 50 {
+		t.Error("99 of 100 bytes are in memory; it took a walk, or was full")
+	}
+	s.mu.Lock()
+	s.out.queue = q
+	s.out.queue.add(make([]byte, 50))
+	s.mu.Unlock()
+	if !full() {
+		t.Error("100 of 100 bytes are in memory, and the output is not full")
+	}
+	s.mu.Lock()
+	q = s.out.queue
+	s.out.queue = chain{n: q.n}
+	s.mu.Unlock()
+	if !full() {
+		t.Error("a walk was made over an output that was full, and nothing was sent")
+	}
+	s.mu.Lock()
+	s.out.queue = q
+	s.mu.Unlock()
 }

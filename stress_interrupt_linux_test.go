@@ -549,11 +549,11 @@ func plainWork(t *testing.T) {
 	}
 	defer r.Close()
 	defer w.Close()
-	from, err := l.WrapFile(r)
+	from, err := l.WrapFile(r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	to, err := l.WrapFile(w)
+	to, err := l.WrapFile(w, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,10 +16,10 @@ const maxPacketBatch = 16
 // A packetBatch is never used: all connections are direct.
 type packetBatch struct{ n int }
 
-func newPacketBatch() *packetBatch                          { return nil }
-func (b *packetBatch) free()                                {}
-func (b *packetBatch) receive(sysFD) (bytes int, err error) { return 0, ErrUnsupported }
-func (b *packetBatch) next() ([]byte, netip.AddrPort)       { return nil, netip.AddrPort{} }
+func receiveBatch(sysFD) (*packetBatch, error)        { return nil, ErrUnsupported }
+func (b *packetBatch) free()                          {}
+func (b *packetBatch) size() int                      { return 0 }
+func (b *packetBatch) next() ([]byte, netip.AddrPort) { return nil, netip.AddrPort{} }
 
 // A packetOutput holds datagrams that are sent one by one.
 type packetOutput struct {

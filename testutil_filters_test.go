@@ -181,13 +181,13 @@ func (f writeFunc) Write(p []byte) (int, error) { return f(p) }
 // filtered returns a pipe with a filter on both ends.
 func filtered(t *testing.T, l *Loop, f, g Filter) (*Stream, *Stream) {
 	t.Helper()
-	a, b := l.Pipe()
+	a, b := l.Pipe(nil, nil)
 	return filterOn(t, a, f), filterOn(t, b, g)
 }
 
 func filterOn(t *testing.T, s *Stream, f Filter) *Stream {
 	t.Helper()
-	up, err := s.Filter(f)
+	up, err := s.Filter(f, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func (f *slowFilter) Encode(plain, out *Buffer, fin bool) error {
 // stuck returns a pipe whose first end has more output than the other one, which
 // is paused, takes.
 func stuck(l *Loop) (a, b *Stream) {
-	a, b = l.Pipe()
+	a, b = l.Pipe(nil, nil)
 	b.Pause(Read)
 	a.Write(make([]byte, 200<<10))
 	return a, b

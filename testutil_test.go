@@ -169,7 +169,7 @@ func connectedPair(t *testing.T, l *Loop) (*Stream, *net.TCPConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { far.Close() })
-	s, err := l.Wrap(near)
+	s, err := l.Wrap(near, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +268,7 @@ func streamPair(t *testing.T, l *Loop) (a, b *Stream) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := l.WrapFD(uintptr(dup))
+		s, err := l.WrapFD(uintptr(dup), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

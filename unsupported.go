@@ -35,6 +35,9 @@ func sysSend(sysFD, []byte) (int, error)                   { return 0, eAGAIN }
 func sysWriteChain(sysFD, *chunk) (int, error)             { return 0, ErrUnsupported }
 func sysSendFile(sysFD, *os.File, int64, int) (int, error) { return 0, ErrUnsupported }
 func setReusePort(sysFD) error                             { return ErrUnsupported }
+func setBroadcast(sysFD, bool) error                       { return ErrUnsupported }
+func setReadBuffer(sysFD, int) error                       { return ErrUnsupported }
+func setWriteBuffer(sysFD, int) error                      { return ErrUnsupported }
 func takeFD(syscall.Conn) (sysFD, error)                   { return noFD, ErrUnsupported }
 func dupFD(sysFD) (sysFD, error)                           { return noFD, ErrUnsupported }
 func closeFD(sysFD)                                        {}
@@ -46,7 +49,7 @@ func portable(err error) error                             { return err }
 
 const hangupIsReset = false
 
-func sysListenPacket(network, _ string) (sysFD, net.Addr, error) {
+func sysListenPacket(network, _ string, _ *PacketConfig) (sysFD, net.Addr, error) {
 	return noFD, nil, &net.OpError{Op: "listen", Net: network, Err: ErrUnsupported}
 }
 

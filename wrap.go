@@ -11,19 +11,22 @@ import (
 	"syscall"
 )
 
-// Wrap takes over conn, which must be a *net.TCPConn or a *net.UnixConn of
-// type "unix", and returns it as a stream, which is reading already and sends no
-// first message. The net.Conn is dead afterwards: all its methods fail. Close the
-// stream to close the connection.
+// Wrap makes a stream of conn, a *net.TCPConn or a *net.UnixConn of the network "unix". The
+// stream reads from then on; it sends no first message. Wrap takes conn over: conn is
+// closed, and the socket lives on in the stream.
 //
-// If Wrap returns an error, conn is as it was. A tls.Conn, or another
-// net.Conn without a descriptor of its own, gives ErrUnsupported.
-func (l *Loop) Wrap(conn net.Conn) (*Stream, error) {
+// If Wrap returns an error, conn is as it was. The error is ErrUnsupported for other types,
+// such as *tls.Conn.
+func (l *Loop) Wrap(conn net.Conn, conf *StreamConfig) (*Stream, error) {
 	if conn == nil {
 		return nil, errors.New("evchan: Wrap of nil")
 	}
 	if l.isClosed() {
 		return nil, ErrClosed
+	}
+	u, err := l.setup(conf)
+	if err != nil {
+		return nil, err
 	}
 	var raw syscall.Conn
 	switch c := conn.(type) {
@@ -52,28 +55,31 @@ func (l *Loop) Wrap(conn net.Conn) (*Stream, error) {
 	x := s.more()
 	x.local, x.remote = local, remote
 	s.expectShortReads(local.Network())
-	if err := s.open(0, true); err != nil {
+	if err := s.open(u, 0, true); err != nil {
 		return nil, err
 	}
 	conn.Close()
 	return s, nil
 }
 
-// WrapFD takes over fd, a stream's descriptor of any kind: a stream socket, an end
-// of a pipe, a terminal, an eventfd. It makes it non-blocking, and closes it when
-// the stream is closed. The stream is reading already, if fd can be read from,
-// and sends no first message.
+// WrapFD makes a stream of the descriptor fd: a stream socket, one end of a pipe, a
+// terminal, an eventfd. The stream owns fd: it makes fd non-blocking, and closes fd when
+// it is closed. It reads from then on, if fd can be read; it sends no first message.
 //
-// A descriptor that is not a socket has no half-close (see CloseWrite), and
-// closing it waits for the output only.
+// A descriptor that is not a socket has no half-close (see CloseWrite), and to close it
+// waits for the output only.
 //
-// If WrapFD returns an error, fd is still the caller's, though perhaps
-// non-blocking now. What the method cannot watch (a file on disk, with epoll), and
-// sockets that are no streams, give an error, and so does a descriptor with an armed
-// Watch, and one that a stream, listener or packet connection of the loop has already.
-// Of another loop's this one knows nothing: two streams with one descriptor take bytes
-// from each other, and the first that is closed closes it for both.
-func (l *Loop) WrapFD(fd uintptr) (*Stream, error) {
+// If WrapFD returns an error, fd is still the caller's, though perhaps non-blocking now. It
+// returns an error for
+//
+//   - what the loop's method cannot watch, such as a file on disk with epoll;
+//   - a socket that is not a stream socket;
+//   - a descriptor with an armed Watch;
+//   - a descriptor that a stream, listener or packet connection of this loop has.
+//
+// It cannot know the descriptors of other loops: two streams with one descriptor take
+// bytes from each other, and the first to be closed closes it for both.
+func (l *Loop) WrapFD(fd uintptr, conf *StreamConfig) (*Stream, error) {
 	if l.isClosed() {
 		return nil, ErrClosed
 	}
@@ -86,27 +92,34 @@ func (l *Loop) WrapFD(fd uintptr) (*Stream, error) {
 	case watched:
 		return nil, fmt.Errorf("evchan: wrap descriptor %d: it is being watched: disarm its Watch first", int(fd))
 	}
-	s, err := l.wrapFD(sysFD(fd))
+	u, err := l.setup(conf)
+	if err != nil {
+		return nil, err
+	}
+	s, err := l.wrapFD(sysFD(fd), u)
 	if err != nil && err != ErrClosed {
 		err = fmt.Errorf("evchan: wrap descriptor %d: %w", int(fd), err)
 	}
 	return s, err
 }
 
-// WrapFile returns a stream on a duplicate of f's descriptor, as net.FileConn
-// does. f stays the caller's, but is non-blocking from then on. For the rest see
-// WrapFD.
-func (l *Loop) WrapFile(f *os.File) (*Stream, error) {
+// WrapFile makes a stream of a duplicate of f's descriptor, as net.FileConn does. f stays
+// the caller's, but is non-blocking from then on. For the rest see WrapFD.
+func (l *Loop) WrapFile(f *os.File, conf *StreamConfig) (*Stream, error) {
 	if f == nil {
 		return nil, errors.New("evchan: WrapFile of nil")
 	}
 	if l.isClosed() {
 		return nil, ErrClosed
 	}
+	u, err := l.setup(conf)
+	if err != nil {
+		return nil, err
+	}
 	fd, err := takeFD(f)
 	if err == nil {
 		var s *Stream
-		if s, err = l.wrapFD(fd); err == nil {
+		if s, err = l.wrapFD(fd, u); err == nil {
 			return s, nil
 		}
 		closeFD(fd)
@@ -117,7 +130,7 @@ func (l *Loop) WrapFile(f *os.File) (*Stream, error) {
 	return nil, err
 }
 
-func (l *Loop) wrapFD(fd sysFD) (*Stream, error) {
+func (l *Loop) wrapFD(fd sysFD, u *streamSetup) (*Stream, error) {
 	plain, readable, err := inspectFD(fd)
 	if err != nil {
 		return nil, err
@@ -134,7 +147,7 @@ func (l *Loop) wrapFD(fd sysFD) (*Stream, error) {
 	if !readable {
 		s.in.eof = true
 	}
-	if err := s.open(0, false); err != nil {
+	if err := s.open(u, 0, false); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -19,7 +19,7 @@ func TestWrapFDOfWatched(t *testing.T) {
 		a, _ := socketPair(t)
 		armed(t, l, a, Read|Persist, 0)
 		armed(t, l, a, Read|Persist, 0) // two watches may be
-		if _, err := l.WrapFD(uintptr(a)); err == nil || !strings.Contains(err.Error(), "watched") {
+		if _, err := l.WrapFD(uintptr(a), nil); err == nil || !strings.Contains(err.Error(), "watched") {
 			t.Errorf("WrapFD of a watched descriptor gives %v", err)
 		}
 	}})
@@ -38,7 +38,7 @@ func TestDescriptorOfOwnSource(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := l.WrapFD(uintptr(fd))
+		s, err := l.WrapFD(uintptr(fd), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,7 +46,7 @@ func TestDescriptorOfOwnSource(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := l.ListenPacket("udp", "127.0.0.1:0")
+		c, err := l.ListenPacket("udp", "127.0.0.1:0", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,7 +58,7 @@ func TestDescriptorOfOwnSource(t *testing.T) {
 		}
 		own := map[string]sysFD{"stream": fd, "listener": ln.fd, "packet connection": c.fd}
 		for kind, fd := range own {
-			_, err := l.WrapFD(uintptr(fd))
+			_, err := l.WrapFD(uintptr(fd), nil)
 			check("WrapFD of that of a "+kind, err)
 			_, err = l.Watch(uintptr(fd), Read)
 			check("Watch of that of a "+kind, err)
@@ -88,7 +88,7 @@ func TestWrapListenerFails(t *testing.T) {
 	defer nl.Close()
 	l := dialLoop(t, "")
 	l.poller = refusingPoller{l.poller}
-	if _, err := l.WrapListener(nl); !errors.Is(err, errRefused) {
+	if _, err := l.WrapListener(nl, nil); !errors.Is(err, errRefused) {
 		t.Fatalf("WrapListener gives %v", err)
 	}
 	go func() {

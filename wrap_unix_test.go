@@ -36,11 +36,11 @@ func TestWrapFD(t *testing.T) {
 
 func testWrapPipe(t *testing.T, l *Loop) {
 	rfd, wfd := pipeFDs(t)
-	r, err := l.WrapFD(rfd)
+	r, err := l.WrapFD(rfd, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := l.WrapFD(wfd)
+	w, err := l.WrapFD(wfd, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func testWrapPipe(t *testing.T, l *Loop) {
 
 func testWrapBrokenPipe(t *testing.T, l *Loop) {
 	rfd, wfd := pipeFDs(t)
-	w, err := l.WrapFD(wfd)
+	w, err := l.WrapFD(wfd, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,11 +95,11 @@ func testWrapSocketPair(t *testing.T, l *Loop) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := l.WrapFD(uintptr(p[0]))
+	a, err := l.WrapFD(uintptr(p[0]), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := l.WrapFD(uintptr(p[1]))
+	b, err := l.WrapFD(uintptr(p[1]), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func testWrapFile(t *testing.T, l *Loop) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	s, err := l.WrapFile(r)
+	s, err := l.WrapFile(r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,10 +140,10 @@ func testWrapFile(t *testing.T, l *Loop) {
 }
 
 func testWrapRefused(t *testing.T, l *Loop) {
-	if _, err := l.WrapFD(^uintptr(0)); !errors.Is(err, syscall.EBADF) {
+	if _, err := l.WrapFD(^uintptr(0), nil); !errors.Is(err, syscall.EBADF) {
 		t.Errorf("WrapFD(-1) gives %v", err)
 	}
-	if _, err := l.WrapFile(nil); err == nil {
+	if _, err := l.WrapFile(nil, nil); err == nil {
 		t.Error("WrapFile(nil) gives no error")
 	}
 	if l.Method() != "epoll" {
@@ -154,14 +154,14 @@ func testWrapRefused(t *testing.T, l *Loop) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := l.WrapFile(f); !errors.Is(err, syscall.EPERM) || !strings.Contains(err.Error(), f.Name()) {
+	if _, err := l.WrapFile(f, nil); !errors.Is(err, syscall.EPERM) || !strings.Contains(err.Error(), f.Name()) {
 		t.Errorf("WrapFile of a file on disk gives %v", err)
 	}
 	fd, err := syscall.Dup(int(f.Fd()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.WrapFD(uintptr(fd)); !errors.Is(err, syscall.EPERM) {
+	if _, err := l.WrapFD(uintptr(fd), nil); !errors.Is(err, syscall.EPERM) {
 		t.Errorf("WrapFD of a file on disk gives %v", err)
 	}
 	if err := syscall.Close(fd); err != nil {
@@ -179,7 +179,7 @@ func testWrapDatagram(t *testing.T, l *Loop) {
 	}
 	defer syscall.Close(p[0])
 	defer syscall.Close(p[1])
-	if _, err := l.WrapFD(uintptr(p[0])); !errors.Is(err, ErrUnsupported) {
+	if _, err := l.WrapFD(uintptr(p[0]), nil); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("WrapFD of a datagram socket gives %v", err)
 	}
 }
@@ -228,10 +228,10 @@ func TestWrapOfOthers(t *testing.T) {
 	}
 	try := func(l *Loop, nc net.Conn, nl net.Listener, pc net.PacketConn, want error) {
 		t.Helper()
-		if _, err := l.Wrap(nc); !errors.Is(err, want) {
+		if _, err := l.Wrap(nc, nil); !errors.Is(err, want) {
 			t.Errorf("Wrap: %v", err)
 		}
-		if _, err := l.WrapListener(nl); !errors.Is(err, want) {
+		if _, err := l.WrapListener(nl, nil); !errors.Is(err, want) {
 			t.Errorf("WrapListener: %v", err)
 		}
 		if _, err := l.WrapPacketConn(pc); !errors.Is(err, want) {

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/net/nettest"
 )
 
-// A frames filter sends a greeting first and then everything in frames.
+// A frames filter sends a greeting first, and then all bytes in frames.
 type frames struct{ greeted, welcomed bool }
 
 func (f *frames) Decode(in, plain, _ *evchan.Buffer, _ bool) error {
@@ -87,7 +87,7 @@ func sockets(network string) func(testing.TB, *evchan.Loop) (a, b *evchan.Stream
 }
 
 func pipe(_ testing.TB, l *evchan.Loop) (a, b *evchan.Stream, err error) {
-	a, b = l.Pipe()
+	a, b = l.Pipe(nil, nil)
 	return a, b, nil
 }
 
@@ -97,10 +97,10 @@ func filtered(connect func(testing.TB, *evchan.Loop) (a, b *evchan.Stream, err e
 		if a, b, err = connect(t, l); err != nil {
 			return nil, nil, err
 		}
-		if a, err = a.Filter(new(frames)); err != nil {
+		if a, err = a.Filter(new(frames), nil); err != nil {
 			return nil, nil, err
 		}
-		b, err = b.Filter(new(frames))
+		b, err = b.Filter(new(frames), nil)
 		return a, b, err
 	}
 }
@@ -140,14 +140,14 @@ func TestConn(t *testing.T) {
 						}
 					}
 				}
-				l.Close() // no loop is needed
+				l.Close() // the net.Conns need no loop
 				return c1, c2, func() { c1.Close(); c2.Close() }, nil
 			})
 		})
 	}
 }
 
-// A Pipe of which one end is a stream, the other a net.Conn.
+// TestStreamToConn connects a stream with a net.Conn.
 func TestStreamToConn(t *testing.T) {
 	for name, connect := range map[string]func(testing.TB, *evchan.Loop) (a, b *evchan.Stream, err error){
 		"Pipe":         pipe,

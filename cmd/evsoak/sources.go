@@ -258,11 +258,11 @@ type packetJob struct {
 type packetEcho struct{}
 
 func (n *node) packets() error {
-	near, err := n.loop.ListenPacket("udp", "127.0.0.1:0")
+	near, err := n.loop.ListenPacket("udp", "127.0.0.1:0", nil)
 	if err != nil {
 		return err
 	}
-	far, err := n.loop.ListenPacket("udp", "127.0.0.1:0")
+	far, err := n.loop.ListenPacket("udp", "127.0.0.1:0", nil)
 	if err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ func (n *node) exchange(t target, rude bool) {
 	x.checker = checker{content: n.w.content, rep: n.w.report, key: r.IntN(period)}
 	s, err := n.loop.Dial(t.network, t.address, nil)
 	if err == nil && t.xor {
-		s, err = s.Filter(xorFilter(0x5a))
+		s, err = s.Filter(xorFilter(0x5a), nil)
 	}
 	if err != nil {
 		n.w.fault("Dial: %v", err)
@@ -436,7 +436,7 @@ func (i idler) handle(n *node, ev evchan.Event) {
 
 // A pipePair is an exchange over a Pipe, whose other end is an echo.
 func (n *node) pipePair() {
-	a, b := n.loop.Pipe()
+	a, b := n.loop.Pipe(nil, nil)
 	r := n.newRand()
 	b.Data = &echoServer{r: r}
 	x := &exchange{home: n, r: n.newRand(), what: "exchange over a Pipe", total: 1 + r.IntN(1<<18), window: 1 + r.IntN(1<<16)}

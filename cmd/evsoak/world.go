@@ -134,7 +134,7 @@ func (n *node) serve(i int) error {
 	t, err = listen("unix", filepath.Join(w.dir, fmt.Sprint("echo", i)), &evchan.ListenConfig{RateGroup: group}, echo)
 	add(&w.echo, t, err)
 	t, err = listen("tcp", "127.0.0.1:0", nil, func(s *evchan.Stream) {
-		f, err := s.Filter(xorFilter(0x5a))
+		f, err := s.Filter(xorFilter(0x5a), nil)
 		if err != nil {
 			if !errors.Is(err, evchan.ErrClosed) {
 				n.w.note("filter of an accepted stream: %v", err) // the stream was reset meanwhile

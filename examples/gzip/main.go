@@ -103,7 +103,7 @@ func main() {
 		switch ev := ev.(type) {
 		case evchan.Accepted:
 			// From now on all messages are about the stream that Filter makes.
-			if _, err := ev.Stream.Filter(newFilter()); err != nil {
+			if _, err := ev.Stream.Filter(newFilter(), nil); err != nil {
 				log.Print(err) // the client has disconnected already
 			}
 		case evchan.Readable:

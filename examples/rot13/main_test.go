@@ -27,7 +27,7 @@ func TestLinesAreNotChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer loop.Close()
-	client, server := loop.Pipe()
+	client, server := loop.Pipe(nil, nil)
 	request := []byte("Uryyb, jbeyq\nthe end has no line end")
 	sent := string(request)
 	client.Output().Append(request, nil)

@@ -35,7 +35,7 @@ func serve(listen string, demo bool) error {
 		return err
 	}
 	defer loop.Close()
-	conn, err := loop.ListenPacket("udp", listen)
+	conn, err := loop.ListenPacket("udp", listen, nil)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,180 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"os"
+	"time"
+)
+
+// A StreamConfig has the settings that a stream begins with: they hold before it sends its
+// first message. It is for Wrap, WrapFD, WrapFile, Pipe and Filter; [ListenConfig] and
+// [DialConfig] have fields of the same names. A nil StreamConfig and zero values mean the
+// defaults. It is copied.
+type StreamConfig struct {
+	// Data is what Stream.Data begins with.
+	Data any
+
+	// Notify is where the stream sends its messages, see [Source]; nil means the loop's own
+	// way.
+	Notify chan<- Event
+
+	// Paused are the directions, some of Read and Write, that are paused until
+	// [Stream.Resume].
+	Paused What
+
+	// MaxInput and MaxOutput replace those of Config; 0 means those of Config; if negative,
+	// there is no limit.
+	MaxInput, MaxOutput int
+
+	// ReadLow and WriteLow are the low marks, see [Stream.SetReadMarks] and
+	// [Stream.SetWriteMarks].
+	ReadLow, WriteLow int
+
+	// ReadIdle and WriteIdle are the idle timeouts, see [Stream.SetIdleTimeouts].
+	ReadIdle, WriteIdle time.Duration
+
+	// Lifetime is how long the stream may live, see [Stream.SetLifetime].
+	Lifetime time.Duration
+
+	// RateLimit is the stream's own limit; nil means none.
+	RateLimit *RateLimit
+
+	// RateGroup is the limit that the stream shares with others; nil means none. It must be
+	// of the same loop.
+	RateGroup *RateGroup
+
+	// Input is what was read from the connection before, as http.Hijacker gives it. It
+	// comes before all that the stream reads. The stream owns it from then on; if there is
+	// an error, it is still the caller's.
+	Input []byte
+}
+
+// A streamSetup is a StreamConfig that was checked, for streams of one loop. It does not
+// change.
+type streamSetup struct {
+	StreamConfig
+	limits *limits
+}
+
+// setup checks c, which may be nil.
+func (l *Loop) setup(c *StreamConfig) (*streamSetup, error) {
+	if c == nil {
+		return &streamSetup{limits: &l.limits}, nil
+	}
+	u := &streamSetup{StreamConfig: *c}
+	u.Paused &= Read | Write
+	if c.RateLimit != nil {
+		limit := *c.RateLimit
+		if err := limit.check(); err != nil {
+			return nil, err
+		}
+		u.RateLimit = &limit
+	}
+	if c.RateGroup != nil && c.RateGroup.loop != l {
+		return nil, errGroup
+	}
+	u.limits = l.limits.with(c.MaxInput, c.MaxOutput).above(c.ReadLow, c.WriteLow)
+	return u, nil
+}
+
+// setupLocked gives s, which nobody else knows yet, its settings. Every way of making a
+// stream calls it. Caller holds s.mu until s is published, because timers run from here on.
+func (s *Stream) setupLocked(u *streamSetup) {
+	s.Data = u.Data
+	s.limits.Store(u.limits)
+	s.paused = u.Paused
+	if n := len(u.Input); n > 0 {
+		c := newChunk(0)
+		c.buf, c.w, c.mem = u.Input[:n:n], n, newMemory()
+		s.in.unread.push(c)
+		s.in.held.Store(int64(n))
+	}
+	if u.Notify == nil && u.ReadIdle <= 0 && u.WriteIdle <= 0 && u.Lifetime <= 0 && u.RateLimit == nil && u.RateGroup == nil {
+		return // the most frequent case
+	}
+	l := s.Loop()
+	l.lock()
+	if u.Notify != nil {
+		s.route = l.routeTo(u.Notify)
+	}
+	if u.RateLimit != nil {
+		s.more().join(ownShare, l.newRateGroup(*u.RateLimit))
+	}
+	if u.RateGroup != nil {
+		s.more().join(groupShare, u.RateGroup)
+	}
+	l.unlock()
+	if u.ReadIdle > 0 || u.WriteIdle > 0 {
+		s.setIdle(u.ReadIdle, u.WriteIdle)
+	}
+	if u.Lifetime > 0 {
+		s.setLifetime(u.Lifetime)
+	}
+}
+
+// join makes x's stream a member of g. Caller holds the loop's lock.
+func (x *streamExtra) join(which int, g *RateGroup) {
+	x.shares[which] = &share{group: g, stream: x.stream}
+	g.members++
+}
+
+// open gives s, which nobody else knows yet, its settings, has the poller report on its
+// descriptor, and publishes it with first as its first message. If that fails, s was never
+// visible, and its descriptor is closed if close is true.
+func (s *Stream) open(u *streamSetup, first pending, close bool) error {
+	s.mu.Lock()
+	defer s.unlock()
+	s.setupLocked(u)
+	l := s.Loop()
+	l.lock()
+	if l.closed {
+		s.discard(l, close)
+		return ErrClosed
+	}
+	s.busy = true // until it is published, enqueue only notes what the poller reports
+	tok := l.register(s, s.sock.fd)
+	l.unlock()
+	err := l.poller.add(s.sock.fd, tok, streamInterest)
+	l.lock()
+	if l.closed {
+		err = ErrClosed
+	} else if err != nil {
+		err = os.NewSyscallError(l.Method(), err)
+	}
+	if err != nil {
+		l.unregister(s, s.sock.fd)
+		s.discard(l, close)
+		return err
+	}
+	s.busy = false
+	s.publish(l, first)
+	l.unlock()
+	return nil
+}
+
+// publish makes s, which is complete, live and visible to others, with first as its first
+// message. Caller holds s.mu and l's lock; l is not closed.
+func (s *Stream) publish(l *Loop, first pending) {
+	if s.in.held.Load() > 0 {
+		first |= msgReadable
+	}
+	l.streams++
+	l.refresh(&s.source)
+	l.enqueue(&s.source, s.confirm(first))
+}
+
+// discard ends s, which was not published. Caller holds s.mu, and l's lock, which discard
+// lets go of.
+func (s *Stream) discard(l *Loop, close bool) {
+	t := s.transport()
+	s.life = lifeClosed
+	if s.extra != nil {
+		s.extra.leave(l)
+	}
+	l.unlock()
+	if close {
+		t.close(false)
+	}
+}
