@@ -9,11 +9,9 @@ import (
 	"math"
 )
 
-// Errors of misuse, and of sizes that an int cannot hold. They leave the Buffer
-// as it was.
+// Errors of misuse. They leave the Buffer as it was.
 var (
 	errNegative = errors.New("evchan: negative count")
-	errTooLarge = errors.New("evchan: buffer too large")
 	errSelf     = errors.New("evchan: buffer added to itself")
 	errCommit   = errors.New("evchan: commit of more than was reserved")
 )
@@ -65,7 +63,9 @@ var (
 // # Counts
 //
 // A count greater than Len means Len. A negative count is an error where the call
-// returns an error, and zero otherwise.
+// returns an error, and zero otherwise. A call that would make Len greater than an int
+// can be, or that of a Stream's input greater than half of that, returns ErrTooLarge
+// and changes nothing.
 type Buffer struct {
 	chain
 
@@ -183,7 +183,7 @@ func (b *Buffer) frontSlow() error {
 // back begins a call that appends n bytes, and returns an error if b cannot take
 // them. The call ends with added.
 func (b *Buffer) back(n int) error {
-	if b.flags&(bufFrozenBack|bufReserved) != 0 || n > math.MaxInt-b.n {
+	if b.flags&(bufFrozenBack|bufReserved) != 0 || b.stream != nil || !b.fits(n) {
 		return b.backSlow(n)
 	}
 	return nil
@@ -194,11 +194,24 @@ func (b *Buffer) backSlow(n int) error {
 	if b.flags&bufFrozenBack != 0 {
 		return ErrFrozen
 	}
-	if n > math.MaxInt-b.n {
-		return errTooLarge
+	if n > b.space() {
+		return ErrTooLarge
 	}
 	b.dropReserved()
 	return nil
+}
+
+// maxPutBack is the most bytes that a stream's input may have for calls to add some.
+// The stream reads more without asking; what it reads at a time is far less than the
+// other half.
+const maxPutBack = math.MaxInt / 2
+
+// space returns how many bytes calls may add.
+func (b *Buffer) space() int {
+	if b.stream != nil {
+		return int(max(maxPutBack-b.stream.in.held.Load(), 0))
+	}
+	return math.MaxInt - b.n
 }
 
 // added ends a call that has added n bytes. It frees what a returned slice lay in

@@ -11,6 +11,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -293,21 +294,21 @@ func TestBufferImpossibleSizes(t *testing.T) {
 	}
 	var c counter
 	one := pieces("x")
-	if _, err := b.Write([]byte("x")); !errors.Is(err, errTooLarge) {
+	if _, err := b.Write([]byte("x")); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("Write: %v", err)
 	}
-	if _, err := b.WriteString("x"); !errors.Is(err, errTooLarge) {
+	if _, err := b.WriteString("x"); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("WriteString: %v", err)
 	}
 	for i, err := range []error{
 		b.WriteByte('x'), b.Prepend([]byte("x")), b.Append([]byte("x"), c.release), b.AppendBuffer(one),
 		b.PrependBuffer(one), b.Share(one), b.AppendFile(f, 0, 1, c.release), b.AppendFile(f, 2, 1<<63-2, c.release),
 	} {
-		if !errors.Is(err, errTooLarge) {
+		if !errors.Is(err, ErrTooLarge) {
 			t.Errorf("%d: %v", i, err)
 		}
 	}
-	if _, err := b.MoveN(one, 1); !errors.Is(err, errTooLarge) {
+	if _, err := b.MoveN(one, 1); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("MoveN: %v", err)
 	}
 	if p := b.Reserve(1); p != nil {
@@ -718,4 +719,74 @@ func TestBufferNewBuffer(t *testing.T) {
 	expect(t, b, "")
 	expect(t, NewBuffer(nil), "")
 	expect(t, NewBuffer(make([]byte, 0, 5)), "")
+}
+
+// A file may be said to be far longer than it is, and than memory.
+func TestBufferHugeFiles(t *testing.T) {
+	f := tempFile(t, []byte("file"))
+	huge := func(n int64) *Buffer {
+		b := pieces("abc", "def")
+		if err := b.AppendFile(f, 0, n, nil); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for _, n := range []int64{5, 1 << 30, math.MaxInt - 6} {
+		b := huge(n)
+		if p, err := b.Peek(b.Len()); string(p) != "abcdeffile" || err != io.ErrUnexpectedEOF {
+			t.Errorf("of %d: Peek gives %q, %v", n, p, err)
+		}
+		if err := b.check(); err != nil {
+			t.Error(err)
+		}
+		if p := huge(n).Next(math.MaxInt); string(p) != "abcdeffile" {
+			t.Errorf("of %d: Next gives %q", n, p)
+		}
+		p := make([]byte, 20)
+		if k := huge(n).CopyTo(p, 0); string(p[:k]) != "abcdeffile" {
+			t.Errorf("of %d: CopyTo gives %q", n, p[:k])
+		}
+		if _, ok := huge(n).ReadLine(LF); ok {
+			t.Errorf("of %d: there is a line", n)
+		}
+		if k, err := huge(n).WriteTo(io.Discard); k != 10 || err != io.ErrUnexpectedEOF {
+			t.Errorf("of %d: WriteTo gives %d, %v", n, k, err)
+		}
+		b, c := huge(n), new(Buffer)
+		c.WriteString("x")
+		if k, err := c.MoveN(b, math.MaxInt); err != nil && !errors.Is(err, ErrTooLarge) || k+b.Len() != int(n)+6 {
+			t.Errorf("of %d: MoveN gives %d, %v and leaves %d", n, k, err, b.Len())
+		}
+	}
+
+	b := huge(math.MaxInt - 6)
+	r := strings.NewReader("abc")
+	if n, err := b.ReadFrom(r); n != 0 || !errors.Is(err, ErrTooLarge) || r.Len() != 3 {
+		t.Errorf("ReadFrom gives %d, %v and leaves %d bytes", n, err, r.Len())
+	}
+	b.Discard(b.Len() - 2)
+	b.Reset()
+	b.AppendFile(f, 0, math.MaxInt-2, nil)
+	if n, err := b.ReadFrom(r); n != 2 || !errors.Is(err, ErrTooLarge) || r.Len() != 1 {
+		t.Errorf("ReadFrom gives %d, %v and leaves %d bytes", n, err, r.Len())
+	}
+}
+
+// Peek of what comes little by little does not copy all of it each time.
+func TestBufferPeekGrows(t *testing.T) {
+	var b Buffer
+	b.Write(make([]byte, 3<<20))
+	b.Peek(b.Len())
+	copies := 0
+	for at := b.head; b.Len() < 6<<20; {
+		b.Write(make([]byte, 16<<10))
+		b.Peek(b.Len())
+		if b.head != at {
+			at = b.head
+			copies++
+		}
+	}
+	if copies > 5 {
+		t.Errorf("%d copies while 3 MiB became 6 MiB", copies)
+	}
 }

@@ -10,10 +10,9 @@ import (
 	"slices"
 )
 
-// Write appends a copy of p. It fails only if the back is frozen, or if Len would
-// exceed the greatest int.
+// Write appends a copy of p. Its error is nil, ErrFrozen or ErrTooLarge.
 func (b *Buffer) Write(p []byte) (int, error) {
-	if b.flags&(bufFrozenBack|bufHeld|bufReserved|bufWatched) != 0 || b.stream != nil || len(p) > math.MaxInt-b.n {
+	if b.flags&(bufFrozenBack|bufHeld|bufReserved|bufWatched) != 0 || b.stream != nil || !b.fits(len(p)) {
 		return b.writeSlow(p)
 	}
 	if c := b.tail; c != nil && len(c.buf)-c.w >= len(p) {
@@ -94,8 +93,12 @@ func (b *Buffer) ReadFrom(r io.Reader) (int64, error) {
 		if c == nil {
 			c = newChunk(b.growth(int(min(total+1, 1<<20))))
 		}
-		n, err := r.Read(c.buf)
-		if n < 0 || n > len(c.buf) {
+		p := c.buf[:min(len(c.buf), b.space())]
+		if len(p) == 0 {
+			return total, ErrTooLarge
+		}
+		n, err := r.Read(p)
+		if n < 0 || n > len(p) {
 			c = nil // r may have kept it
 			panic("evchan: reader returned an invalid count from Read")
 		}
@@ -134,8 +137,8 @@ func (b *Buffer) Prepend(p []byte) error {
 		return ErrFrozen
 	}
 	n := len(p)
-	if n > math.MaxInt-b.n {
-		return errTooLarge
+	if n > b.space() {
+		return ErrTooLarge
 	}
 	if n == 0 {
 		b.invalidate()
@@ -200,7 +203,7 @@ func (b *Buffer) AppendFile(f *os.File, off, n int64, release func()) error {
 	case off < 0 || n < 0:
 		return errNegative
 	case n > math.MaxInt64-off || n > math.MaxInt:
-		return errTooLarge
+		return ErrTooLarge
 	}
 	if err := b.back(int(n)); err != nil {
 		return err
@@ -260,8 +263,8 @@ func (b *Buffer) PrependBuffer(src *Buffer) error {
 	if n == 0 {
 		return nil
 	}
-	if n > math.MaxInt-b.n {
-		return errTooLarge
+	if n > b.space() {
+		return ErrTooLarge
 	}
 	src.tail.next = b.head
 	b.head = src.head
@@ -280,8 +283,9 @@ func (b *Buffer) PrependBuffer(src *Buffer) error {
 const smallCopy = 256
 
 // MoveN moves the first n bytes of src to the end of b and returns how many it
-// moved. If that cuts a chunk in two, the two Buffers share its memory; at most 256
-// bytes are copied instead.
+// moved. If that cuts a chunk in two, the two Buffers share its memory, up to 64 KiB of
+// a stream's input, until neither has bytes in it; at most 256 bytes are copied
+// instead.
 func (b *Buffer) MoveN(src *Buffer, n int) (int, error) {
 	if b == src {
 		return 0, errSelf
@@ -327,11 +331,13 @@ func (b *Buffer) Share(src *Buffer) error {
 }
 
 // Reserve returns at least n bytes of memory, for the caller to write to and then
-// to append to b with Commit. They are valid until the next call that changes b. It
-// returns nil if n is not positive, the back is frozen, or n bytes cannot be
-// allocated or counted.
+// to append to b with Commit. They are valid until the next call that changes b. They
+// are allocated at once: a number that a peer has sent needs a limit first.
+//
+// Reserve returns nil if n is not positive, the back is frozen, or n bytes cannot be
+// counted or allocated.
 func (b *Buffer) Reserve(n int) []byte {
-	if n <= 0 || b.flags&bufFrozenBack != 0 || n > math.MaxInt-b.n {
+	if n <= 0 || b.flags&bufFrozenBack != 0 || n > b.space() {
 		return nil
 	}
 	if b.flags&bufHeld != 0 {
@@ -343,8 +349,8 @@ func (b *Buffer) Reserve(n int) []byte {
 		room = c.buf[c.w:]
 	} else {
 		if c := x.reserved; c == nil || len(c.buf) < n {
-			c = b.reserveChunk(n)
-			if c == nil {
+			c, err := tryChunk(n)
+			if err != nil {
 				return nil
 			}
 			b.dropReserved()
@@ -355,17 +361,6 @@ func (b *Buffer) Reserve(n int) []byte {
 	x.room = len(room)
 	b.flags |= bufReserved
 	return room
-}
-
-// reserveChunk returns a chunk with n bytes of memory, or nil if make panics because
-// there cannot be so many.
-func (b *Buffer) reserveChunk(n int) (c *chunk) {
-	defer func() {
-		if recover() != nil {
-			c = nil
-		}
-	}()
-	return newChunkSize(n)
 }
 
 // Commit appends the first n bytes of what Reserve has returned, and gives the rest

@@ -139,6 +139,20 @@ func (q *chain) splice(src *chain) {
 	*src = chain{}
 }
 
+// spliceRead is splice for input that q's reader leaves where it is. So that it does
+// not take much more memory than it has bytes, it is copied to the tail's room if its
+// own chunk is less than half full.
+func (q *chain) spliceRead(src *chain) {
+	c, t := src.head, q.tail
+	if c == nil || t == nil || c.next != nil || c.mem != nil || src.n >= len(c.buf)/2 || len(t.buf)-t.w < src.n {
+		q.splice(src)
+		return
+	}
+	q.add(c.buf[c.r:c.w])
+	*src = chain{}
+	c.put()
+}
+
 // moveN moves the first n bytes of src, which has at least so many, behind q. Of a
 // chunk that is cut in two the memory is shared, or the bytes are copied if they are
 // few.
@@ -259,8 +273,21 @@ func (q *chain) pullup(n int) error {
 	if err != nil || c.size() >= n {
 		return err
 	}
+	if have := q.readable(n); have < n {
+		if err := q.pullup(have); err != nil {
+			return err
+		}
+		return io.ErrUnexpectedEOF
+	}
 	if c.mem != nil || len(c.buf)-c.r < n {
-		d := newChunkSize(n)
+		size := n
+		if c.mem == nil && len(c.buf) > classSize(maxClass) && n <= math.MaxInt/2 {
+			size += n / 4 // so that bytes that come little by little are not all copied each time
+		}
+		d, err := tryChunk(size)
+		if err != nil {
+			return err
+		}
 		d.next = c
 		q.head = d
 	}
@@ -280,6 +307,26 @@ func (q *chain) pullup(n int) error {
 		}
 	}
 	return nil
+}
+
+// readable returns how many of the first n bytes there are, as far as the sizes of files
+// tell: a chunk may claim far more of a file than it has. It is not 0 if the head is in
+// memory.
+func (q *chain) readable(n int) int {
+	have := 0
+	for c := q.head; c != nil && have < n; c = c.next {
+		size := c.size()
+		if c.isFile() {
+			if info, err := c.mem.file.Stat(); err == nil && info.Mode().IsRegular() {
+				left := max(info.Size()-c.mem.off-int64(c.r), 0)
+				if left < int64(size) {
+					return min(have+int(left), n)
+				}
+			}
+		}
+		have += size
+	}
+	return min(have, n)
 }
 
 // pushRead appends c, into which n bytes were read. If they are few for c's size, it
@@ -380,6 +427,16 @@ func newChunkSize(n int) *chunk {
 	c := newChunk(0)
 	c.buf = buf
 	return c
+}
+
+// tryChunk is newChunkSize, but returns ErrTooLarge if there cannot be so many bytes.
+func tryChunk(n int) (c *chunk, err error) {
+	defer func() {
+		if recover() != nil {
+			err = ErrTooLarge
+		}
+	}()
+	return newChunkSize(n), nil
 }
 
 // newMemory returns a memory that one chunk points to.

@@ -117,6 +117,7 @@ func TestNoAllocations(t *testing.T) {
 // TestIdleLoop: a loop that has nothing to do does nothing. It runs in a
 // process of its own, whose context switches can be counted.
 func TestIdleLoop(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("context switches are counted through /proc")
 	}

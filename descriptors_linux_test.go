@@ -220,6 +220,7 @@ func TestAddFails(t *testing.T) {
 // AcceptFailed, does not spin, and accepts all that wait when it can again. It
 // runs in a process of its own.
 func TestDescriptorLimit(t *testing.T) {
+	t.Parallel()
 	for _, method := range Methods() {
 		t.Run(method, func(t *testing.T) {
 			runChild(t, "TestDescriptorLimitChild", method)

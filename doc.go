@@ -83,7 +83,8 @@ Notify sends the messages of one source to a channel of your own.
 There are several ways to get a stream. A [Listener] accepts one, and [Loop.Dial]
 connects one. [Loop.Wrap], [Loop.WrapFD] and [Loop.WrapFile] make one of a connection,
 a descriptor or a file that you have. [Loop.Pipe] makes two that are connected in
-memory.
+memory. What [ListenConfig], [DialConfig] and [StreamConfig] set, such as Data, Notify
+and limits, holds before the first message.
 
 The loop reads what arrives and sends [Readable]. [Stream.Read], [Stream.WriteTo] and
 [Stream.Input] take the bytes from there and never block. [EOF] says that the peer has
@@ -169,7 +170,7 @@ It is right for all clients:
 MaxInput of [ListenConfig] must not be less than maxLine; set it to maxLine, so that
 no longer request is accepted at all. Set ReadIdle and WriteIdle as well: they send
 TimedOut. For connections that are encrypted or compressed, call [Stream.Filter] when
-[Accepted] comes, and nothing else changes.
+[Accepted] comes, with the same MaxInput, and nothing else changes.
 
 # Datagrams
 
@@ -320,7 +321,7 @@ These limits do not hold for everything:
     net.Listener of [Listener.NetListener] accepts: use their deadlines.
   - A stream that [Stream.Filter] has made has the idle timeouts of the stream below
     it and ends with the lifetime of that, but its MaxInput and MaxOutput are those of
-    Config.
+    the StreamConfig that Filter was given.
 
 The example of ListenConfig is a server that sets most of them.
 

@@ -28,6 +28,11 @@ var (
 	// is frozen. The Buffer is unchanged.
 	ErrFrozen = errors.New("evchan: buffer is frozen")
 
+	// ErrTooLarge means that a Buffer would have more bytes than an int can
+	// count, or that so many bytes cannot be allocated in one piece. The Buffer
+	// is unchanged.
+	ErrTooLarge = errors.New("evchan: buffer too large")
+
 	// ErrUnsupported means that the system, the loop's method or the kind of
 	// descriptor cannot do what the call asked for.
 	// errors.Is(ErrUnsupported, errors.ErrUnsupported) is true.

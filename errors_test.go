@@ -11,7 +11,7 @@ import (
 )
 
 func TestErrors(t *testing.T) {
-	for _, err := range []error{ErrClosed, ErrWouldBlock, ErrFull, ErrFrozen, ErrUnsupported, errSelf, errCommit, errNegative, errTooLarge} {
+	for _, err := range []error{ErrClosed, ErrWouldBlock, ErrFull, ErrFrozen, ErrUnsupported, errSelf, errCommit, errNegative, ErrTooLarge} {
 		if !bytes.HasPrefix([]byte(err.Error()), []byte("evchan: ")) {
 			t.Errorf("text %q", err)
 		}

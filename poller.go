@@ -60,6 +60,11 @@ type poller interface {
 	// tokens. It fails with ENOENT if fd is not monitored.
 	remove(fd sysFD) error
 
+	// removeIf is remove, if tok is the token of fd; else it does nothing and fails with
+	// ENOENT. It is for a caller that does not own fd: if fd was closed meanwhile and its
+	// number used again, the new registration stays.
+	removeIf(fd sysFD, tok token) error
+
 	// wait appends what is ready to dst and returns it. It blocks until
 	// something is ready or about d has passed: without limit if d < 0, and not at
 	// all if d == 0. It may return early with nothing. It is called by one
@@ -111,7 +116,7 @@ type method struct {
 // What is a set of conditions. As an interest it says what to watch for: some
 // of Read, Write and EarlyClose, and the modes Edge and Persist. As a result
 // it says what happened: some of Read, Write, EarlyClose and Timeout.
-type What uint8
+type What uint32
 
 const (
 	Read       What = 1 << iota // input, an end of input, or a connection to accept

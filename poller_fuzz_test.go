@@ -43,7 +43,7 @@ func FuzzEpoll(f *testing.F) {
 		script := eventScript(bytes)
 		e := &epoll{epfd: noFD}
 		for slot := range uint32(slots) {
-			e.setAsked(slot, What(slot)&whatPolled)
+			e.setAskedLocked(slot, What(slot)&whatPolled)
 		}
 		var want []ready
 		e.events = make([]unix.EpollEvent, min(len(bytes)/5, 1000))

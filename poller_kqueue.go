@@ -225,6 +225,19 @@ func (p *kqueue) remove(fd sysFD) error {
 	return p.dropLocked(fd, r)
 }
 
+func (p *kqueue) removeIf(fd sysFD, tok token) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	r := p.regLocked(fd)
+	if r == nil || r.tok != tok {
+		return unix.ENOENT
+	}
+	return p.dropLocked(fd, r)
+}
+
 // regLocked returns the registration of fd, or nil.
 func (p *kqueue) regLocked(fd sysFD) *kqueueReg {
 	if fd < 0 || fd >= len(p.regs) || p.regs[fd].state&kqFilters == 0 {

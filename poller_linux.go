@@ -68,6 +68,7 @@ type epoll struct {
 
 	askedMu sync.Mutex // guards following
 	asked   []What     // conditions asked for, by slot; needed for a hangup, which the kernel does not mask
+	tokens  []token    // by descriptor, as last given to add or arm; for removeIf
 
 	// The goroutine in wait owns the rest.
 	tryFunc func(uintptr) bool // e.try, made once so that a wait does not allocate
@@ -157,6 +158,22 @@ func (e *epoll) remove(fd sysFD) error {
 	return unix.EpollCtl(e.epfd, unix.EPOLL_CTL_DEL, fd, nil)
 }
 
+// removeIf holds askedMu during the system call, so that an add of another descriptor with
+// the same number, which sets the token first, comes before the check or after the call.
+func (e *epoll) removeIf(fd sysFD, tok token) error {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if e.epfd == noFD {
+		return os.ErrClosed
+	}
+	e.askedMu.Lock()
+	defer e.askedMu.Unlock()
+	if fd < 0 || fd >= len(e.tokens) || e.tokens[fd] != tok {
+		return unix.ENOENT
+	}
+	return unix.EpollCtl(e.epfd, unix.EPOLL_CTL_DEL, fd, nil)
+}
+
 // ctl adds or changes a registration.
 func (e *epoll) ctl(op int, fd sysFD, tok token, i What) error {
 	ev := unix.EpollEvent{Fd: int32(tok.slot), Pad: int32(tok.gen)}
@@ -182,17 +199,33 @@ func (e *epoll) ctl(op int, fd sysFD, tok token, i What) error {
 	if e.epfd == noFD {
 		return os.ErrClosed
 	}
-	e.setAsked(tok.slot, i&whatPolled) // before the system call, so that a report finds it
+	// Before the system call, so that a report finds it.
+	e.askedMu.Lock()
+	e.setAskedLocked(tok.slot, i&whatPolled)
+	e.setTokenLocked(fd, tok)
+	e.askedMu.Unlock()
 	return unix.EpollCtl(e.epfd, op, fd, &ev)
 }
 
-func (e *epoll) setAsked(slot uint32, i What) {
-	e.askedMu.Lock()
-	defer e.askedMu.Unlock()
+func (e *epoll) setAskedLocked(slot uint32, i What) {
 	if n := int(slot) + 1 - len(e.asked); n > 0 {
 		e.asked = append(e.asked, make([]What, n)...)
 	}
 	e.asked[slot] = i
+}
+
+// setTokenLocked does nothing if fd is not a descriptor: the table must not grow because of
+// a wrong number.
+func (e *epoll) setTokenLocked(fd sysFD, tok token) {
+	if n := fd + 1 - len(e.tokens); n > 0 {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+			return
+		}
+		e.tokens = append(e.tokens, make([]token, n)...)
+	}
+	if fd >= 0 {
+		e.tokens[fd] = tok
+	}
 }
 
 func (e *epoll) wait(dst []ready, d time.Duration) ([]ready, error) {

@@ -130,7 +130,25 @@ func (p *pollSet) remove(fd sysFD) error {
 	if !ok {
 		return unix.ENOENT
 	}
-	delete(p.index, fd)
+	return p.dropLocked(k)
+}
+
+func (p *pollSet) removeIf(fd sysFD, tok token) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	k, ok := p.index[fd]
+	if !ok || p.regs[k].tok != tok {
+		return unix.ENOENT
+	}
+	return p.dropLocked(k)
+}
+
+// dropLocked ends the registration at k in regs.
+func (p *pollSet) dropLocked(k int) error {
+	delete(p.index, p.regs[k].fd)
 	last := len(p.regs) - 1
 	if k != last {
 		p.regs[k] = p.regs[last]

@@ -222,6 +222,20 @@ func (p *afdPoller) remove(fd sysFD) error {
 	return nil
 }
 
+func (p *afdPoller) removeIf(fd sysFD, tok token) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	s := p.socks[fd]
+	if s == nil || s.tok != tok {
+		return syscall.ENOENT
+	}
+	p.dropLocked(s)
+	return nil
+}
+
 // dropLocked ends a registration.
 func (p *afdPoller) dropLocked(s *afdSock) {
 	delete(p.socks, s.fd)

@@ -256,6 +256,7 @@ func (x *exactTest) receive(l *Loop, form string, n int) {
 // TestExact does things to sources at random while their messages are received,
 // and checks of each message that it was true when it was received.
 func TestExact(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		form      string
 		receivers int

@@ -16,8 +16,10 @@ import "os"
 // release, if it is not nil, is called exactly once, when the bytes have been sent or
 // dropped, on any goroutine and with no lock held. It is the place to close f.
 //
-// SendFile returns an error if off or n is negative, and otherwise the errors of
-// Write, except ErrFull. If it returns an error, release is not called.
+// SendFile returns an error if off or n is negative, ErrTooLarge if n is greater than an
+// int can be, and otherwise the errors of Write. It returns ErrFull only if Queued would
+// become greater than an int can be, which happens with 32-bit systems and 2 GiB. If it
+// returns an error, release is not called.
 func (s *Stream) SendFile(f *os.File, off, n int64, release func()) error {
 	var b Buffer
 	if n == 0 { // AppendFile calls release at once
@@ -38,7 +40,14 @@ func (s *Stream) SendFile(f *os.File, off, n int64, release func()) error {
 		return err
 	}
 	s.mu.Lock()
-	if err := s.writeErr(); err != nil && err != ErrFull {
+	err := s.writeErr()
+	if err == ErrFull {
+		err = nil
+	}
+	if err == nil && !s.out.queue.fits(b.n) {
+		err = ErrFull
+	}
+	if err != nil {
 		s.mu.Unlock()
 		called = func() {}
 		b.free()

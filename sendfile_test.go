@@ -7,8 +7,10 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -83,4 +85,91 @@ func TestSendFile(t *testing.T) {
 			}
 		},
 	})
+}
+
+// What is queued is never more than an int can count, whatever it consists of.
+func TestStreamOutputExceedsInt(t *testing.T) {
+	l, err := New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s, _ := connectedPair(t, l)
+	src, far := connectedPair(t, l)
+	send(t, far, "to be copied")
+	if ev := nextOf(t, l, src); ev != Event(Readable{src}) {
+		t.Fatal(ev)
+	}
+	f := tempFile(t, []byte("short"))
+	s.Pause(Write)
+
+	const queued = math.MaxInt - 5
+	var first, others counter
+	if err := s.SendFile(f, 0, queued, first.release); err != nil {
+		t.Fatal(err)
+	}
+	r := strings.NewReader("from a reader")
+	for name, call := range map[string]func() (int64, error){
+		"SendFile":            func() (int64, error) { return 0, s.SendFile(f, 0, 6, others.release) },
+		"SendFile of as much": func() (int64, error) { return 0, s.SendFile(f, 0, queued, others.release) },
+		"Write":               func() (int64, error) { n, err := s.Write([]byte("eleven")); return int64(n), err },
+		"ReadFrom":            func() (int64, error) { return s.ReadFrom(r) },
+		"Flush": func() (int64, error) {
+			s.Output().Write([]byte("ab"))
+			s.Output().Append(make([]byte, 9), nil)
+			return 0, s.Flush()
+		},
+		"WriteTo": func() (int64, error) { return src.WriteTo(s) },
+	} {
+		if n, err := call(); n != 0 || err != ErrFull {
+			t.Errorf("%s gives %d, %v", name, n, err)
+		}
+		if n := s.Queued(); n != queued {
+			t.Fatalf("after %s there are %d bytes queued", name, n)
+		}
+	}
+	if r.Len() != 13 || s.Output().Len() != 11 || src.Input().Len() != 12 {
+		t.Errorf("left are %d, %d, %d bytes", r.Len(), s.Output().Len(), src.Input().Len())
+	}
+	if n, err := s.Write([]byte("five!")); n != 5 || err != nil {
+		t.Errorf("Write of what an int can just count gives %d, %v", n, err)
+	}
+	first.want(t, 0, "while it is queued")
+	s.Abort()
+	first.want(t, 1, "after Abort")
+	others.want(t, 0, "for calls that failed")
+}
+
+// What a receiver puts into the input leaves room for what the stream reads.
+func TestStreamInputExceedsInt(t *testing.T) {
+	l, err := New(&Config{MaxInput: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s, far := connectedPair(t, l)
+	f := tempFile(t, []byte("short"))
+	in := s.Input()
+	if err := in.AppendFile(f, 0, math.MaxInt/2, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		in.AppendFile(f, 0, math.MaxInt/2, nil), in.AppendFile(f, 0, 1, nil), in.WriteByte('x'), in.Prepend([]byte("x")),
+	} {
+		if !errors.Is(err, ErrTooLarge) {
+			t.Errorf("more was taken: %v", err)
+		}
+	}
+	if n := in.Len(); n != math.MaxInt/2 {
+		t.Fatalf("%d bytes", n)
+	}
+	send(t, far, "abc")
+	if ev := nextOf(t, l, s); ev != Event(Readable{s}) {
+		t.Fatal(ev)
+	}
+	if n := s.Input().Len(); n != math.MaxInt/2+3 {
+		t.Errorf("%d bytes of input", n)
+	}
+	in.Discard(math.MaxInt / 2)
+	expect(t, in, "abc")
 }

@@ -232,6 +232,17 @@ func (n *faultNet) remove(fd sysFD) error {
 	return n.p.remove(fd)
 }
 
+func (n *faultNet) removeIf(fd sysFD, tok token) error {
+	n.mu.Lock()
+	c := n.conn(fd)
+	other := c != nil && c.tok != tok
+	n.mu.Unlock()
+	if other {
+		return errFake
+	}
+	return n.remove(fd)
+}
+
 func (n *faultNet) wake() error  { return n.p.wake() }
 func (n *faultNet) close() error { return n.p.close() }
 

@@ -192,6 +192,15 @@ func (p *packetPoller) remove(fd sysFD) error {
 	return nil
 }
 
+func (p *packetPoller) removeIf(fd sysFD, tok token) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r := p.regs[fd]; r != nil && r.tok == tok {
+		delete(p.regs, fd)
+	}
+	return nil
+}
+
 // news has the poller report fd if there is something. mu is held.
 func (x *packetRun) news(fd sysFD) {
 	p := x.p

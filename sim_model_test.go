@@ -365,6 +365,7 @@ func (m *modelTest) receive(l *Loop, form string, seed uint64) {
 // ---- The test ----
 
 func TestModel(t *testing.T) {
+	t.Parallel()
 	for _, method := range Methods() {
 		for form := range ranges {
 			t.Run(method+"/"+form, func(t *testing.T) { testModel(t, method, form) })

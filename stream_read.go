@@ -222,7 +222,7 @@ func (s *Stream) takeLocked() {
 	if s.in.unread.n > 0 {
 		in := s.input()
 		in.invalidate()
-		in.chain.splice(&s.in.unread)
+		in.chain.spliceRead(&s.in.unread)
 	}
 }
 

@@ -5,6 +5,7 @@ package evchan
 
 import (
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -257,5 +258,54 @@ func TestStreamInputPutBack(t *testing.T) {
 	in.Discard(1)
 	if !s.AtEOF() || s.InputFull() {
 		t.Errorf("AtEOF %v, InputFull %v after all was consumed", s.AtEOF(), s.InputFull())
+	}
+}
+
+// TestStreamInputMemory checks that input which the consumer leaves where it is takes at
+// most twice as much memory as it has bytes, and one chunk, however small the pieces are
+// that it comes in.
+func TestStreamInputMemory(t *testing.T) {
+	const limit = 256 << 10
+	l, err := New(&Config{MaxInput: limit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	random := rand.New(rand.NewPCG(1, 2))
+	for name, sizes := range map[string][]int{
+		"257":    {257},
+		"512":    {512},
+		"513":    {513},
+		"1025":   {1025},
+		"2049":   {2049},
+		"4097":   {4097},
+		"16385":  {16385},
+		"32769":  {32769},
+		"mixed":  {1, 1025, 3072, 16385, 1, 4097, 12288},
+		"random": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, far := connectedPair(t, l)
+			defer s.Close()
+			for i := 0; ; i++ {
+				n := 1 << random.IntN(16)
+				if sizes != nil {
+					n = sizes[i%len(sizes)]
+				}
+				held := s.Input().Len()
+				if memory := bufferMemory(s); memory > 2*held+classSize(streamClass) {
+					t.Fatalf("%d bytes of memory for %d", memory, held)
+				}
+				if held+n > limit {
+					break
+				}
+				send(t, far, strings.Repeat("x", n))
+				for s.Input().Len() < held+n {
+					if ev := nextOf(t, l, s); ev != Event(Readable{s}) {
+						t.Fatal(ev)
+					}
+				}
+			}
+		})
 	}
 }

@@ -40,6 +40,9 @@ func (s *Stream) writeSlow(p []byte, n int) (int, error) {
 	if err := s.writeErr(); err != nil || len(p) == 0 {
 		return 0, err
 	}
+	if !s.out.queue.fits(len(p)) {
+		return 0, ErrFull
+	}
 	if n > 0 {
 		s.Loop().bytesOut.Add(uint64(n))
 	} else if room := len(p); s.out.queue.n == 0 && s.paused&Write == 0 {
@@ -129,6 +132,9 @@ func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
 	for {
 		s.mu.Lock()
 		err := s.writeErr()
+		if err == nil && !s.out.queue.fits(len(buf.buf)) {
+			err = ErrFull
+		}
 		s.mu.Unlock()
 		if err != nil {
 			return total, err
@@ -158,6 +164,9 @@ func (s *Stream) push(p []byte) error {
 	defer s.unlock()
 	if err := s.writeErr(); err != nil && err != ErrFull {
 		return err
+	}
+	if !s.out.queue.fits(len(p)) {
+		return ErrFull
 	}
 	s.out.queue.add(p)
 	return s.send()
@@ -203,7 +212,11 @@ func (s *Stream) queue(q *chain, from *Stream) (int, error) {
 	if n == 0 {
 		return 0, nil
 	}
-	if err := s.writeErr(); err != nil {
+	err := s.writeErr()
+	if err == nil && !s.out.queue.fits(n) {
+		err = ErrFull
+	}
+	if err != nil {
 		if err == ErrFull && from != nil {
 			from.block(s)
 		}

@@ -132,6 +132,17 @@ func (p *fakePoller) remove(fd sysFD) error {
 	return nil
 }
 
+func (p *fakePoller) removeIf(fd sysFD, tok token) error {
+	p.mu.Lock()
+	f := p.fds[fd]
+	other := f != nil && f.tok != tok
+	p.mu.Unlock()
+	if other {
+		return errFake
+	}
+	return p.remove(fd)
+}
+
 func (p *fakePoller) wait(dst []ready, d time.Duration) ([]ready, error) {
 	var timeout <-chan time.Time
 	if d > 0 {

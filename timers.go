@@ -524,7 +524,7 @@ func (t *Timer) expired(now int64) {
 		// The phase is kept, however late this call is.
 		p := int64(t.period)
 		late := (now - t.node.when) / p
-		n += int(late)
+		n += int(min(late, math.MaxInt-1))
 		l.timers.start(&t.node, t.node.when+late*p, t.period)
 	}
 	t.count = min(t.count, math.MaxInt-n) + n

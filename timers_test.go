@@ -5,6 +5,7 @@ package evchan
 
 import (
 	"maps"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -357,4 +358,46 @@ func TestManyTimers(t *testing.T) {
 			t.Errorf("%d timers are left after %d expiries", l.timers.len(), n)
 		}
 	}})
+}
+
+// The greatest and the least durations are as good as any.
+func TestTimerExtremes(t *testing.T) {
+	inBubble(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Durations": func(t *testing.T, l *Loop) {
+			time.Sleep(time.Hour) // so that the loop's clock is not 0
+			late, every := l.After(math.MaxInt64), l.Every(math.MaxInt64)
+			soon := l.After(time.Minute)
+			for _, tm := range []*Timer{late, every} {
+				if in := time.Until(tm.When()); in < 200*365*24*time.Hour {
+					t.Errorf("%v is due in %v", tm, in)
+				}
+				tm.Reset(math.MaxInt64)
+			}
+			now := l.After(math.MinInt64)
+			wait(t, l, Tick{now}, 0)
+			now.Reset(math.MinInt64)
+			wait(t, l, Tick{now}, 0)
+			wait(t, l, Tick{soon}, time.Minute)
+			noMessage(t, l)
+			if !late.Stop() || !every.Stop() {
+				t.Error("they were not running")
+			}
+		},
+		"Counts": func(t *testing.T, l *Loop) {
+			tm := l.Every(1)
+			time.Sleep(5 * time.Second) // more expiries than 32 bits can count
+			wait(t, l, Tick{tm}, 0)
+			if n, want := tm.Take(), min(5e9, math.MaxInt); int64(n) < int64(want) {
+				t.Errorf("Take is %d, want %d", n, int64(want))
+			}
+			tm.Close()
+
+			tr := l.Trigger()
+			tr.count = math.MaxInt
+			tr.Fire()
+			if n := tr.Take(); n != math.MaxInt {
+				t.Errorf("Take is %d", n)
+			}
+		},
+	})
 }

@@ -3,6 +3,8 @@
 
 package evchan
 
+import "math"
+
 // A Trigger lets any goroutine get the attention of the one that receives: Fire makes
 // the loop deliver a [Fired]. It is made by [Loop.Trigger]; the zero Trigger is not
 // usable.
@@ -33,7 +35,9 @@ func (t *Trigger) Fire() {
 	if t.life != lifeOpen || l.closed {
 		return
 	}
-	t.count++
+	if t.count < math.MaxInt {
+		t.count++
+	}
 	l.enqueue(&t.source, msgSingle)
 }
 

@@ -128,13 +128,21 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 	l.watchMu.Lock()
 	defer l.watchMu.Unlock()
 	l.lock()
-	if l.closed || l.watched[sysfd] != nil || l.taken.has(sysfd) {
-		defer l.unlock()
-		switch {
-		case l.closed:
-			return nil, ErrClosed
-		case l.taken.has(sysfd):
-			return nil, errTaken("watch", sysfd)
+	armed := !l.closed && l.armedLocked(sysfd)
+	switch {
+	case l.closed:
+		l.unlock()
+		return nil, ErrClosed
+	case l.taken.has(sysfd):
+		l.unlock()
+		return nil, errTaken("watch", sysfd)
+	case armed:
+		// Ask the poller again: if the descriptor was closed while watched and its number
+		// used again, the poller does not know the new one.
+		err := l.askLocked(l.watched[sysfd], true)
+		l.unlock()
+		if err != nil {
+			return nil, l.errWatch(sysfd, err)
 		}
 		return w, nil
 	}
@@ -144,15 +152,40 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 	l.unlock()
 	err := l.poller.add(sysfd, tok, 0)
 	if err == nil {
-		l.poller.remove(sysfd)
+		l.poller.removeIf(sysfd, tok)
 	}
 	l.lock()
 	l.unregister(w.desc, noFD)
 	l.unlock()
 	if err != nil {
-		return nil, fmt.Errorf("evchan: watch descriptor %d: %w", int(fd), os.NewSyscallError(l.Method(), err))
+		return nil, l.errWatch(sysfd, err)
 	}
 	return w, nil
+}
+
+// errWatch returns the error that the poller has refused fd with err.
+func (l *Loop) errWatch(fd sysFD, err error) error {
+	return fmt.Errorf("evchan: watch descriptor %d: %w", int(fd), os.NewSyscallError(l.Method(), err))
+}
+
+// armedLocked reports whether a watch of fd is armed. If none is, the poller forgets fd.
+// Caller holds l.watchMu and l.mu; l.mu is unlocked during the system call.
+func (l *Loop) armedLocked(fd sysFD) bool {
+	d := l.watched[fd]
+	if d == nil {
+		return false
+	}
+	l.trimLocked(d)
+	return l.watched[fd] == d
+}
+
+// hasArmedWatch is armedLocked for a caller that holds no lock.
+func (l *Loop) hasArmedWatch(fd sysFD) bool {
+	l.watchMu.Lock()
+	defer l.watchMu.Unlock()
+	l.lock()
+	defer l.unlock()
+	return !l.closed && l.armedLocked(fd)
 }
 
 // FD returns the descriptor.
@@ -296,6 +329,7 @@ func (l *Loop) trimLocked(d *descriptor) {
 		return
 	}
 	delete(l.watched, d.fd)
+	tok := l.token(d)
 	l.unregister(d, noFD)
 	known := d.known
 	// A watch may arm it again.
@@ -306,7 +340,7 @@ func (l *Loop) trimLocked(d *descriptor) {
 		return
 	}
 	l.unlock()
-	l.poller.remove(d.fd) // fails if the descriptor was closed, which is fine
+	l.poller.removeIf(d.fd, tok) // fails if the descriptor was closed, which is fine
 	l.lock()
 }
 
@@ -475,7 +509,7 @@ func (d *descriptor) task() {
 		return
 	}
 	l.trimLocked(d)
-	if l.watched[d.fd] == d && d.wantedLocked() != d.asked {
+	if l.watched[d.fd] == d && d.wantedLocked() != d.asked && !l.taken.has(d.fd) {
 		l.askLocked(d, true) // Arm returns the error when it happens again
 	}
 }

@@ -75,3 +75,129 @@ func TestWatchDup(t *testing.T) {
 		},
 	})
 }
+
+// streamAs returns a stream of l with the number fd, which is free, and its peer.
+func streamAs(t *testing.T, l *Loop, fd sysFD) (s *Stream, peer sysFD) {
+	t.Helper()
+	a, b := socketPair(t)
+	if a != fd {
+		if err := unix.Dup2(a, fd); err != nil {
+			t.Fatal(err)
+		}
+		closeFD(a)
+	}
+	s, err := l.wrapFD(fd, &streamSetup{limits: &l.limits}) // as it would be accepted, so without WrapFD's question whether fd is watched
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, b
+}
+
+// hears fails unless s receives what is sent.
+func hears(t *testing.T, l *Loop, s *Stream, peer sysFD, what string) {
+	t.Helper()
+	write(t, peer, "x")
+	for ev, ok := l.Poll(10 * time.Second); ev != Event(Readable{s}); ev, ok = l.Poll(10 * time.Second) {
+		if !ok {
+			t.Fatalf("after %s the stream is told nothing", what)
+		}
+	}
+	s.Input().Reset()
+}
+
+// TestWatchNumberUsedAgain closes a watched descriptor whose number a stream gets.
+// Nothing that the loop does for the watch may change what the poller knows of the stream.
+func TestWatchNumberUsedAgain(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Fired": func(t *testing.T, l *Loop) {
+			for _, end := range []func(*Watch) error{(*Watch).Disarm, (*Watch).Close} {
+				a, b := socketPair(t)
+				w := armed(t, l, a, Read, 0)
+				write(t, b, "x")
+				takes(t, l, w, Read)
+				closeFD(a)
+				s, peer := streamAs(t, l, a)
+				if err := end(w); err != nil {
+					t.Error(err)
+				}
+				hears(t, l, s, peer, "Disarm")
+				s.Abort()
+			}
+		},
+		"Armed": func(t *testing.T, l *Loop) { // against the rules
+			a, _ := socketPair(t)
+			w := armed(t, l, a, Read|Persist, 0)
+			closeFD(a)
+			s, peer := streamAs(t, l, a)
+			if err := w.Arm(0); err == nil {
+				t.Error("the descriptor of a stream is watched")
+			}
+			hears(t, l, s, peer, "Arm")
+			w.desc.task()
+			hears(t, l, s, peer, "a task")
+			w.Disarm()
+			hears(t, l, s, peer, "Disarm")
+		},
+		"Unwanted": func(t *testing.T, l *Loop) {
+			// The loop learns from the poller that no watch wants anything any more.
+			a, b := socketPair(t)
+			w := armed(t, l, a, Read, 0)
+			write(t, b, "x")
+			takes(t, l, w, Read)
+			closeFD(a)
+			s, peer := streamAs(t, l, a)
+			w.desc.task()
+			hears(t, l, s, peer, "a task")
+			w.Disarm()
+			hears(t, l, s, peer, "Disarm")
+		},
+		"Meanwhile": func(t *testing.T, l *Loop) {
+			for range 200 {
+				a, b := socketPair(t)
+				w := armed(t, l, a, Read, 0)
+				write(t, b, "x")
+				takes(t, l, w, Read)
+				closeFD(a)
+				done := make(chan struct{})
+				go func() {
+					w.Close()
+					close(done)
+				}()
+				s, peer := streamAs(t, l, a)
+				<-done
+				hears(t, l, s, peer, "Close")
+				s.Abort()
+				closeFD(b)
+				closeFD(peer)
+			}
+		},
+		"Watch": func(t *testing.T, l *Loop) {
+			a, _ := socketPair(t)
+			w := armed(t, l, a, Read, 0) // against the rules
+			c, d := socketPair(t)
+			if err := unix.Dup2(c, a); err != nil {
+				t.Fatal(err)
+			}
+			v := armed(t, l, a, Read, 0)
+			w.Disarm()
+			write(t, d, "x")
+			takes(t, l, v, Read)
+		},
+		"WrapFD": func(t *testing.T, l *Loop) {
+			// A watch that has fired is not armed any more.
+			a, b := socketPair(t)
+			w := armed(t, l, a, Read, 0)
+			if s, err := l.WrapFD(uintptr(a), nil); err == nil {
+				t.Errorf("a descriptor with an armed watch gives %v", s)
+			}
+			write(t, b, "x")
+			takes(t, l, w, Read)
+			s, err := l.WrapFD(uintptr(a), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Close()
+			hears(t, l, s, b, "Close")
+		},
+	})
+}

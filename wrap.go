@@ -83,8 +83,9 @@ func (l *Loop) WrapFD(fd uintptr, conf *StreamConfig) (*Stream, error) {
 	if l.isClosed() {
 		return nil, ErrClosed
 	}
+	watched := l.hasArmedWatch(sysFD(fd))
 	l.lock()
-	watched, taken := l.watched[sysFD(fd)] != nil, l.taken.has(sysFD(fd))
+	taken := l.taken.has(sysFD(fd))
 	l.unlock()
 	switch {
 	case taken:

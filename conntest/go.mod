@@ -5,7 +5,7 @@ go 1.25.0
 require github.com/evchan/evchan v0.0.0
 
 require (
-	golang.org/x/net v0.55.0
+	golang.org/x/net v0.57.0
 	golang.org/x/sys v0.47.0 // indirect
 )
 

@@ -63,6 +63,10 @@ func (f *filter) Encode(plain, out *evchan.Buffer, fin bool) error {
 	return f.gz.Close() // writes the checksum
 }
 
+// maxOutput is how many unsent bytes the stream of the connection, and the one on top of
+// it, may hold each. When there are so many, the client is not read from.
+const maxOutput = 256 << 10
+
 func main() {
 	listen := flag.String("listen", "127.0.0.1:7040", "listen on `address`")
 	demo := flag.Bool("demo", false, "connect a client to the server itself, then end")
@@ -71,14 +75,14 @@ func main() {
 		*listen = "127.0.0.1:0"
 	}
 
-	// The streams that Filter makes have the limits of Config.
-	loop, err := evchan.New(&evchan.Config{MaxOutput: 256 << 10})
+	loop, err := evchan.New(nil)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer loop.Close()
 	ln, err := loop.Listen("tcp", *listen, &evchan.ListenConfig{
 		MaxStreams: 1000,
+		MaxOutput:  maxOutput,
 		ReadIdle:   10 * time.Minute,
 		WriteIdle:  time.Minute,
 		Lifetime:   24 * time.Hour,
@@ -103,7 +107,8 @@ func main() {
 		switch ev := ev.(type) {
 		case evchan.Accepted:
 			// From now on all messages are about the stream that Filter makes.
-			if _, err := ev.Stream.Filter(newFilter(), nil); err != nil {
+			conf := &evchan.StreamConfig{MaxOutput: maxOutput}
+			if _, err := ev.Stream.Filter(newFilter(), conf); err != nil {
 				log.Print(err) // the client has disconnected already
 			}
 		case evchan.Readable:
