@@ -515,7 +515,7 @@ func room(fd int) int {
 }
 
 // cannotSend reports whether the sending direction of a socket without an error
-// was shut down. Linux tells that only when something is sent.
+// was shut down. Linux says so when no bytes are sent.
 func cannotSend(fd int) bool {
 	return unix.Send(fd, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) == unix.EPIPE
 }
