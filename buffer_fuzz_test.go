@@ -201,7 +201,7 @@ func (z *fuzzer) step(who, op, v byte) {
 	front := func(k int) { m.want = m.want[k:]; m.removed(k) }
 	back := func(p []byte) { m.want = append(m.want, p...); m.added(len(p)) }
 	if len(m.want) > maxModel {
-		op = 27 // Reset, lest the comparisons take too long
+		op = 27 // Reset, or the comparisons take too long
 	}
 	switch op % opCount {
 	case 9, 10, 21, 22, 23: // these are no calls that change anything

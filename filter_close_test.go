@@ -182,8 +182,8 @@ func TestFilterEnd(t *testing.T) {
 	})
 }
 
-// A panicFilter panics in Decode or Encode when it sees what it shall panic at, and in
-// Close.
+// A panicFilter panics in the methods that its fields name: in Decode, in Encode of any
+// bytes, and in Close.
 type panicFilter struct{ decode, encode, close bool }
 
 func (f panicFilter) Close() error {

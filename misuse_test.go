@@ -425,8 +425,8 @@ func TestWriteDuringClose(t *testing.T) {
 	far.Abort()
 }
 
-// TestReleasePanics: a release function may panic. That goes on in whoever lets the
-// last byte go, and all else is in order.
+// TestReleasePanics: a release function may panic. The call that removes the
+// last byte panics then, and everything else goes on.
 func TestReleasePanics(t *testing.T) {
 	calls := 0
 	release := func() { calls++; panic("mine") }

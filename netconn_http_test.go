@@ -53,7 +53,7 @@ func (sl *streamListener) Accept() (net.Conn, error) {
 	}
 }
 
-// give hands s over to whoever accepts.
+// give has Accept return s.
 func (sl *streamListener) give(t *testing.T, s *Stream) {
 	c, err := s.NetConn()
 	if err != nil {

@@ -272,8 +272,8 @@ func TestKqueueOneReport(t *testing.T) {
 	}
 }
 
-// TestKqueueUrgent checks that whoever asks for urgent bytes cannot take a short read
-// for the end of what there is: the kernel does not tell of them.
+// TestKqueueUrgent checks that with urgent bytes asked for a short read is not taken
+// for the end of the input: the kernel does not report those bytes.
 func TestKqueueUrgent(t *testing.T) {
 	p, _, n := openHookedKqueue(t)
 	a, b := n.pair(t)

@@ -472,7 +472,7 @@ func TestRetraction(t *testing.T) {
 
 // TestReadableWhileSent empties a stream at the moment its Readable is about to be
 // sent on a channel: what has consumed does not return before that was sent, so
-// whoever has read everything receives no Readable then.
+// after that no Readable is received.
 func TestReadableWhileSent(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"": func(t *testing.T, l *Loop) {
 		s, far := connectedPair(t, l)

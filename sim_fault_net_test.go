@@ -107,7 +107,7 @@ var errFault = fmt.Errorf("fault: it has failed")
 
 var _ poller = (*faultNet)(nil)
 
-// fail takes note of what is wrong; the first counts. mu is held.
+// fail takes note of what is wrong; the first counts. The caller holds n.mu.
 func (n *faultNet) fail(format string, args ...any) {
 	if n.failure == "" {
 		n.failure = fmt.Sprintf(format, args...)
@@ -129,7 +129,7 @@ func (n *faultNet) describe() string {
 	return b.String()
 }
 
-// hit decides whether a fault of the kind is due, and counts it. mu is held.
+// hit decides whether a fault of the kind is due, and counts it. The caller holds n.mu.
 func (n *faultNet) hit(k faultKind) bool {
 	if n.rates[k] == 0 || n.r.Float64() >= n.rates[k] {
 		return false
@@ -147,10 +147,10 @@ func (n *faultNet) idle(k faultKind) bool {
 	return true
 }
 
-// progress takes note that something has moved. mu is held.
+// progress takes note that something has moved. The caller holds n.mu.
 func (n *faultNet) progress() { n.turns = 0 }
 
-// stir has a wait look again at what there is to do. mu is held.
+// stir has a wait look again at what there is to do. The caller holds n.mu.
 func (n *faultNet) stir() {
 	select {
 	case n.p.changec <- struct{}{}:
@@ -159,7 +159,7 @@ func (n *faultNet) stir() {
 }
 
 // room returns how many bytes are held on the way: few seldom, for that takes long.
-// mu is held.
+// The caller holds n.mu.
 func (n *faultNet) room() int {
 	if n.r.IntN(20) == 0 {
 		return 1 + n.r.IntN(8)
@@ -167,7 +167,7 @@ func (n *faultNet) room() int {
 	return 64 << n.r.IntN(8)
 }
 
-// find returns the connection that tok is the registration of. mu is held.
+// find returns the connection that tok is the registration of. The caller holds n.mu.
 func (n *faultNet) find(tok token) *faultConn {
 	for _, c := range n.conns {
 		if c.watched && c.tok == tok {
@@ -319,7 +319,8 @@ func (n *faultNet) wait(dst []ready, d time.Duration) ([]ready, error) {
 }
 
 // sleep waits for a while, or until something has changed. It reports whether it
-// was woken. mu is held, and let go meanwhile.
+// was woken. The caller holds n.mu, which is
+// unlocked meanwhile.
 func (n *faultNet) sleep(d time.Duration) (woken bool, err error) {
 	n.mu.Unlock()
 	defer n.mu.Lock()
@@ -336,7 +337,7 @@ func (n *faultNet) sleep(d time.Duration) (woken bool, err error) {
 	return woken, nil
 }
 
-// collect appends what is to be reported. mu is held.
+// collect appends what is to be reported. The caller holds n.mu.
 func (n *faultNet) collect(dst []ready) ([]ready, error) {
 	for i := 0; i < len(n.late); i++ {
 		if n.late[i].steps--; n.late[i].steps <= 0 {
@@ -385,7 +386,7 @@ func (n *faultNet) collect(dst []ready) ([]ready, error) {
 
 // step lets the peers do something, and what is on its way arrive. It reports
 // whether more will happen by itself, and when a peer that pauses goes on; zero:
-// none does. mu is held.
+// none does. The caller holds n.mu.
 func (n *faultNet) step() (busy bool, next time.Time) {
 	now := time.Now()
 	for _, c := range n.conns {

@@ -201,7 +201,7 @@ func (p *packetPoller) removeIf(fd sysFD, tok token) error {
 	return nil
 }
 
-// news has the poller report fd if there is something. mu is held.
+// news has the poller report fd if there is something. The caller holds mu.
 func (x *packetRun) news(fd sysFD) {
 	p := x.p
 	reg := p.regs[fd]

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// The tests of this file and of rateworld_test.go run loops, streams and timers for
+// The tests of this file and of sim_ratelimit_test.go run loops, streams and timers for
 // an hour and more of virtual time, beside a model that says what has to come, and
 // when, to the nanosecond.
 

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A modelCall is one thing done to a stream. The group's mu is held.
+// A modelCall is one thing done to a stream. The caller holds the group's mu.
 type modelCall struct {
 	*modelStream
 	m *modelTest

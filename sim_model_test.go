@@ -138,7 +138,7 @@ type modelTest struct {
 	loops  [2]*Loop
 	routes []chan Event // for Notify
 	clock  atomic.Uint64
-	ending chan struct{} // closed when all shall come to an end
+	ending chan struct{} // closed when everything has to end
 	failed atomic.Bool
 	names  atomic.Int64
 	heard  [kinds]atomic.Int64
@@ -179,7 +179,7 @@ type modelGroup struct {
 	trace   []string
 }
 
-// note remembers what was done, for a failure. mu is held.
+// note remembers what was done, for a failure. The caller holds g.mu.
 func (g *modelGroup) note(format string, args ...any) {
 	if len(g.trace) >= 60 {
 		g.trace = append(g.trace[:0], g.trace[30:]...)
@@ -187,14 +187,14 @@ func (g *modelGroup) note(format string, args ...any) {
 	g.trace = append(g.trace, fmt.Sprintf("%d ", g.m.clock.Load())+fmt.Sprintf(format, args...))
 }
 
-// fail reports a failure, the first one with what has led to it. mu is held.
+// fail reports a failure, the first one with what has led to it. The caller holds g.mu.
 func (g *modelGroup) fail(format string, args ...any) {
 	if g.m.failed.CompareAndSwap(false, true) {
 		g.m.Errorf("%s: %s\n\t%s", g.what, fmt.Sprintf(format, args...), strings.Join(g.trace, "\n\t"))
 	}
 }
 
-// ended is told that an end is done. mu is held.
+// ended is told that an end is done. The caller holds g.mu.
 func (g *modelGroup) ended() {
 	if g.open--; g.open > 0 {
 		return
@@ -257,7 +257,7 @@ type modelStream struct {
 	files     bool   // SendFile, which no mark bounds, was called
 }
 
-// add makes s a stream of g. m.mu is held, or nobody knows g yet.
+// add makes s a stream of g. The caller holds m.mu, or g is not shared yet.
 func (g *modelGroup) add(s *Stream) *modelStream {
 	l := s.limits.Load()
 	ms := &modelStream{g: g, s: s, low: l.readLow, high: l.readHigh, highest: l.readHigh,

@@ -92,8 +92,8 @@ func TestOthersWhileBusy(t *testing.T) {
 	}
 }
 
-// Where other goroutines keep all processors busy, a loop that yields to whoever
-// receives stands behind all of them, for some 10 ms each. It must not do that for
+// Where other goroutines keep all processors busy, a loop that yields to its
+// receiver stands behind all of them, for some 10 ms each. It must not do that for
 // each message. With a yield a message this takes minutes.
 func TestBusyProcessors(t *testing.T) {
 	var stop atomic.Bool

@@ -409,7 +409,7 @@ func testHostileHalfOpen(t *testing.T, l *Loop) {
 		untilGone(c)
 	})
 	g.over()
-	if got := g.timedOut.Load(); got < int64(n) { // maybe more: whoever is slow to speak
+	if got := g.timedOut.Load(); got < int64(n) { // maybe more: clients that are slow to speak
 		t.Errorf("timed out: %d; want %d", got, n)
 	}
 }
@@ -518,7 +518,7 @@ func testHostileConnects(t *testing.T, l *Loop) {
 	var all atomic.Int64
 	g.attack(clients, func(_ int, c *net.TCPConn) {
 		for i := range connects {
-			c.SetLinger(0) // lest the client's ports run out
+			c.SetLinger(0) // or the client's ports run out
 			switch i % 10 {
 			case 0: // holds on until it has timed out
 				c.Write([]byte("half a line"))

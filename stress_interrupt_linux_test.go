@@ -573,8 +573,8 @@ func plainWork(t *testing.T) {
 	}
 }
 
-// offerCalls has every call in interruptible, of all threads, wait for whoever listens
-// at the descriptor that it returns.
+// offerCalls has every call in interruptible, of all threads, wait for an answer
+// through the descriptor that it returns.
 func offerCalls() (int, error) {
 	filter := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}} // the call's number
 	for i, call := range interruptible {

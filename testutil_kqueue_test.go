@@ -164,7 +164,8 @@ func (q *modelQueue) kevent(changes, events []kevent, d time.Duration) (int, err
 	}
 }
 
-// sleep waits until there may be something. mu is held, and let go meanwhile.
+// sleep waits until there may be something. The caller holds q.mu, which is
+// unlocked meanwhile.
 func (q *modelQueue) sleep(limit *unix.Timespec) error {
 	q.sleepfd[0] = unix.PollFd{Fd: int32(q.ep), Events: unix.POLLIN}
 	q.sleepfd[1] = unix.PollFd{Fd: int32(q.kick), Events: unix.POLLIN}
@@ -514,7 +515,7 @@ func room(fd int) int {
 }
 
 // cannotSend reports whether the sending direction of a socket without an error
-// was shut down. Linux tells whoever sends nothing.
+// was shut down. Linux says so when no bytes are sent.
 func cannotSend(fd int) bool {
 	return unix.Send(fd, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) == unix.EPIPE
 }
