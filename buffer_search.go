@@ -138,15 +138,16 @@ func (b *Buffer) forgetFound() {
 // which may lie before s or, if a file gave less than it has, behind s.
 func startIn(s []byte, pos int) int { return min(max(pos, 0), len(s)) }
 
-// An EOL says which bytes end a line.
+// An EOL says which bytes end a line. The zero value, LFOrCRLF, is right for most
+// protocols.
 type EOL uint8
 
 const (
-	AnyEOL   EOL = iota // a run of CR and LF, however long, is one end: there are no empty lines
-	LFOrCRLF            // LF, or CR LF; a CR elsewhere is part of the line
-	CRLF                // CR LF only
+	LFOrCRLF EOL = iota // LF, or CR LF; a CR elsewhere is part of the line
+	CRLF                // CR LF only; a CR or LF elsewhere is part of the line
 	LF                  // LF only; a CR is part of the line
 	NUL                 // a zero byte
+	AnyEOL              // a run of CR and LF, however long, is one end: empty lines are lost
 )
 
 // IndexEOL returns the position and the size of the first line end at from or

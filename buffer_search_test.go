@@ -345,3 +345,18 @@ func BenchmarkBufferReadLine(b *testing.B) {
 		}
 	})
 }
+
+// The zero EOL is what most protocols mean, and keeps empty lines.
+func TestBufferZeroEOL(t *testing.T) {
+	var style EOL
+	if style != LFOrCRLF {
+		t.Errorf("the zero EOL is %d", style)
+	}
+	var lines []string
+	for line := range pieces("a\n\r\n\nb\rc\r\nd").Lines(style) {
+		lines = append(lines, string(line))
+	}
+	if want := []string{"a", "", "", "b\rc"}; !slices.Equal(lines, want) {
+		t.Errorf("%q, want %q", lines, want)
+	}
+}

@@ -10,8 +10,10 @@ import (
 	"io"
 	"math"
 	"math/bits"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -789,4 +791,15 @@ func TestBufferPeekGrows(t *testing.T) {
 	if copies > 5 {
 		t.Errorf("%d copies while 3 MiB became 6 MiB", copies)
 	}
+}
+
+// go vet reports copies of a Buffer: so it does of all that contain a sync.Locker.
+func TestBufferNoCopy(t *testing.T) {
+	locker := reflect.TypeFor[sync.Locker]()
+	for f := range reflect.TypeFor[Buffer]().NumField() {
+		if reflect.PointerTo(reflect.TypeFor[Buffer]().Field(f).Type).Implements(locker) {
+			return
+		}
+	}
+	t.Error("there is no field that copying is reported of")
 }
