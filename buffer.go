@@ -90,9 +90,11 @@ type bufferExtra struct {
 	room     int                      // how many bytes Reserve returned; 0 unless flags has bufReserved
 	found    *chunk                   // where the last search stopped, not a file; nil unless flags has bufFound
 	base     int                      // the position of found's first byte
+	scanned  int                      // if flags has bufScanned, no line end begins before this position
+	style    EOL                      // of which kind
 }
 
-type bufferFlags uint8
+type bufferFlags uint16
 
 const (
 	bufFrozenFront bufferFlags = 1 << iota
@@ -100,11 +102,12 @@ const (
 	bufHeld     // a returned slice may lie in head, which may be empty
 	bufReserved // the caller may write to the slice that Reserve returned
 	bufFound    // extra.found is not nil
+	bufScanned  // extra.scanned is true
 	bufWatched  // OnChange is in force
 	bufEmptied  // the Buffer was emptied before: the next time it keeps a spare
 	bufNoSpare  // the Buffer never keeps a spare
 
-	bufTransient = bufHeld | bufReserved | bufFound // what the next call that changes the front ends
+	bufTransient = bufHeld | bufReserved | bufFound | bufScanned // what the next call that changes the front ends
 )
 
 var (
@@ -254,9 +257,15 @@ func (b *Buffer) removed(n int) {
 
 // invalidate ends what lasts only until the next call.
 func (b *Buffer) invalidate() {
-	if b.flags&bufFound != 0 {
+	if b.flags&(bufFound|bufScanned) != 0 {
 		b.forgetFound()
 	}
+	b.invalidateSlices()
+}
+
+// invalidateSlices is invalidate, but leaves what was found, which stays true if bytes
+// are only appended.
+func (b *Buffer) invalidateSlices() {
 	if b.flags&bufHeld != 0 {
 		b.releaseHeld()
 	}

@@ -59,7 +59,7 @@ func (b *Buffer) check() error {
 	}
 	x := b.extra
 	if x == nil {
-		if b.flags&(bufFound|bufWatched) != 0 {
+		if b.flags&(bufFound|bufScanned|bufWatched) != 0 {
 			return errors.New("nothing extra")
 		}
 		return nil
@@ -69,6 +69,9 @@ func (b *Buffer) check() error {
 	}
 	if (b.flags&bufFound != 0) != (x.found != nil) {
 		return errors.New("a search is remembered in part")
+	}
+	if b.flags&bufScanned != 0 && (x.scanned < 1 || x.scanned >= b.n) {
+		return fmt.Errorf("looked for a line end in %d of %d bytes", x.scanned, b.n)
 	}
 	if (b.flags&bufWatched != 0) != (x.onChange != nil) {
 		return errors.New("watched by nobody, or somebody without that flag")
