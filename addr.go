@@ -13,7 +13,8 @@ import (
 )
 
 // LocalAddr returns the stream's own address in the types of package net, or nil if
-// it has none.
+// it has none. It stays the same when the stream has ended; but that of an accepted
+// stream which has ended before the first call is its listener's.
 func (s *Stream) LocalAddr() net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -25,6 +26,7 @@ func (s *Stream) LocalAddr() net.Addr {
 	}
 	if !s.gone() {
 		if a := s.sock.localAddr(); a != nil {
+			s.more().local = a
 			return a
 		}
 	}

@@ -7,6 +7,7 @@ package evchan
 
 import (
 	"net"
+	"strconv"
 	"testing"
 )
 
@@ -56,5 +57,37 @@ func TestZones(t *testing.T) {
 	z.asked = z.asked.Add(-2 * zoneAge)
 	if name := z.name(all[0].Index); name != all[0].Name {
 		t.Errorf("it is still %q", name)
+	}
+}
+
+// What LocalAddr has returned is what it returns when the stream has ended, also where the
+// listener's address is not the stream's.
+func TestLocalAddrStays(t *testing.T) {
+	l, err := New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ln, err := l.Listen("tcp", ":0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := ln.Addr().(*net.TCPAddr).Port
+	c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for ev := range l.All() {
+		a, ok := ev.(Accepted)
+		if !ok {
+			continue
+		}
+		before := a.Stream.LocalAddr()
+		a.Stream.Abort()
+		if after := a.Stream.LocalAddr(); before.String() != c.RemoteAddr().String() || after != before {
+			t.Errorf("%v, then %v; the peer says %v", before, after, c.RemoteAddr())
+		}
+		break
 	}
 }
