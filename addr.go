@@ -13,7 +13,8 @@ import (
 )
 
 // LocalAddr returns the stream's own address in the types of package net, or nil if
-// it has none.
+// it has none. It stays the same when the stream has ended; but that of an accepted
+// stream which has ended before the first call is its listener's.
 func (s *Stream) LocalAddr() net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -25,6 +26,7 @@ func (s *Stream) LocalAddr() net.Addr {
 	}
 	if !s.gone() {
 		if a := s.sock.localAddr(); a != nil {
+			s.more().local = a
 			return a
 		}
 	}
@@ -125,8 +127,12 @@ func addrPort(ip netip.Addr, zone uint32, port uint16) netip.AddrPort {
 // asking the system for each datagram.
 var zones zoneCache
 
-// zoneAge is how long the interfaces are taken to be unchanged. Arbitrary.
-const zoneAge = time.Minute
+// How long the interfaces are taken to be unchanged, and how long one that is not known
+// is taken not to exist: a datagram must not cost a question to the system. Arbitrary.
+const (
+	zoneAge   = time.Minute
+	zoneRetry = time.Second
+)
 
 // A zoneCache has the names and indexes of the network interfaces.
 type zoneCache struct {
@@ -142,11 +148,12 @@ func (z *zoneCache) name(index int) string {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	name, ok := z.names[index]
-	if !ok || time.Since(z.asked) > zoneAge {
+	if z.stale(ok) {
 		z.refresh()
-		if name, ok = z.names[index]; !ok {
-			return itoa(index)
-		}
+		name, ok = z.names[index]
+	}
+	if !ok {
+		return itoa(index)
 	}
 	return name
 }
@@ -157,14 +164,22 @@ func (z *zoneCache) index(name string) (int, bool) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	index, ok := z.indexes[name]
-	if !ok || time.Since(z.asked) > zoneAge {
+	if z.stale(ok) {
 		z.refresh()
-		if index, ok = z.indexes[name]; !ok {
-			n, err := strconv.ParseUint(name, 10, 31)
-			return int(n), err == nil
-		}
+		index, ok = z.indexes[name]
+	}
+	if !ok {
+		n, err := strconv.ParseUint(name, 10, 31)
+		return int(n), err == nil
 	}
 	return index, true
+}
+
+// stale reports whether the system has to be asked about an interface that is known, or
+// not. Caller holds z.mu.
+func (z *zoneCache) stale(known bool) bool {
+	age := time.Since(z.asked)
+	return age > zoneAge || !known && age > zoneRetry
 }
 
 // refresh asks the system. If that fails, no interface is known. Caller holds z.mu.

@@ -22,12 +22,13 @@ var (
 // caller's. A search treats all of it as one piece.
 //
 // The zero value is an empty Buffer that is ready to use. A Buffer must not be
-// copied, nor used by several goroutines at once. A Buffer that has become empty
-// keeps at most 1 KiB of memory, until Reset; the input of a Stream keeps none.
+// copied, which go vet reports, nor used by several goroutines at once. A Buffer that
+// has become empty keeps at most 1 KiB of memory, until Reset; the input of a Stream
+// keeps none.
 //
 // # Memory that a Buffer returns
 //
-// A slice that Next, ReadLine, Lines, Peek or Segments has returned is valid until
+// A slice that Next, ReadLine, Lines, Peek, Bytes or Segments has returned is valid until
 // the next call on that Buffer. If the bytes have a release function, it does not
 // run before that call either. Being an argument of another Buffer's call counts
 // as a call; Len does not. Such a slice must not be modified: it may be memory
@@ -53,11 +54,11 @@ var (
 //
 //   - Read, ReadByte, WriteTo and Peek give the bytes before the failure, and
 //     then the error;
-//   - Next, CopyTo and Segments end before it;
+//   - Next, Bytes, CopyTo and Segments end before it;
 //   - Index and the other searches find nothing beyond it.
 //
 // The bytes stay in the Buffer until Discard or Reset removes them. WriteTo needs
-// little memory for a large file. What Peek, Next, Segments and searches read
+// little memory for a large file. What Peek, Next, Bytes, Segments and searches read
 // stays in memory until it is removed.
 //
 // # Counts
@@ -67,12 +68,19 @@ var (
 // can be, or that of a Stream's input greater than half of that, returns ErrTooLarge
 // and changes nothing.
 type Buffer struct {
+	_ noCopy
 	chain
 
 	stream *Stream      // the stream that this is the input of, or nil; public calls tell it what they remove and add
 	extra  *bufferExtra // nil until it is needed
 	flags  bufferFlags
 }
+
+// noCopy makes go vet report a copy of a struct that has one.
+type noCopy struct{}
+
+func (*noCopy) Lock()   {}
+func (*noCopy) Unlock() {}
 
 // A bufferExtra has the fields that most Buffers do not need.
 type bufferExtra struct {
@@ -82,9 +90,11 @@ type bufferExtra struct {
 	room     int                      // how many bytes Reserve returned; 0 unless flags has bufReserved
 	found    *chunk                   // where the last search stopped, not a file; nil unless flags has bufFound
 	base     int                      // the position of found's first byte
+	scanned  int                      // if flags has bufScanned, no line end begins before this position
+	style    EOL                      // of which kind
 }
 
-type bufferFlags uint8
+type bufferFlags uint16
 
 const (
 	bufFrozenFront bufferFlags = 1 << iota
@@ -92,11 +102,12 @@ const (
 	bufHeld     // a returned slice may lie in head, which may be empty
 	bufReserved // the caller may write to the slice that Reserve returned
 	bufFound    // extra.found is not nil
+	bufScanned  // extra.scanned is true
 	bufWatched  // OnChange is in force
 	bufEmptied  // the Buffer was emptied before: the next time it keeps a spare
 	bufNoSpare  // the Buffer never keeps a spare
 
-	bufTransient = bufHeld | bufReserved | bufFound // what the next call that changes the front ends
+	bufTransient = bufHeld | bufReserved | bufFound | bufScanned // what the next call that changes the front ends
 )
 
 var (
@@ -246,9 +257,15 @@ func (b *Buffer) removed(n int) {
 
 // invalidate ends what lasts only until the next call.
 func (b *Buffer) invalidate() {
-	if b.flags&bufFound != 0 {
+	if b.flags&(bufFound|bufScanned) != 0 {
 		b.forgetFound()
 	}
+	b.invalidateSlices()
+}
+
+// invalidateSlices is invalidate, but leaves what was found, which stays true if bytes
+// are only appended.
+func (b *Buffer) invalidateSlices() {
 	if b.flags&bufHeld != 0 {
 		b.releaseHeld()
 	}

@@ -196,6 +196,15 @@ func (b *Buffer) Peek(n int) ([]byte, error) {
 	return c.buf[c.r : c.r+n : c.r+n], err
 }
 
+// Bytes returns all bytes as one slice, which is valid until the next call. It is
+// Peek(Len()) without the error: it removes nothing, and copies the bytes if they lie in
+// several chunks. Segments shows all bytes without copying them, Next removes them as
+// well.
+func (b *Buffer) Bytes() []byte {
+	p, _ := b.Peek(b.n)
+	return p
+}
+
 // Discard removes the first n bytes and returns how many it removed.
 func (b *Buffer) Discard(n int) int {
 	if b.front() != nil {

@@ -193,3 +193,22 @@ func TestBufferEOF(t *testing.T) {
 		t.Errorf("MoveN(-1) = %d, %v", n, err)
 	}
 }
+
+func TestBufferBytes(t *testing.T) {
+	var b Buffer
+	if p := b.Bytes(); p != nil {
+		t.Errorf("an empty Buffer has %q", p)
+	}
+	b.AppendBuffer(pieces("abc", "def"))
+	if p := b.Bytes(); string(p) != "abcdef" || cap(p) != 6 {
+		t.Errorf("%q with room for %d", p, cap(p))
+	}
+	b.Discard(2)
+	b.AppendFile(tempFile(t, []byte("file")), 1, 10, nil)
+	if p := b.Bytes(); string(p) != "cdefile" {
+		t.Errorf("%q", p)
+	}
+	if n := b.Len(); n != 14 {
+		t.Errorf("Bytes has left %d bytes", n)
+	}
+}

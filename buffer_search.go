@@ -128,25 +128,47 @@ func (b *Buffer) seek(pos int) (prev, c *chunk, base int) {
 	return prev, c, base
 }
 
-// forgetFound forgets what seek remembers. flags must have bufFound.
+// forgetFound forgets what searches remember. flags must have bufFound or bufScanned.
 func (b *Buffer) forgetFound() {
-	b.flags &^= bufFound
+	b.flags &^= bufFound | bufScanned
 	b.extra.found = nil
+}
+
+// scanFar is how many bytes an incomplete line must have for ReadLine to remember that
+// it has no end. Arbitrary: looking through fewer again costs little.
+const scanFar = 4 << 10
+
+// noteScanned notes that there is no line end from position from on, so that a line that
+// comes little by little is not looked through from its beginning each time.
+func (b *Buffer) noteScanned(from int, style EOL) {
+	if b.n < scanFar {
+		return
+	}
+	for _, c, _ := b.seek(from); c != nil; c = c.next {
+		if c.isFile() {
+			return // it could not be read
+		}
+	}
+	b.seek(b.n - 1) // which remembers where that is
+	x := b.needExtra()
+	x.scanned, x.style = b.n-1, style // the last byte may be part of a line end
+	b.flags |= bufScanned
 }
 
 // startIn returns the index in s at which a search begins that is to begin at pos,
 // which may lie before s or, if a file gave less than it has, behind s.
 func startIn(s []byte, pos int) int { return min(max(pos, 0), len(s)) }
 
-// An EOL says which bytes end a line.
+// An EOL says which bytes end a line. The zero value, LFOrCRLF, is right for most
+// protocols.
 type EOL uint8
 
 const (
-	AnyEOL   EOL = iota // a run of CR and LF, however long, is one end: there are no empty lines
-	LFOrCRLF            // LF, or CR LF; a CR elsewhere is part of the line
-	CRLF                // CR LF only
+	LFOrCRLF EOL = iota // LF, or CR LF; a CR elsewhere is part of the line
+	CRLF                // CR LF only; a CR or LF elsewhere is part of the line
 	LF                  // LF only; a CR is part of the line
 	NUL                 // a zero byte
+	AnyEOL              // a run of CR and LF, however long, is one end: empty lines are lost
 )
 
 // IndexEOL returns the position and the size of the first line end at from or
@@ -252,17 +274,27 @@ func (b *Buffer) runEOL(at int) int {
 
 // ReadLine removes the first line and its end, and returns the line without the
 // end, as a slice that is valid until the next call. If there is no line end, ok is
-// false and nothing is removed. A line is copied only if it lies in several chunks.
+// false and nothing is removed; when more has been appended, the next call with the same
+// style goes on where this one has ended. A line is copied only if it lies in several
+// chunks.
 func (b *Buffer) ReadLine(style EOL) (line []byte, ok bool) {
-	if b.front() != nil || b.n == 0 {
+	at, size := 0, 0
+	if b.flags&bufTransient != 0 {
+		at = b.resumeScan(style)
+	}
+	if b.flags&bufFrozenFront != 0 || b.n == 0 {
 		return nil, false
 	}
-	at, size := b.headEOL(style)
+	if at == 0 {
+		at, size = b.headEOL(style)
+	}
 	if size == 0 {
-		if at, size = b.IndexEOL(at, style); size == 0 {
+		from := at
+		if at, size = b.IndexEOL(from, style); size == 0 {
+			b.noteScanned(from, style)
 			return nil, false
 		}
-		if b.flags&bufFound != 0 {
+		if b.flags&(bufFound|bufScanned) != 0 {
 			b.forgetFound()
 		}
 		if b.pullup(at+size) != nil {
@@ -312,6 +344,19 @@ func (b *Buffer) headEOL(style EOL) (at, size int) {
 		return at - 1, 2
 	}
 	return at, 1
+}
+
+// resumeScan begins a ReadLine, as front does, and returns the position before which
+// there is no line end.
+//
+//go:noinline
+func (b *Buffer) resumeScan(style EOL) int {
+	if b.flags&bufScanned == 0 || b.extra.style != style {
+		b.invalidate()
+		return 0
+	}
+	b.invalidateSlices()
+	return b.extra.scanned
 }
 
 // Lines returns an iterator over the complete lines. It removes each line as

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"testing"
 )
@@ -344,4 +345,113 @@ func BenchmarkBufferReadLine(b *testing.B) {
 			}
 		}
 	})
+}
+
+// The zero EOL is what most protocols mean, and keeps empty lines.
+func TestBufferZeroEOL(t *testing.T) {
+	var style EOL
+	if style != LFOrCRLF {
+		t.Errorf("the zero EOL is %d", style)
+	}
+	var lines []string
+	for line := range pieces("a\n\r\n\nb\rc\r\nd").Lines(style) {
+		lines = append(lines, string(line))
+	}
+	if want := []string{"a", "", "", "b\rc"}; !slices.Equal(lines, want) {
+		t.Errorf("%q, want %q", lines, want)
+	}
+}
+
+// A line that comes little by little is not looked through from its beginning each time,
+// also by way of a stream's Input; and what was looked through is forgotten in time.
+func TestBufferReadLineGoesOn(t *testing.T) {
+	l, err := New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s := l.newStream(noFD)
+	s.in.held.Store(2 * scanFar)
+	arrive := func(p []byte) {
+		s.mu.Lock()
+		s.in.unread.add(p)
+		s.mu.Unlock()
+	}
+	part := make([]byte, 16)
+	for s.Input().Len() < scanFar {
+		arrive(part)
+	}
+	for range 100 {
+		b := s.Input()
+		if _, ok := b.ReadLine(LFOrCRLF); ok {
+			t.Fatal("there is a line")
+		}
+		if b.flags&bufScanned == 0 || b.extra.scanned != b.Len()-1 {
+			t.Fatalf("nothing is remembered of %d bytes", b.Len())
+		}
+		arrive(part)
+		if b = s.Input(); b.flags&bufScanned == 0 {
+			t.Fatal("more input has made it forget")
+		}
+	}
+}
+
+// What ReadLine remembers does not change what it returns.
+func TestBufferReadLineRandom(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	f := tempFile(t, []byte("file without a line end"))
+	styles := []EOL{LFOrCRLF, CRLF, LF, NUL, AnyEOL}
+	ends := []string{"\n", "\r\n", "\r", "\x00", "\n\n"}
+	remembered := 0
+	for range 60 {
+		var b Buffer
+		var want []byte
+		style := styles[r.IntN(len(styles))]
+		for range 300 {
+			switch r.IntN(12) {
+			case 0:
+				style = styles[r.IntN(len(styles))]
+			case 1:
+				n := r.IntN(100)
+				p := b.Next(n)
+				want = want[len(p):]
+			case 2:
+				b.Prepend([]byte("xyz"))
+				want = append([]byte("xyz"), want...)
+			case 3:
+				b.Peek(r.IntN(2000))
+			case 4:
+				b.AppendFile(f, 0, 10, nil)
+				want = append(want, "file witho"...)
+			case 5:
+				p := ends[r.IntN(len(ends))]
+				b.WriteString(p)
+				want = append(want, p...)
+			case 6:
+				b.PrependBuffer(pieces("a", "b"))
+				want = append([]byte("ab"), want...)
+			default:
+				p := bytes.Repeat([]byte("x"), r.IntN(3000))
+				b.AppendBuffer(pieces(string(p)))
+				want = append(want, p...)
+			}
+			line, ok := b.ReadLine(style)
+			at, size := naiveEOL(want, 0, style)
+			if ok != (size > 0) || ok && string(line) != string(want[:at]) {
+				t.Fatalf("style %d: a line %v of %d bytes, want %v of %d", style, ok, len(line), size > 0, at)
+			}
+			if ok {
+				want = want[at+size:]
+			}
+			if b.flags&bufScanned != 0 {
+				remembered++
+			}
+			if err := b.check(); err != nil || b.Len() != len(want) {
+				t.Fatal(err, b.Len(), len(want))
+			}
+		}
+	}
+	if remembered < 100 {
+		t.Errorf("something was remembered %d times", remembered)
+	}
 }

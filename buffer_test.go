@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -56,7 +58,7 @@ func (b *Buffer) check() error {
 	}
 	x := b.extra
 	if x == nil {
-		if b.flags&(bufFound|bufWatched) != 0 {
+		if b.flags&(bufFound|bufScanned|bufWatched) != 0 {
 			return errors.New("nothing extra")
 		}
 		return nil
@@ -66,6 +68,9 @@ func (b *Buffer) check() error {
 	}
 	if (b.flags&bufFound != 0) != (x.found != nil) {
 		return errors.New("a search is remembered in part")
+	}
+	if b.flags&bufScanned != 0 && (x.scanned < 1 || x.scanned >= b.n) {
+		return fmt.Errorf("looked for a line end in %d of %d bytes", x.scanned, b.n)
 	}
 	if (b.flags&bufWatched != 0) != (x.onChange != nil) {
 		return errors.New("watched by nobody, or somebody without that flag")
@@ -436,4 +441,15 @@ func BenchmarkBufferMove(b *testing.B) {
 			y.Reset()
 		}
 	})
+}
+
+// go vet reports copies of a Buffer: so it does of all that contain a sync.Locker.
+func TestBufferNoCopy(t *testing.T) {
+	locker := reflect.TypeFor[sync.Locker]()
+	for f := range reflect.TypeFor[Buffer]().NumField() {
+		if reflect.PointerTo(reflect.TypeFor[Buffer]().Field(f).Type).Implements(locker) {
+			return
+		}
+	}
+	t.Error("there is no field that copying is reported of")
 }

@@ -144,7 +144,7 @@ func (b *Buffer) Prepend(p []byte) error {
 		b.invalidate()
 		return nil
 	}
-	if b.flags&bufFound != 0 {
+	if b.flags&(bufFound|bufScanned) != 0 {
 		b.forgetFound()
 	}
 	if b.flags&bufReserved != 0 {

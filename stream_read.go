@@ -221,7 +221,7 @@ func (s *Stream) take() {
 func (s *Stream) takeLocked() {
 	if s.in.unread.n > 0 {
 		in := s.input()
-		in.invalidate()
+		in.invalidateSlices()
 		in.chain.spliceRead(&s.in.unread)
 	}
 }
