@@ -51,6 +51,12 @@ type PacketConn struct {
 	ipv6Only bool     // and it cannot reach IPv4
 	direct   bool     // each read asks the kernel; there are no batches
 
+	// at is the IP address that the socket is bound to, so that all its datagrams are
+	// sent there; the zero Addr: none, or any of the host's. Then told says whether the
+	// kernel gives each datagram's destination. They never change.
+	at   netip.Addr
+	told bool
+
 	// more says that the kernel may hold datagrams or errors that have not been
 	// counted in known. The loop sets it when the poller reports the socket; it is
 	// cleared before the kernel is asked.
@@ -91,6 +97,9 @@ type packetAddr struct {
 	ip   netip.AddrPort // of a destination: in the socket's family, and without a zone
 	zone uint32         // of a destination: the zone of ip
 	name string         // of a unixgram socket
+
+	source     netip.Addr // of a destination: what to send from; in the form of ip; the zero Addr: the system's choice
+	sourceZone uint32     // the zone of source
 }
 
 // A PacketConfig sets up a PacketConn. A nil PacketConfig and zero values mean the
@@ -268,7 +277,14 @@ func (l *Loop) newPacketConn(local, remote net.Addr) *PacketConn {
 // its messages sent to notify. If it fails, it closes fd.
 func (c *PacketConn) adopt(op string, fd sysFD, notify chan<- Event) (_ *PacketConn, err error) {
 	c.fd = fd
+	if a, ok := c.local.(*net.UDPAddr); ok {
+		c.at = a.AddrPort().Addr().Unmap()
+	}
 	if c.ipv6, c.ipv6Only, err = sysPacketFamily(fd); err == nil {
+		if c.at.IsUnspecified() {
+			c.at = netip.Addr{}
+			c.told = sysTellDestination(fd, c.ipv6) == nil
+		}
 		c.direct = !packetBatches || c.local.Network() == "unixgram" // its datagrams can have any size
 		err = c.open(notify)
 	}
