@@ -86,7 +86,7 @@ func (in *packetInput) receive(fd sysFD, ctls bool) (n int, err error) {
 	}
 	for n < maxPacketBatch && err == nil {
 		r, _, e := syscall.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&in.hdrs[n])), uintptr(maxPacketBatch-n),
-			unix.MSG_DONTWAIT, 0, 0)
+			dontWait, 0, 0)
 		switch e {
 		case 0:
 			n += int(r)
@@ -206,7 +206,7 @@ func sysRecvFrom(fd sysFD, p []byte, told bool) (n int, from packetAddr, at peer
 	for {
 		size := uint32(unsafe.Sizeof(sa))
 		r, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
-			unix.MSG_DONTWAIT|unix.MSG_TRUNC, uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
+			dontWait|unix.MSG_TRUNC, uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
 		if e == 0 {
 			if from.ip = peerOf((*unix.RawSockaddr)(unsafe.Pointer(&sa)), size).addrPort(); !from.ip.IsValid() {
 				from.name = sockaddrName(&sa, size)
@@ -229,7 +229,7 @@ func recvMsg(fd sysFD, p []byte) (n int, from packetAddr, at peerAddr, cut bool,
 		h := unix.Msghdr{Name: (*byte)(unsafe.Pointer(&sa)), Namelen: unix.SizeofSockaddrInet6, Iov: &iov, Control: (*byte)(unsafe.Pointer(&ctl))}
 		h.SetIovlen(1)
 		h.SetControllen(len(ctl) * 8)
-		r, _, e := syscall.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&h)), unix.MSG_DONTWAIT|unix.MSG_TRUNC)
+		r, _, e := syscall.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&h)), dontWait|unix.MSG_TRUNC)
 		if e == 0 {
 			from.ip = peerOf((*unix.RawSockaddr)(unsafe.Pointer(&sa)), h.Namelen).addrPort()
 			return min(int(r), len(p)), from, destinationOf(&ctl, int(h.Controllen)), int(r) > len(p), nil
@@ -243,7 +243,7 @@ func recvMsg(fd sysFD, p []byte) (n int, from packetAddr, at peerAddr, cut bool,
 // sysPeek returns nil if a datagram waits to be read.
 func sysPeek(fd sysFD) error {
 	for {
-		_, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), 0, 0, unix.MSG_DONTWAIT|unix.MSG_PEEK, 0, 0)
+		_, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), 0, 0, dontWait|unix.MSG_PEEK, 0, 0)
 		if e == 0 {
 			return nil
 		}
@@ -273,7 +273,7 @@ func sysSendTo(fd sysFD, p []byte, to *packetAddr) error {
 	}
 	for {
 		_, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
-			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, uintptr(name), uintptr(size))
+			dontWait|unix.MSG_NOSIGNAL, uintptr(name), uintptr(size))
 		if e == 0 {
 			return nil
 		}
@@ -344,7 +344,7 @@ func (b *packetOutput) send(fd sysFD) (int, error) {
 	defer clear(b.iovs[:count]) // so that the pool does not keep the caller's data alive
 	for {
 		n, _, e := syscall.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs)), uintptr(count),
-			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+			dontWait|unix.MSG_NOSIGNAL, 0, 0)
 		if e == 0 {
 			return int(n), nil
 		}

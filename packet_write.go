@@ -296,7 +296,7 @@ func (c *PacketConn) sendBatch(b *packetOutput) (n int, err error) {
 // zero, has failed with err.
 func (c *PacketConn) sendError(err error, ip netip.AddrPort, addr net.Addr) error {
 	switch {
-	case err == eAGAIN:
+	case err == eAGAIN, err == eNOBUFS: // the latter from macOS and the BSDs where a queue is full
 		return ErrWouldBlock
 	case err == ErrClosed:
 		return err

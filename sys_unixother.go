@@ -85,7 +85,7 @@ func sysRecvFrom(fd sysFD, p []byte, told bool) (n int, from packetAddr, at peer
 		ctl = make([]byte, 256) // more than ours may be in it, such as timestamps
 	}
 	for {
-		n, size, flags, sa, err := unix.Recvmsg(fd, p, ctl, 0)
+		n, size, flags, sa, err := unix.Recvmsg(fd, p, ctl, dontWait)
 		if err == unix.EINTR {
 			continue
 		}
@@ -107,7 +107,7 @@ func sysRecvFrom(fd sysFD, p []byte, told bool) (n int, from packetAddr, at peer
 func sysPeek(fd sysFD) error {
 	var p [1]byte
 	for {
-		_, _, _, _, err := unix.Recvmsg(fd, p[:], nil, unix.MSG_PEEK)
+		_, _, _, _, err := unix.Recvmsg(fd, p[:], nil, unix.MSG_PEEK|dontWait)
 		if err != unix.EINTR {
 			return err
 		}
@@ -134,9 +134,9 @@ func sysSendTo(fd sysFD, p []byte, to *packetAddr) error {
 	for {
 		err := error(nil)
 		if sa != nil && ctl == nil {
-			err = unix.Sendto(fd, p, 0, sa)
+			err = unix.Sendto(fd, p, dontWait, sa)
 		} else {
-			_, err = unix.SendmsgN(fd, p, ctl, sa, 0)
+			_, err = unix.SendmsgN(fd, p, ctl, sa, dontWait)
 		}
 		if err != unix.EINTR {
 			return err
