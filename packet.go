@@ -72,6 +72,10 @@ type PacketConn struct {
 	fd      sysFD        // noFD: closed
 	unlinks bool         // Close removes the socket's file, if it has one
 
+	// sendMu guards the following.
+	borrowers int   // running Controls of SyscallConn, which have fd
+	lent      sysFD // if fd is noFD and there are borrowers: what the last of them closes
+
 	// mu guards the following. It is taken before the loop's mu.
 	mu    sync.Mutex
 	known int          // datagrams and errors known to wait; if direct, 1 means one or more
@@ -193,8 +197,7 @@ func (c *PacketConfig) setOptions(fd sysFD, network string) error {
 // address needs no look-up. Errors are those of net.ListenPacket, and ErrClosed if
 // the loop is closed.
 //
-// For a connected socket, or one of a multicast group, prepare a net.UDPConn and give
-// it to [Loop.WrapPacketConn].
+// For a connected socket, prepare a net.UDPConn and give it to [Loop.WrapPacketConn].
 func (l *Loop) ListenPacket(network, address string, conf *PacketConfig) (*PacketConn, error) {
 	var pc PacketConfig
 	if conf != nil {
@@ -385,6 +388,49 @@ func (c *PacketConn) File() (*os.File, error) {
 	return os.NewFile(uintptr(fd), c.label()), nil
 }
 
+// SyscallConn returns the connection's socket for system calls that the package does not
+// have, such as to join a multicast group, as net.UDPConn.SyscallConn does. The socket
+// stays open while Control's function runs, also if Close is called meanwhile.
+//
+// Do not read datagrams there: some may have been taken from the kernel already. The
+// methods Read and Write, which would wait for the kernel, return ErrUnsupported.
+// SyscallConn and Control return ErrClosed once the connection is closed.
+func (c *PacketConn) SyscallConn() (syscall.RawConn, error) {
+	c.mustBeMade()
+	if c.isClosed() {
+		return nil, ErrClosed
+	}
+	return packetRawConn{c}, nil
+}
+
+// A packetRawConn is what SyscallConn returns.
+type packetRawConn struct{ c *PacketConn }
+
+// Control calls f with the socket. No lock is held then, so that f may use the connection.
+func (r packetRawConn) Control(f func(fd uintptr)) error {
+	c := r.c
+	c.sendMu.Lock()
+	fd := c.fd
+	if fd == noFD {
+		c.sendMu.Unlock()
+		return ErrClosed
+	}
+	c.borrowers++
+	c.sendMu.Unlock()
+	defer func() {
+		c.sendMu.Lock()
+		defer c.sendMu.Unlock()
+		if c.borrowers--; c.borrowers == 0 && c.fd == noFD {
+			closeFD(c.lent)
+		}
+	}()
+	f(uintptr(fd))
+	return nil
+}
+
+func (packetRawConn) Read(func(fd uintptr) bool) error  { return ErrUnsupported }
+func (packetRawConn) Write(func(fd uintptr) bool) error { return ErrUnsupported }
+
 // SetUnlinkOnClose says whether closing the connection, or its loop, removes the file
 // of its unixgram socket. From the beginning it does if the connection was made by
 // ListenPacket, and it does not if it was made by WrapPacketConn. Connections without
@@ -430,7 +476,11 @@ func (c *PacketConn) release() {
 		}
 	}
 	l.poller.remove(c.fd)
-	closeFD(c.fd)
+	if c.borrowers > 0 {
+		c.lent = c.fd
+	} else {
+		closeFD(c.fd)
+	}
 	c.fd = noFD
 	if c.batch != nil {
 		c.batch.free()
