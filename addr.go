@@ -123,6 +123,12 @@ func addrPort(ip netip.Addr, zone uint32, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(ip, port)
 }
 
+// hasZone reports whether ip is an IPv6 address that is good on one network only, which
+// its zone names.
+func hasZone(ip netip.Addr) bool {
+	return ip.Is6() && (ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip.IsInterfaceLocalMulticast())
+}
+
 // zones translates the zones of IPv6 addresses, which are network interfaces, without
 // asking the system for each datagram.
 var zones zoneCache

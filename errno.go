@@ -20,6 +20,7 @@ const (
 	eCONNREFUSED = syscall.ECONNREFUSED
 	eCONNRESET   = syscall.ECONNRESET
 	eINTR        = syscall.EINTR
+	eNOBUFS      = syscall.ENOBUFS
 	eNOENT       = syscall.ENOENT
 	eNOTCONN     = syscall.ENOTCONN
 	ePIPE        = syscall.EPIPE

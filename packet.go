@@ -51,6 +51,12 @@ type PacketConn struct {
 	ipv6Only bool     // and it cannot reach IPv4
 	direct   bool     // each read asks the kernel; there are no batches
 
+	// at is the IP address that the socket is bound to, so that all its datagrams are
+	// sent there; the zero Addr: none, or any of the host's. Then told says whether the
+	// kernel gives each datagram's destination. They never change.
+	at   netip.Addr
+	told bool
+
 	// more says that the kernel may hold datagrams or errors that have not been
 	// counted in known. The loop sets it when the poller reports the socket; it is
 	// cleared before the kernel is asked.
@@ -65,6 +71,10 @@ type PacketConn struct {
 	sendMu  sync.RWMutex // taken after mu
 	fd      sysFD        // noFD: closed
 	unlinks bool         // Close removes the socket's file, if it has one
+
+	// sendMu guards the following.
+	borrowers int   // running Controls of SyscallConn, which have fd
+	lent      sysFD // if fd is noFD and there are borrowers: what the last of them closes
 
 	// mu guards the following. It is taken before the loop's mu.
 	mu    sync.Mutex
@@ -91,6 +101,9 @@ type packetAddr struct {
 	ip   netip.AddrPort // of a destination: in the socket's family, and without a zone
 	zone uint32         // of a destination: the zone of ip
 	name string         // of a unixgram socket
+
+	source     netip.Addr // of a destination: what to send from; in the form of ip; the zero Addr: the system's choice
+	sourceZone uint32     // the zone of source
 }
 
 // A PacketConfig sets up a PacketConn. A nil PacketConfig and zero values mean the
@@ -184,8 +197,7 @@ func (c *PacketConfig) setOptions(fd sysFD, network string) error {
 // address needs no look-up. Errors are those of net.ListenPacket, and ErrClosed if
 // the loop is closed.
 //
-// For a connected socket, or one of a multicast group, prepare a net.UDPConn and give
-// it to [Loop.WrapPacketConn].
+// For a connected socket, prepare a net.UDPConn and give it to [Loop.WrapPacketConn].
 func (l *Loop) ListenPacket(network, address string, conf *PacketConfig) (*PacketConn, error) {
 	var pc PacketConfig
 	if conf != nil {
@@ -268,7 +280,14 @@ func (l *Loop) newPacketConn(local, remote net.Addr) *PacketConn {
 // its messages sent to notify. If it fails, it closes fd.
 func (c *PacketConn) adopt(op string, fd sysFD, notify chan<- Event) (_ *PacketConn, err error) {
 	c.fd = fd
+	if a, ok := c.local.(*net.UDPAddr); ok {
+		c.at = a.AddrPort().Addr().Unmap()
+	}
 	if c.ipv6, c.ipv6Only, err = sysPacketFamily(fd); err == nil {
+		if c.at.IsUnspecified() {
+			c.at = netip.Addr{}
+			c.told = sysTellDestination(fd, c.ipv6) == nil
+		}
 		c.direct = !packetBatches || c.local.Network() == "unixgram" // its datagrams can have any size
 		err = c.open(notify)
 	}
@@ -369,6 +388,49 @@ func (c *PacketConn) File() (*os.File, error) {
 	return os.NewFile(uintptr(fd), c.label()), nil
 }
 
+// SyscallConn returns the connection's socket for system calls that the package does not
+// have, such as to join a multicast group, as net.UDPConn.SyscallConn does. The socket
+// stays open while Control's function runs, also if Close is called meanwhile.
+//
+// Do not read datagrams there: some may have been taken from the kernel already. The
+// methods Read and Write, which would wait for the kernel, return ErrUnsupported.
+// SyscallConn and Control return ErrClosed once the connection is closed.
+func (c *PacketConn) SyscallConn() (syscall.RawConn, error) {
+	c.mustBeMade()
+	if c.isClosed() {
+		return nil, ErrClosed
+	}
+	return packetRawConn{c}, nil
+}
+
+// A packetRawConn is what SyscallConn returns.
+type packetRawConn struct{ c *PacketConn }
+
+// Control calls f with the socket. No lock is held then, so that f may use the connection.
+func (r packetRawConn) Control(f func(fd uintptr)) error {
+	c := r.c
+	c.sendMu.Lock()
+	fd := c.fd
+	if fd == noFD {
+		c.sendMu.Unlock()
+		return ErrClosed
+	}
+	c.borrowers++
+	c.sendMu.Unlock()
+	defer func() {
+		c.sendMu.Lock()
+		defer c.sendMu.Unlock()
+		if c.borrowers--; c.borrowers == 0 && c.fd == noFD {
+			closeFD(c.lent)
+		}
+	}()
+	f(uintptr(fd))
+	return nil
+}
+
+func (packetRawConn) Read(func(fd uintptr) bool) error  { return ErrUnsupported }
+func (packetRawConn) Write(func(fd uintptr) bool) error { return ErrUnsupported }
+
 // SetUnlinkOnClose says whether closing the connection, or its loop, removes the file
 // of its unixgram socket. From the beginning it does if the connection was made by
 // ListenPacket, and it does not if it was made by WrapPacketConn. Connections without
@@ -414,7 +476,11 @@ func (c *PacketConn) release() {
 		}
 	}
 	l.poller.remove(c.fd)
-	closeFD(c.fd)
+	if c.borrowers > 0 {
+		c.lent = c.fd
+	} else {
+		closeFD(c.fd)
+	}
 	c.fd = noFD
 	if c.batch != nil {
 		c.batch.free()

@@ -40,8 +40,13 @@ type packetInput struct {
 	hdrs  [maxPacketBatch]mmsghdr
 	iovs  [maxPacketBatch]unix.Iovec
 	names [maxPacketBatch]unix.RawSockaddrInet6 // large enough for RawSockaddrInet4
-	buf   []byte                                // a slot for each
+	ctls  [maxPacketBatch]packetControl
+	buf   []byte // a slot for each
 }
+
+// A packetControl is the room for the control messages of a received datagram. One is
+// ours. The program may have asked the kernel for others, such as timestamps.
+type packetControl [256 / 8]uint64 // which are aligned
 
 var packetInputPool sync.Pool // of *packetInput
 
@@ -62,16 +67,26 @@ func newPacketInput() *packetInput {
 	return in
 }
 
-// receive takes datagrams from fd, and returns how many. If these are fewer than
+// receive takes datagrams from fd, with their control messages if ctls is set, and
+// returns how many. If these are fewer than
 // maxPacketBatch, err is the reason, most often EAGAIN.
 //
 // A system call that returns fewer datagrams than asked for does not prove that the
 // socket is empty: any error ends it early, and it does not report the error if it
 // has received some datagrams (recvmmsg(2)). So it is called until there is an error.
-func (in *packetInput) receive(fd sysFD) (n int, err error) {
+func (in *packetInput) receive(fd sysFD, ctls bool) (n int, err error) {
+	for i := range in.hdrs {
+		h := &in.hdrs[i].hdr
+		h.Control = nil
+		h.SetControllen(0)
+		if ctls {
+			h.Control = (*byte)(unsafe.Pointer(&in.ctls[i]))
+			h.SetControllen(len(packetControl{}) * 8)
+		}
+	}
 	for n < maxPacketBatch && err == nil {
 		r, _, e := syscall.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&in.hdrs[n])), uintptr(maxPacketBatch-n),
-			unix.MSG_DONTWAIT, 0, 0)
+			dontWait, 0, 0)
 		switch e {
 		case 0:
 			n += int(r)
@@ -87,6 +102,7 @@ func (in *packetInput) receive(fd sysFD) (n int, err error) {
 type packetBatch struct {
 	n, at int                      // the unread ones have the indexes from at to at+n-1
 	from  [maxPacketBatch]peerAddr // their senders
+	to    [maxPacketBatch]peerAddr // where they were sent to, if the kernel has told; port is 0
 	end   [maxPacketBatch]int      // where each ends in data.buf; it begins where the one before ends
 	data  *chunk
 }
@@ -94,11 +110,12 @@ type packetBatch struct {
 var packetBatchPool sync.Pool // of *packetBatch
 
 // receiveBatch takes datagrams from fd, and returns them, nil if there are none. If
-// there are fewer than maxPacketBatch, err is the reason, most often EAGAIN.
-func receiveBatch(fd sysFD) (*packetBatch, error) {
+// there are fewer than maxPacketBatch, err is the reason, most often EAGAIN. told says
+// that the kernel tells destinations (see sysTellDestination).
+func receiveBatch(fd sysFD, told bool) (*packetBatch, error) {
 	in := newPacketInput()
 	defer packetInputPool.Put(in)
-	n, err := in.receive(fd)
+	n, err := in.receive(fd, told)
 	if n == 0 {
 		return nil, err
 	}
@@ -112,6 +129,9 @@ func receiveBatch(fd sysFD) (*packetBatch, error) {
 		h := &in.hdrs[i]
 		b.from[i] = peerOf((*unix.RawSockaddr)(unsafe.Pointer(&in.names[i])), h.hdr.Namelen)
 		h.hdr.Namelen = unix.SizeofSockaddrInet6 // the kernel has changed it from the room to the size
+		if b.to[i] = (peerAddr{}); told {
+			b.to[i] = destinationOf(&in.ctls[i], int(h.hdr.Controllen))
+		}
 		total += int(h.len)
 		b.end[i] = total
 	}
@@ -125,15 +145,15 @@ func receiveBatch(fd sysFD) (*packetBatch, error) {
 // size returns how many bytes the datagrams of b have, the read ones included.
 func (b *packetBatch) size() int { return b.data.w }
 
-// next takes one datagram out of b, which is not empty. The bytes stay valid until
-// b is freed.
-func (b *packetBatch) next() ([]byte, netip.AddrPort) {
+// next takes one datagram out of b, which is not empty, and returns it with its sender
+// and its destination. The bytes stay valid until b is freed.
+func (b *packetBatch) next() (p []byte, from netip.AddrPort, to peerAddr) {
 	i := b.at
 	b.at++
 	b.n--
-	p := b.data.buf[b.data.r:b.end[i]]
+	p = b.data.buf[b.data.r:b.end[i]]
 	b.data.r = b.end[i]
-	return p, b.from[i].addrPort()
+	return p, b.from[i].addrPort(), b.to[i]
 }
 
 // free recycles b; it drops unread datagrams.
@@ -143,21 +163,79 @@ func (b *packetBatch) free() {
 	packetBatchPool.Put(b)
 }
 
-// sysRecvFrom reads one datagram of any network; cut says that p was too small.
-func sysRecvFrom(fd sysFD, p []byte) (n int, from packetAddr, cut bool, err error) {
+// sysTellDestination has the kernel tell the destination of each datagram of a UDP
+// socket.
+func sysTellDestination(fd sysFD, ipv6 bool) error {
+	if ipv6 { // which covers IPv4 as well
+		return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+	}
+	return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+}
+
+// destinationOf returns the destination of a datagram, which is in the first size bytes
+// of its control messages; none if it is not there.
+func destinationOf(ctl *packetControl, size int) (a peerAddr) {
+	for b := unsafe.Slice((*byte)(unsafe.Pointer(ctl)), len(ctl)*8)[:size]; len(b) >= unix.SizeofCmsghdr; {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(b)
+		switch {
+		case err != nil:
+			return a
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+			info := (*unix.Inet4Pktinfo)(unsafe.Pointer(unsafe.SliceData(data)))
+			a.size = 4
+			copy(a.ip[:], info.Addr[:])
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+			info := (*unix.Inet6Pktinfo)(unsafe.Pointer(unsafe.SliceData(data)))
+			a.size, a.ip = 16, info.Addr
+			if hasZone(netip.AddrFrom16(info.Addr)) {
+				a.zone = info.Ifindex
+			}
+		}
+		b = rest
+	}
+	return a
+}
+
+// sysRecvFrom reads one datagram of any network; cut says that p was too small. at is
+// its destination if the kernel tells it and told is set.
+func sysRecvFrom(fd sysFD, p []byte, told bool) (n int, from packetAddr, at peerAddr, cut bool, err error) {
+	if told {
+		return recvMsg(fd, p)
+	}
 	var sa unix.RawSockaddrAny
 	for {
 		size := uint32(unsafe.Sizeof(sa))
 		r, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
-			unix.MSG_DONTWAIT|unix.MSG_TRUNC, uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
+			dontWait|unix.MSG_TRUNC, uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
 		if e == 0 {
 			if from.ip = peerOf((*unix.RawSockaddr)(unsafe.Pointer(&sa)), size).addrPort(); !from.ip.IsValid() {
 				from.name = sockaddrName(&sa, size)
 			}
-			return min(int(r), len(p)), from, int(r) > len(p), nil
+			return min(int(r), len(p)), from, at, int(r) > len(p), nil
 		}
 		if e != syscall.EINTR {
-			return 0, from, false, e
+			return 0, from, at, false, e
+		}
+	}
+}
+
+// recvMsg is sysRecvFrom for UDP with the destination.
+func recvMsg(fd sysFD, p []byte) (n int, from packetAddr, at peerAddr, cut bool, err error) {
+	var sa unix.RawSockaddrInet6
+	var ctl packetControl
+	iov := unix.Iovec{Base: unsafe.SliceData(p)}
+	iov.SetLen(len(p))
+	for {
+		h := unix.Msghdr{Name: (*byte)(unsafe.Pointer(&sa)), Namelen: unix.SizeofSockaddrInet6, Iov: &iov, Control: (*byte)(unsafe.Pointer(&ctl))}
+		h.SetIovlen(1)
+		h.SetControllen(len(ctl) * 8)
+		r, _, e := syscall.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&h)), dontWait|unix.MSG_TRUNC)
+		if e == 0 {
+			from.ip = peerOf((*unix.RawSockaddr)(unsafe.Pointer(&sa)), h.Namelen).addrPort()
+			return min(int(r), len(p)), from, destinationOf(&ctl, int(h.Controllen)), int(r) > len(p), nil
+		}
+		if e != syscall.EINTR {
+			return 0, from, at, false, e
 		}
 	}
 }
@@ -165,7 +243,7 @@ func sysRecvFrom(fd sysFD, p []byte) (n int, from packetAddr, cut bool, err erro
 // sysPeek returns nil if a datagram waits to be read.
 func sysPeek(fd sysFD) error {
 	for {
-		_, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), 0, 0, unix.MSG_DONTWAIT|unix.MSG_PEEK, 0, 0)
+		_, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), 0, 0, dontWait|unix.MSG_PEEK, 0, 0)
 		if e == 0 {
 			return nil
 		}
@@ -177,6 +255,13 @@ func sysPeek(fd sysFD) error {
 
 // sysSendTo sends one datagram.
 func sysSendTo(fd sysFD, p []byte, to *packetAddr) error {
+	if to.source.IsValid() {
+		b := newPacketOutput()
+		defer b.free()
+		b.add(p, *to)
+		_, err := b.send(fd)
+		return err
+	}
 	var sa unix.RawSockaddrAny
 	size, err := putSockaddr(&sa, to)
 	if err != nil {
@@ -188,7 +273,7 @@ func sysSendTo(fd sysFD, p []byte, to *packetAddr) error {
 	}
 	for {
 		_, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
-			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, uintptr(name), uintptr(size))
+			dontWait|unix.MSG_NOSIGNAL, uintptr(name), uintptr(size))
 		if e == 0 {
 			return nil
 		}
@@ -206,6 +291,27 @@ type packetOutput struct {
 	hdrs  [maxPacketBatch]mmsghdr
 	iovs  [maxPacketBatch]unix.Iovec
 	names [maxPacketBatch]unix.RawSockaddrAny
+	ctls  [maxPacketBatch]sourceControl
+}
+
+// A sourceControl is the control message that says where a datagram comes from.
+type sourceControl [(unix.SizeofCmsghdr + unix.SizeofInet6Pktinfo + 7) / 8]uint64 // which are aligned
+
+// put writes the message for to, and returns its size.
+func (c *sourceControl) put(to *packetAddr) int {
+	h := (*unix.Cmsghdr)(unsafe.Pointer(c))
+	data := unsafe.Add(unsafe.Pointer(c), unix.CmsgLen(0))
+	size := unix.SizeofInet4Pktinfo
+	if to.source.Is4() {
+		h.Level, h.Type = unix.IPPROTO_IP, unix.IP_PKTINFO
+		*(*unix.Inet4Pktinfo)(data) = unix.Inet4Pktinfo{Spec_dst: to.source.As4()}
+	} else {
+		h.Level, h.Type = unix.IPPROTO_IPV6, unix.IPV6_PKTINFO
+		*(*unix.Inet6Pktinfo)(data) = unix.Inet6Pktinfo{Addr: to.source.As16(), Ifindex: to.sourceZone}
+		size = unix.SizeofInet6Pktinfo
+	}
+	h.SetLen(unix.CmsgLen(size))
+	return unix.CmsgSpace(size)
 }
 
 // send sends datagrams of b, in their order, and returns how many. It returns an
@@ -229,12 +335,16 @@ func (b *packetOutput) send(fd sysFD) (int, error) {
 			h.Name = (*byte)(unsafe.Pointer(&b.names[i]))
 			h.Namelen = size
 		}
+		if b.to[i].source.IsValid() {
+			h.Control = (*byte)(unsafe.Pointer(&b.ctls[i]))
+			h.SetControllen(b.ctls[i].put(&b.to[i]))
+		}
 		count++
 	}
 	defer clear(b.iovs[:count]) // so that the pool does not keep the caller's data alive
 	for {
 		n, _, e := syscall.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs)), uintptr(count),
-			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+			dontWait|unix.MSG_NOSIGNAL, 0, 0)
 		if e == 0 {
 			return int(n), nil
 		}

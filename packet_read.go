@@ -23,14 +23,29 @@ import (
 //
 // On a unixgram socket the sender is the zero AddrPort; use ReadFrom to get its name.
 func (c *PacketConn) ReadFromAddrPort(p []byte) (n int, from netip.AddrPort, err error) {
-	n, a, err := c.receive(p)
+	n, a, err := c.receive(p, nil)
 	return n, a.ip, err
+}
+
+// ReadPacket is ReadFromAddrPort that also returns the address of this host that the
+// datagram was sent to. A server that listens on all addresses of a host with several
+// needs it: a reply must come from the address that its peer has sent to (see
+// WritePacket). to may be a broadcast or multicast address. A link-local IPv6 address
+// has its zone.
+//
+// Linux, FreeBSD, OpenBSD and macOS tell it. Elsewhere ReadPacket works on sockets that
+// are bound to one address, which to is then; on others it reads nothing, and returns an
+// error that is ErrUnsupported. to is the zero Addr on a unixgram socket, and where the
+// system does not say it: macOS may not for an IPv4 datagram to a socket of both families.
+func (c *PacketConn) ReadPacket(p []byte) (n int, from netip.AddrPort, to netip.Addr, err error) {
+	n, a, err := c.receive(p, &to)
+	return n, a.ip, to, err
 }
 
 // ReadFrom is ReadFromAddrPort with the sender in package net's form: a *net.UDPAddr
 // or *net.UnixAddr, or nil for a Unix socket without a name.
 func (c *PacketConn) ReadFrom(p []byte) (n int, from net.Addr, err error) {
-	n, a, err := c.receive(p)
+	n, a, err := c.receive(p, nil)
 	switch {
 	case a.ip.IsValid():
 		from = net.UDPAddrFromAddrPort(a.ip)
@@ -40,12 +55,16 @@ func (c *PacketConn) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 	return n, from, err
 }
 
-// receive reads one datagram.
-func (c *PacketConn) receive(p []byte) (n int, from packetAddr, err error) {
+// receive reads one datagram. If to is not nil, it stores the address there that the
+// datagram was sent to.
+func (c *PacketConn) receive(p []byte, to *netip.Addr) (n int, from packetAddr, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fd == noFD {
 		return 0, from, ErrClosed
+	}
+	if to != nil && !c.tellsDestination() {
+		return 0, from, c.opError("read", "", c.remote, ErrUnsupported)
 	}
 	if c.known == 0 {
 		if !c.more.Load() {
@@ -59,13 +78,13 @@ func (c *PacketConn) receive(p []byte) (n int, from packetAddr, err error) {
 	}
 	switch {
 	case c.batch != nil:
-		n, from, err = c.receiveBatched(p)
+		n, from, err = c.receiveBatched(p, to)
 	case c.err != nil:
 		err = c.opError("read", "recvfrom", c.remote, c.err)
 		c.err = nil
 		c.known = 0
 	case c.direct:
-		n, from, err = c.receiveDirect(p)
+		n, from, err = c.receiveDirect(p, to)
 	default:
 		return 0, from, ErrWouldBlock
 	}
@@ -73,10 +92,27 @@ func (c *PacketConn) receive(p []byte) (n int, from packetAddr, err error) {
 	return n, from, err
 }
 
+// tellsDestination reports whether ReadPacket works.
+func (c *PacketConn) tellsDestination() bool {
+	return c.told || c.at.IsValid() || c.local.Network() == "unixgram"
+}
+
+// destination returns the address that a datagram was sent to. a is what the kernel has
+// told.
+func (c *PacketConn) destination(a peerAddr) netip.Addr {
+	if c.at.IsValid() {
+		return c.at
+	}
+	return a.addrPort().Addr()
+}
+
 // receiveBatched takes one datagram out of the batch. Caller holds c.mu.
-func (c *PacketConn) receiveBatched(p []byte) (n int, from packetAddr, err error) {
-	data, ip := c.batch.next()
+func (c *PacketConn) receiveBatched(p []byte, to *netip.Addr) (n int, from packetAddr, err error) {
+	data, ip, at := c.batch.next()
 	from.ip = ip
+	if to != nil {
+		*to = c.destination(at)
+	}
 	if n = copy(p, data); n < len(data) {
 		err = io.ErrShortBuffer
 	}
@@ -88,12 +124,15 @@ func (c *PacketConn) receiveBatched(p []byte) (n int, from packetAddr, err error
 }
 
 // receiveDirect reads one datagram from the kernel. Caller holds c.mu.
-func (c *PacketConn) receiveDirect(p []byte) (n int, from packetAddr, err error) {
+func (c *PacketConn) receiveDirect(p []byte, to *netip.Addr) (n int, from packetAddr, err error) {
 	c.known = 0
 	c.more.Store(false) // before asking the kernel: a report from now on may be of a later datagram
-	n, from, cut, err := sysRecvFrom(c.fd, p)
+	n, from, at, cut, err := sysRecvFrom(c.fd, p, c.told && to != nil)
 	switch err {
 	case nil:
+		if to != nil {
+			*to = c.destination(at)
+		}
 		c.more.Store(true)
 		c.Loop().bytesIn.Add(uint64(n))
 		if cut {
@@ -118,7 +157,7 @@ func (c *PacketConn) fetch() {
 		if err = sysPeek(c.fd); err == nil {
 			c.known = 1
 		}
-	} else if c.batch, err = receiveBatch(c.fd); c.batch != nil {
+	} else if c.batch, err = receiveBatch(c.fd, c.told); c.batch != nil {
 		c.known = c.batch.n
 		c.Loop().bytesIn.Add(uint64(c.batch.size()))
 	}

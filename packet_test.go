@@ -137,6 +137,7 @@ func TestPacketConn(t *testing.T) {
 		"TakenBack":          testPacketTakenBack,
 		"PauseResume":        testPacketPause,
 		"CloseWithUnread":    testPacketCloseUnread,
+		"CloseBeforeBatch":   testPacketCloseBatch,
 		"UseAfterClose":      testPacketAfterClose,
 		"LoopCloses":         testPacketLoopCloses,
 		"ManyInOrder":        testPacketManyInOrder,
@@ -147,6 +148,7 @@ func TestPacketConn(t *testing.T) {
 		"Priority":           testPacketPriority,
 		"Introspection":      testPacketIntrospection,
 		"File":               testPacketFile,
+		"SyscallConn":        testPacketSyscallConn,
 		"IdleHoldsNothing":   testPacketIdle,
 	})
 }
@@ -267,6 +269,7 @@ func checkClosed(t *testing.T, c *PacketConn) {
 		"WriteToAddrPort":  write(c.WriteToAddrPort(p, to)),
 		"WriteBatch":       write(c.WriteBatch([]Datagram{{Data: p, NetAddr: c.LocalAddr()}})),
 		"File":             func() error { _, err := c.File(); return err }(),
+		"SyscallConn":      func() error { _, err := c.SyscallConn(); return err }(),
 	} {
 		if err != ErrClosed {
 			t.Errorf("%s gives %v", name, err)
@@ -286,6 +289,7 @@ func checkClosed(t *testing.T, c *PacketConn) {
 
 func testPacketAfterClose(t *testing.T, l *Loop, open func() *PacketConn) {
 	c := open()
+	local := c.LocalAddr()
 	path := ""
 	if u, ok := c.LocalAddr().(*net.UnixAddr); ok {
 		path = u.Name
@@ -295,6 +299,9 @@ func testPacketAfterClose(t *testing.T, l *Loop, open func() *PacketConn) {
 	}
 	c.Close()
 	checkClosed(t, c)
+	if c.LocalAddr() != local || c.RemoteAddr() != nil {
+		t.Errorf("the addresses are %v and %v", c.LocalAddr(), c.RemoteAddr())
+	}
 	if path != "" {
 		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the file is still there: %v", err)
@@ -669,4 +676,99 @@ func TestPacketConfig(t *testing.T) {
 			}
 		},
 	})
+}
+
+// The socket that Control gets stays open until its function has returned, which may use
+// the connection, and close it.
+func testPacketSyscallConn(t *testing.T, l *Loop, open func() *PacketConn) {
+	before := openDescriptors()
+	a, b := open(), open()
+	raw, err := b.SyscallConn()
+	must(t, err)
+	works := func(fd uintptr) {
+		t.Helper()
+		if n, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_TYPE); n != syscall.SOCK_DGRAM || err != nil {
+			t.Errorf("SO_TYPE is %d, %v", n, err)
+		}
+	}
+	must(t, raw.Control(func(fd uintptr) {
+		works(fd)
+		sendTo(t, a, b, "1")
+		nextPackets(t, l, b)
+		must(t, raw.Control(works))
+		mustRead(t, b, "1")
+		b.Close()
+		if _, _, err := b.ReadFrom(nil); err != ErrClosed {
+			t.Errorf("reading after Close gives %v", err)
+		}
+		again := open() // has another number
+		works(fd)
+		if err := raw.Control(works); err != ErrClosed {
+			t.Errorf("Control after Close gives %v", err)
+		}
+		again.Close()
+	}))
+	if err := raw.Control(works); err != ErrClosed {
+		t.Errorf("Control after Close gives %v", err)
+	}
+	raw, err = a.SyscallConn()
+	must(t, err)
+	never := func(uintptr) bool { t.Error("it is called"); return true }
+	if r, w := raw.Read(never), raw.Write(never); r != ErrUnsupported || w != ErrUnsupported {
+		t.Errorf("Read and Write give %v, %v", r, w)
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("a panic of the function is lost")
+			}
+		}()
+		raw.Control(func(uintptr) { panic("its own") })
+	}()
+	a.Close()
+	if n := openDescriptors(); n > before {
+		t.Errorf("%d descriptors are open, were %d", n, before)
+	}
+
+	// From many goroutines, with Close among them.
+	c := open()
+	raw, err = c.SyscallConn()
+	must(t, err)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for raw.Control(works) == nil {
+				runtime.Gosched()
+			}
+		})
+	}
+	c.Close()
+	wg.Wait()
+	if n := openDescriptors(); n > before {
+		t.Errorf("%d descriptors are open, were %d", n, before)
+	}
+}
+
+// A batch that was received before Close has no message of the connection after it, though
+// its datagrams are unread.
+func testPacketCloseBatch(t *testing.T, l *Loop, open func() *PacketConn) {
+	a, b, c := open(), open(), open()
+	batches := l.Batches()
+	for range 20 {
+		sendTo(t, a, b, "1")
+		sendTo(t, a, b, "2")
+		sendTo(t, a, c, "3")
+		for got := false; !got; {
+			batch := <-batches
+			b.Close()
+			for ev := range batch.All() {
+				if ev != Event(Packets{c}) {
+					t.Fatalf("unexpected %v", ev)
+				}
+				mustRead(t, c, "3")
+				got = true
+			}
+		}
+		b = open()
+	}
 }

@@ -163,18 +163,21 @@ func sysPacketFamily(fd sysFD) (ipv6, ipv6Only bool, err error) {
 	return true, n != 0, nil
 }
 
-// sysRecvFrom reads one datagram; cut says that p was too small.
-func sysRecvFrom(fd sysFD, p []byte) (n int, from packetAddr, cut bool, err error) {
+// sysTellDestination fails: it would take an extension of the system's calls.
+func sysTellDestination(sysFD, bool) error { return ErrUnsupported }
+
+// sysRecvFrom reads one datagram; cut says that p was too small. at is none.
+func sysRecvFrom(fd sysFD, p []byte, _ bool) (n int, from packetAddr, at peerAddr, cut bool, err error) {
 	var sa windows.RawSockaddrAny
 	got, err := recvFrom(fd, p, 0, &sa)
 	if err == windows.WSAEMSGSIZE {
 		got, cut, err = len(p), true, nil
 	}
 	if err != nil {
-		return 0, from, false, err
+		return 0, from, at, false, err
 	}
 	from.ip = peerOf(&sa).addrPort()
-	return got, from, cut, nil
+	return got, from, at, cut, nil
 }
 
 // recvFrom is WSARecvFrom, without the errors of datagrams that were sent earlier.
@@ -207,6 +210,9 @@ func sysPeek(fd sysFD) error {
 
 // sysSendTo sends one datagram.
 func sysSendTo(fd sysFD, p []byte, to *packetAddr) error {
+	if to.source.IsValid() {
+		return ErrUnsupported
+	}
 	var sa windows.Sockaddr
 	switch {
 	case to.ip.Addr().Is4():

@@ -16,6 +16,7 @@ type Datagram struct {
 	Data    []byte         // may be empty
 	Addr    netip.AddrPort // its destination
 	NetAddr net.Addr       // its destination in package net's form; used if Addr is the zero AddrPort
+	From    netip.Addr     // its source, as in WritePacket; the zero Addr: the system's choice
 }
 
 // WriteToAddrPort sends p, which may be empty, as one datagram to addr. It sends
@@ -39,8 +40,34 @@ func (c *PacketConn) WriteToAddrPort(p []byte, addr netip.AddrPort) (int, error)
 	if err != nil {
 		return 0, c.sendError(err, addr, nil)
 	}
-	if err := c.send(p, to); err != nil {
+	if err := c.send(p, &to); err != nil {
 		return 0, c.sendError(err, addr, nil)
+	}
+	return len(p), nil
+}
+
+// WritePacket is WriteToAddrPort that also says which address of this host the datagram
+// comes from: for a reply, the address that ReadPacket has returned. A from that cannot be
+// a source leaves the choice to the system: the zero Addr, an unspecified or a multicast
+// address, and 255.255.255.255.
+//
+// On a connected socket, to is the zero AddrPort.
+//
+// Errors are those of WriteToAddrPort, and in a *net.OpError:
+//   - a *net.AddrError: the socket or the destination is of another family than from;
+//   - an error of the kernel: this host does not have the address;
+//   - ErrUnsupported: the system cannot do that (Linux, FreeBSD, OpenBSD and macOS can).
+//     Everywhere, from may be the address that the socket is bound to.
+func (c *PacketConn) WritePacket(p []byte, to netip.AddrPort, from netip.Addr) (int, error) {
+	a, err := c.target(to)
+	if err == nil {
+		err = c.setSource(&a, from)
+	}
+	if err == nil {
+		err = c.send(p, &a)
+	}
+	if err != nil {
+		return 0, c.sendError(err, to, nil)
 	}
 	return len(p), nil
 }
@@ -50,7 +77,7 @@ func (c *PacketConn) WriteToAddrPort(p []byte, addr netip.AddrPort) (int, error)
 func (c *PacketConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 	to, err := c.netTarget(addr)
 	if err == nil {
-		err = c.send(p, to)
+		err = c.send(p, &to)
 	}
 	if err != nil {
 		return 0, c.sendError(err, netip.AddrPort{}, addr)
@@ -74,6 +101,9 @@ func (c *PacketConn) WriteBatch(ds []Datagram) (n int, err error) {
 				to, err = c.target(d.Addr)
 			} else {
 				to, err = c.netTarget(d.NetAddr)
+			}
+			if err == nil {
+				err = c.setSource(&to, d.From)
 			}
 			if err != nil {
 				break // returned below, once the datagrams before it are sent
@@ -154,6 +184,37 @@ func (c *PacketConn) target(addr netip.AddrPort) (to packetAddr, err error) {
 	return to, nil
 }
 
+// setSource has what is sent to the destination come from the address from.
+func (c *PacketConn) setSource(to *packetAddr, from netip.Addr) error {
+	if !from.IsValid() {
+		return nil
+	}
+	from = from.Unmap()
+	switch {
+	case c.local.Network() == "unixgram":
+		return &net.AddrError{Err: "not the address of a unixgram socket", Addr: from.String()}
+	case !c.ipv6 && !from.Is4():
+		return &net.AddrError{Err: "non-IPv4 address", Addr: from.String()}
+	case c.ipv6Only && from.Is4():
+		return &net.AddrError{Err: "non-IPv6 address", Addr: from.String()}
+	case to.ip.IsValid() && to.ip.Addr().Unmap().Is4() != from.Is4():
+		return &net.AddrError{Err: "not of the family of the destination", Addr: from.String()}
+	case from == c.at, from.IsUnspecified(), from.IsMulticast(), from == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return nil
+	case c.ipv6 && from.Is4():
+		from = netip.AddrFrom16(from.As16())
+	case from.Zone() != "":
+		zone, ok := zones.index(from.Zone())
+		if !ok {
+			return &net.AddrError{Err: "no such zone", Addr: from.String()}
+		}
+		to.sourceZone = uint32(zone)
+		from = from.WithZone("")
+	}
+	to.source = from
+	return nil
+}
+
 // netTarget is target for an address in package net's form.
 func (c *PacketConn) netTarget(addr net.Addr) (to packetAddr, err error) {
 	switch a := addr.(type) {
@@ -201,13 +262,13 @@ func (c *PacketConn) noTarget() error {
 }
 
 // send sends one datagram. It returns the kernel's errors unwrapped.
-func (c *PacketConn) send(p []byte, to packetAddr) error {
+func (c *PacketConn) send(p []byte, to *packetAddr) error {
 	c.sendMu.RLock()
 	defer c.sendMu.RUnlock()
 	if c.fd == noFD {
 		return ErrClosed
 	}
-	err := sysSendTo(c.fd, p, &to)
+	err := sysSendTo(c.fd, p, to)
 	if err == nil {
 		c.Loop().bytesOut.Add(uint64(len(p)))
 	}
@@ -235,7 +296,7 @@ func (c *PacketConn) sendBatch(b *packetOutput) (n int, err error) {
 // zero, has failed with err.
 func (c *PacketConn) sendError(err error, ip netip.AddrPort, addr net.Addr) error {
 	switch {
-	case err == eAGAIN:
+	case err == eAGAIN, err == eNOBUFS: // the latter from macOS and the BSDs where a queue is full
 		return ErrWouldBlock
 	case err == ErrClosed:
 		return err

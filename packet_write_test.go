@@ -193,15 +193,22 @@ func TestPacketConnNoAllocations(t *testing.T) {
 		t.Skip("the system's calls allocate")
 	}
 	tests := make(map[string]func(*testing.T, *Loop))
-	for _, network := range []string{"udp", "udp4", "udp6", "udp4/direct"} {
+	for _, network := range []string{"udp", "udp4", "udp6", "udp4/direct", "udp/direct/addr", "udp/addr", "udp6/addr"} {
 		tests[network] = func(t *testing.T, l *Loop) {
-			name, direct := strings.CutSuffix(network, "/direct")
+			name, withAddr := strings.CutSuffix(network, "/addr")
+			name, direct := strings.CutSuffix(name, "/direct")
 			a, b := listenPacket(t, l, name), listenPacket(t, l, name)
 			a.direct, b.direct = direct, direct
 			p, to := make([]byte, 64), localPort(b)
-			ds := []Datagram{{Data: p, Addr: to}, {Data: p, Addr: to}, {Data: p, Addr: to}}
+			ds := []Datagram{{Data: p, Addr: to}, {Data: p, Addr: to}, {Data: p, Addr: to, From: to.Addr()}}
+			write := func() (int, error) { return a.WriteToAddrPort(p, to) }
+			read := func() error { _, _, err := b.ReadFromAddrPort(p); return err }
+			if withAddr {
+				write = func() (int, error) { return a.WritePacket(p, to, to.Addr()) }
+				read = func() error { _, _, _, err := b.ReadPacket(p); return err }
+			}
 			f := func() {
-				if _, err := a.WriteToAddrPort(p, to); err != nil {
+				if _, err := write(); err != nil {
 					t.Fatal(err)
 				}
 				if n, err := a.WriteBatch(ds); n != len(ds) || err != nil {
@@ -212,7 +219,7 @@ func TestPacketConnNoAllocations(t *testing.T) {
 						t.Fatal("no message")
 					}
 					for {
-						_, _, err := b.ReadFromAddrPort(p)
+						err := read()
 						if err == ErrWouldBlock {
 							break
 						}

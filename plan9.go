@@ -20,6 +20,7 @@ const (
 	eCONNREFUSED = sysErrno("connection refused")
 	eCONNRESET   = sysErrno("connection reset")
 	eINTR        = sysErrno("interrupted")
+	eNOBUFS      = sysErrno("no buffer space available")
 	eNOENT       = sysErrno("no such entry")
 	eNOTCONN     = sysErrno("not connected")
 	ePIPE        = sysErrno("broken pipe")

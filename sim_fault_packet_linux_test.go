@@ -455,7 +455,7 @@ func (x *packetRun) receive(e *packetEnd) {
 	buf := make([]byte, 5000)
 	n := 0
 	err := e.onPeer(func(fd sysFD) (err error) {
-		n, _, _, err = sysRecvFrom(fd, buf)
+		n, _, _, _, err = sysRecvFrom(fd, buf, false)
 		return err
 	})
 	if err != nil || !bytes.Equal(buf[:n], e.going[0]) {

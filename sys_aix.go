@@ -12,6 +12,10 @@ import (
 // pollBits is the type of the conditions in a unix.PollFd.
 type pollBits = uint16
 
+// dontWait has a call on a socket return EAGAIN rather than wait, even if another holder
+// of the socket has made it blocking.
+const dontWait = unix.MSG_NONBLOCK
+
 // sysDup returns a duplicate of fd that is closed by exec, with the lowest free number
 // that is at least least. AIX needs two calls.
 func sysDup(fd, least sysFD) (sysFD, error) {

@@ -10,6 +10,10 @@ import "golang.org/x/sys/unix"
 // pollBits is the type of the conditions in a unix.PollFd.
 type pollBits = int16
 
+// dontWait has a call on a socket return EAGAIN rather than wait, even if another holder
+// of the socket has made it blocking.
+const dontWait = unix.MSG_DONTWAIT
+
 // sysDup returns a duplicate of fd that is closed by exec, with the lowest free number
 // that is at least least.
 func sysDup(fd, least sysFD) (sysFD, error) {

@@ -16,10 +16,11 @@ const maxPacketBatch = 16
 // A packetBatch is never used: all connections are direct.
 type packetBatch struct{ n int }
 
-func receiveBatch(sysFD) (*packetBatch, error)        { return nil, ErrUnsupported }
-func (b *packetBatch) free()                          {}
-func (b *packetBatch) size() int                      { return 0 }
-func (b *packetBatch) next() ([]byte, netip.AddrPort) { return nil, netip.AddrPort{} }
+func receiveBatch(sysFD, bool) (*packetBatch, error) { return nil, ErrUnsupported }
+func (b *packetBatch) free()                         {}
+func (b *packetBatch) size() int                     { return 0 }
+
+func (b *packetBatch) next() (p []byte, from netip.AddrPort, to peerAddr) { return nil, from, to }
 
 // A packetOutput holds datagrams that are sent one by one.
 type packetOutput struct {

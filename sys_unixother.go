@@ -77,23 +77,29 @@ func setKeepAlive(fd sysFD, seconds int) error {
 // setDeferAccept does nothing: the option is Linux's.
 func setDeferAccept(sysFD, int) error { return nil }
 
-// sysRecvFrom reads one datagram of any network; cut says that p was too small.
-func sysRecvFrom(fd sysFD, p []byte) (n int, from packetAddr, cut bool, err error) {
+// sysRecvFrom reads one datagram of any network; cut says that p was too small. at is
+// its destination if the kernel tells it and told is set.
+func sysRecvFrom(fd sysFD, p []byte, told bool) (n int, from packetAddr, at peerAddr, cut bool, err error) {
+	var ctl []byte
+	if told {
+		ctl = make([]byte, 256) // more than ours may be in it, such as timestamps
+	}
 	for {
-		n, _, flags, sa, err := unix.Recvmsg(fd, p, nil, 0)
+		n, size, flags, sa, err := unix.Recvmsg(fd, p, ctl, dontWait)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
-			return 0, from, false, err
+			return 0, from, at, false, err
 		}
+		at = destinationOf(ctl[:size])
 		switch sa := sa.(type) {
 		case *unix.SockaddrInet4, *unix.SockaddrInet6:
 			from.ip = remoteOf(sa).addrPort()
 		case *unix.SockaddrUnix:
 			from.name = sa.Name
 		}
-		return n, from, flags&unix.MSG_TRUNC != 0, nil
+		return n, from, at, flags&unix.MSG_TRUNC != 0, nil
 	}
 }
 
@@ -101,7 +107,7 @@ func sysRecvFrom(fd sysFD, p []byte) (n int, from packetAddr, cut bool, err erro
 func sysPeek(fd sysFD) error {
 	var p [1]byte
 	for {
-		_, _, _, _, err := unix.Recvmsg(fd, p[:], nil, unix.MSG_PEEK)
+		_, _, _, _, err := unix.Recvmsg(fd, p[:], nil, unix.MSG_PEEK|dontWait)
 		if err != unix.EINTR {
 			return err
 		}
@@ -110,6 +116,12 @@ func sysPeek(fd sysFD) error {
 
 // sysSendTo sends one datagram.
 func sysSendTo(fd sysFD, p []byte, to *packetAddr) error {
+	var ctl []byte
+	if to.source.IsValid() {
+		if ctl = sourceControl(to); ctl == nil {
+			return ErrUnsupported
+		}
+	}
 	var sa unix.Sockaddr
 	switch {
 	case to.ip.Addr().Is4():
@@ -121,10 +133,10 @@ func sysSendTo(fd sysFD, p []byte, to *packetAddr) error {
 	}
 	for {
 		err := error(nil)
-		if sa != nil {
-			err = unix.Sendto(fd, p, 0, sa)
+		if sa != nil && ctl == nil {
+			err = unix.Sendto(fd, p, dontWait, sa)
 		} else {
-			_, err = unix.SendmsgN(fd, p, nil, nil, 0)
+			_, err = unix.SendmsgN(fd, p, ctl, sa, dontWait)
 		}
 		if err != unix.EINTR {
 			return err

@@ -55,8 +55,10 @@ func sysListenPacket(network, _ string, _ *PacketConfig) (sysFD, net.Addr, error
 
 func sysPacketFamily(sysFD) (ipv6, ipv6Only bool, err error) { return false, false, ErrUnsupported }
 
-func sysRecvFrom(sysFD, []byte) (n int, from packetAddr, cut bool, err error) {
-	return 0, packetAddr{}, false, ErrUnsupported
+func sysTellDestination(sysFD, bool) error { return ErrUnsupported }
+
+func sysRecvFrom(sysFD, []byte, bool) (n int, from packetAddr, at peerAddr, cut bool, err error) {
+	return 0, from, at, false, ErrUnsupported
 }
 
 func sysPeek(sysFD) error { return ErrUnsupported }
