@@ -98,6 +98,10 @@ type token struct {
 // hangup. A hangup means that the descriptor has failed, both its directions have
 // ended, or it is closed. It comes with all conditions that were asked for; if there
 // were none, alone.
+//
+// errorOnly comes with a hangup that the system has reported because of an error, while
+// none of the conditions that were asked for holds. The error may last although the descriptor is in use: on
+// Linux, as long as a socket's error queue is not empty (IP_RECVERR in ip(7)).
 type ready struct {
 	tok  token
 	what What
@@ -133,7 +137,14 @@ const (
 	// urgent: there are urgent bytes (tcp(7)), so a read may stop although more
 	// input is there. See poller.
 	urgent
+
+	// errorOnly: there is an error, and nothing else. See ready.
+	errorOnly
 )
+
+// errorPause is how long an error that lasts is not asked for again: long enough to cost
+// little, short enough not to delay much input that comes in the meantime. Arbitrary.
+const errorPause = 10 * time.Millisecond
 
 // whatHappens has the members of What that a result can have.
 const whatHappens = whatPolled | Timeout
@@ -144,7 +155,7 @@ func (w What) String() string {
 		return "0"
 	}
 	var names []string
-	for i, name := range [...]string{"Read", "Write", "EarlyClose", "Timeout", "Edge", "Persist", "hangup", "urgent"} {
+	for i, name := range [...]string{"Read", "Write", "EarlyClose", "Timeout", "Edge", "Persist", "hangup", "urgent", "errorOnly"} {
 		if w&(1<<i) != 0 {
 			names = append(names, name)
 		}

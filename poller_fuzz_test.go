@@ -66,6 +66,9 @@ func FuzzEpoll(f *testing.F) {
 					r.what |= w
 				}
 			}
+			if ev.Events&(unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLPRI|unix.EPOLLHUP|unix.EPOLLERR) == unix.EPOLLERR && r.what != hangup {
+				r.what |= errorOnly
+			}
 			want = append(want, r)
 		}
 		got, err := e.collect(nil)
@@ -106,7 +109,11 @@ func FuzzPollSet(f *testing.F) {
 					}
 				}
 				if fd.Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0 {
-					what = r.i&whatPolled | hangup
+					only := What(0)
+					if what == 0 && r.i&whatPolled != 0 && fd.Revents&(unix.POLLHUP|unix.POLLNVAL) == 0 {
+						only = errorOnly
+					}
+					what = r.i&whatPolled | hangup | only
 				}
 				if r.i&Edge != 0 {
 					r.left &^= what
@@ -150,7 +157,7 @@ func FuzzPollSet(f *testing.F) {
 				}
 				delete(want, fd)
 			case 3, 4: // a wait; with 4 something is changed before it is over
-				p.copyLocked()
+				p.copyLocked(0)
 				asked := 0
 				for _, r := range want {
 					if !r.mute {

@@ -375,8 +375,12 @@ func (e *epoll) collect(dst []ready) ([]ready, error) {
 		}
 		if ev.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
 			e.askedMu.Lock()
-			w |= e.asked[tok.slot] | hangup
+			asked := e.asked[tok.slot]
 			e.askedMu.Unlock()
+			if w == 0 && asked != 0 && ev.Events&unix.EPOLLHUP == 0 {
+				w = errorOnly
+			}
+			w |= asked | hangup
 		}
 		dst = append(dst, ready{tok, w})
 	}

@@ -277,3 +277,111 @@ func TestPollerTCP(t *testing.T) {
 		expectReady(t, p, ready{testToken(2), Read | hangup})
 	})
 }
+
+// errorQueueSocket returns a UDP socket whose error queue is not empty and stays so, and
+// the address that it has.
+func errorQueueSocket(t *testing.T) (fd sysFD, addr net.Addr) {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	must(t, err)
+	defer c.Close()
+	gone, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	must(t, err)
+	gone.Close()
+	fd, err = takeFD(c)
+	must(t, err)
+	t.Cleanup(func() { closeFD(fd) })
+	must(t, unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1))
+	sa := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: gone.LocalAddr().(*net.UDPAddr).Port}
+	must(t, unix.Sendto(fd, []byte("x"), 0, sa)) // the port is closed: the kernel answers at once
+	if _, _, err := unix.Recvfrom(fd, make([]byte, 1), 0); err != unix.ECONNREFUSED {
+		t.Skip("no error was reported: ", err)
+	}
+	return fd, c.LocalAddr()
+}
+
+// TestErrorQueue has sockets with an error queue that nobody reads, which the kernel reports
+// in every wait, although there is nothing to read otherwise. The loop must not turn all the
+// time, and must hear of datagrams all the same.
+func TestErrorQueue(t *testing.T) {
+	const most = 200 // turns in 200 ms; it was tens of thousands
+	quiet := func(t *testing.T, l *Loop, received func(Event)) {
+		t.Helper()
+		before := l.Stats().Turns
+		for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); {
+			if ev, ok := l.Poll(max(0, time.Until(end))); ok {
+				received(ev)
+			}
+		}
+		if n := l.Stats().Turns - before; n > most {
+			t.Errorf("%d turns", n)
+		}
+	}
+	send := func(t *testing.T, to net.Addr) {
+		t.Helper()
+		c, err := net.Dial("udp4", to.String())
+		must(t, err)
+		defer c.Close()
+		_, err = c.Write([]byte("hello"))
+		must(t, err)
+	}
+	watched := func(interest What) func(*testing.T, *Loop) {
+		return func(t *testing.T, l *Loop) {
+			fd, addr := errorQueueSocket(t)
+			w := armed(t, l, fd, interest, 0)
+			got := false
+			take := func(ev Event) {
+				w.Take()
+				if n, _, err := unix.Recvfrom(fd, make([]byte, 10), unix.MSG_DONTWAIT); err == nil && n == 5 {
+					got = true
+				}
+				if interest&Persist == 0 {
+					must(t, w.Arm(0))
+				}
+			}
+			for range 2 {
+				quiet(t, l, take)
+				send(t, addr)
+				for got = false; !got; {
+					ev, ok := l.Poll(10 * time.Second)
+					if !ok {
+						t.Fatal("the datagram was not reported")
+					}
+					take(ev)
+				}
+			}
+		}
+	}
+	saved := testMethods
+	testMethods = nil // other systems have no error queue
+	defer func() { testMethods = saved }()
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Watch":   watched(Read),
+		"Persist": watched(Read | Persist),
+		"Edge":    watched(Read | Persist | Edge),
+		"TwoWatches": func(t *testing.T, l *Loop) {
+			fd, _ := errorQueueSocket(t)
+			v, w := armed(t, l, fd, Read|Persist, 0), armed(t, l, fd, EarlyClose|Persist, 0)
+			quiet(t, l, func(Event) { v.Take(); w.Take() })
+		},
+		"PacketConn": func(t *testing.T, l *Loop) {
+			fd, addr := errorQueueSocket(t)
+			f := os.NewFile(uintptr(fd), "udp")
+			c, err := net.FilePacketConn(f)
+			must(t, err)
+			p, err := l.WrapPacketConn(c)
+			must(t, err)
+			buf := make([]byte, 10)
+			for range 2 {
+				quiet(t, l, func(Event) { p.ReadFrom(buf) })
+				send(t, addr)
+				for n := 0; n != 5; {
+					if _, ok := l.Poll(10 * time.Second); !ok {
+						t.Fatal("the datagram was not reported")
+					}
+					n, _, _ = p.ReadFrom(buf)
+				}
+			}
+		},
+	})
+}

@@ -32,6 +32,7 @@ type pollSet struct {
 	index   map[sysFD]int // position in regs, by descriptor
 	regs    []pollReg     // in no order
 	changed bool          // since wait made its copy
+	resume  time.Time     // when a registration that is not polled for now is to be polled again; zero: there is none
 	waiting bool          // a wait that may block is between its copy and its results
 	closed  bool
 	pipe    [2]sysFD // reading and writing end; open until closed and not waiting
@@ -50,6 +51,12 @@ type pollReg struct {
 	i    What // what was asked for, with Edge
 	left What // the conditions of i that are still to be reported
 	mute bool // not polled until it is added or armed again
+
+	// With Edge, an error that lasts (see errorOnly) is reported again after each arm.
+	// So that arm, EAGAIN and arm do not follow one another all the time, the third
+	// report in a row is put off, and so are those that follow.
+	errors int       // how many reports in a row had errorOnly
+	resume time.Time // not polled until then; zero: polled
 }
 
 func openPollSet() (poller, error) {
@@ -116,7 +123,11 @@ func (p *pollSet) arm(fd sysFD, tok token, i What) error {
 	if !ok {
 		return unix.ENOENT
 	}
-	p.regs[k] = pollReg{fd: fd, tok: tok, i: i, left: i & whatPolled}
+	r := pollReg{fd: fd, tok: tok, i: i, left: i & whatPolled, errors: p.regs[k].errors}
+	if i&Edge != 0 && r.errors > 1 {
+		r.resume = time.Now().Add(errorPause)
+	}
+	p.regs[k] = r
 	return p.changeLocked()
 }
 
@@ -174,7 +185,7 @@ func (p *pollSet) wait(dst []ready, d time.Duration) ([]ready, error) {
 		p.mu.Unlock()
 		return dst, os.ErrClosed
 	}
-	p.copyLocked()
+	d = p.copyLocked(d)
 	fds := p.fds
 	if d == 0 {
 		// Without the pipe: a wake is for a wait that blocks, and this one need not be
@@ -225,17 +236,43 @@ func (p *pollSet) wait(dst []ready, d time.Duration) ([]ready, error) {
 	return dst, nil
 }
 
-// copyLocked copies the table if it has changed.
-func (p *pollSet) copyLocked() {
-	if !p.changed {
-		return
+// copyLocked copies the table if it has changed, or if a registration is to be polled again.
+// It returns how long a wait of d may last.
+func (p *pollSet) copyLocked(d time.Duration) time.Duration {
+	if !p.changed && p.resume.IsZero() {
+		return d
 	}
-	p.changed = false
+	now := time.Now()
+	if p.changed || !now.Before(p.resume) {
+		p.changed = false
+		p.copyTableLocked(now)
+	}
+	if p.resume.IsZero() {
+		return d
+	}
+	rest := p.resume.Sub(now)
+	if d < 0 {
+		return rest
+	}
+	return min(d, rest)
+}
+
+func (p *pollSet) copyTableLocked(now time.Time) {
+	p.resume = time.Time{}
 	p.fds, p.toks = p.fds[:0], p.toks[:0]
 	for j := range p.regs {
 		r := &p.regs[j]
 		if r.mute {
 			continue
+		}
+		if !r.resume.IsZero() {
+			if now.Before(r.resume) {
+				if p.resume.IsZero() || r.resume.Before(p.resume) {
+					p.resume = r.resume
+				}
+				continue
+			}
+			r.resume = time.Time{}
 		}
 		p.fds = append(p.fds, unix.PollFd{Fd: int32(r.fd), Events: pollEvents(r.left)})
 		p.toks = append(p.toks, r.tok)
@@ -253,7 +290,16 @@ func (p *pollSet) reportLocked(f *unix.PollFd, tok token) (r ready, ok bool) {
 	reg := &p.regs[k]
 	w := pollWhat(f.Revents) & reg.left
 	if f.Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0 {
-		w = reg.i&whatPolled | hangup
+		asked := reg.i & whatPolled
+		if w == 0 && asked != 0 && f.Revents&(unix.POLLHUP|unix.POLLNVAL) == 0 {
+			w = errorOnly
+		}
+		w |= asked | hangup
+	}
+	if w&errorOnly != 0 {
+		reg.errors++
+	} else {
+		reg.errors = 0
 	}
 	if w == 0 {
 		return r, false

@@ -77,10 +77,11 @@ func (l *Loop) Signal(sig os.Signal) (*SignalWatch, error) {
 		}
 		h.feeds[sig] = f
 		go l.receiveSignals(f)
-	} else {
-		f.flush() // signals that have come before are not for w
 	}
-	signal.Notify(f.c, sig) // each time, for signal.Reset may have been called
+	// Each time, for signal.Reset may have been called. Notify also waits until a signal that
+	// os/signal is just sending to channels is in all of them.
+	signal.Notify(f.c, sig)
+	f.flush() // signals that have come before are not for w
 	l.lock()
 	defer l.unlock()
 	if l.closed {

@@ -28,6 +28,11 @@ import (
 // only: read or write until the call returns EAGAIN. Without the feature, Edge makes no
 // difference.
 //
+// An error of the descriptor counts as all conditions. An error that lasts although nothing
+// can be read or written, as when the error queue of a socket is not empty (on Linux, see
+// IP_RECVERR in ip(7)), is reported about 100 times a second, and other conditions up to 10
+// ms late. Read the queue, with recvmsg and MSG_ERRQUEUE.
+//
 // A descriptor can have several watches, all with Edge or all without.
 //
 // A Watch is what libevent calls an event of a descriptor (struct event).
@@ -71,11 +76,14 @@ type descriptor struct {
 	asked   What      // what the poller was asked for
 	known   bool      // the poller was asked for something; changes with asked
 	hung    bool      // the poller has reported a hangup, and may report nothing more
+	errors  int       // how many reports in a row had errorOnly
+	pause   timerNode // running: the poller is asked for nothing, see ready
 }
 
 func newDescriptor(l *Loop, fd sysFD) *descriptor {
 	d := &descriptor{loop: l, fd: fd}
 	d.watches = d.only[:0]
+	d.pause.owner = d
 	return d
 }
 
@@ -280,6 +288,9 @@ func (l *Loop) attachLocked(w *Watch) (*descriptor, error) {
 // wantedLocked returns what the poller should report of d. Caller holds the loop's mu.
 func (d *descriptor) wantedLocked() What {
 	var want What
+	if d.pause.running() {
+		return 0
+	}
 	for _, w := range d.watches {
 		if w.armed {
 			want |= w.interest & whatPolled
@@ -468,11 +479,20 @@ func (w *Watch) fireLocked(l *Loop, what What, now int64) {
 func (w *Watch) expired(now int64) { w.fireLocked(w.Loop(), Timeout, now) }
 
 // ready implements pollable: it gives the report to the watches that want it.
+//
+// An error can last although there is nothing to read or write, and the owner of the
+// descriptor may not know what to do about it. After two such reports in a row the poller
+// is asked for nothing for a while, so that the loop does not turn all the time.
 func (d *descriptor) ready(what What) {
 	l := d.loop
 	now := l.turnClock
 	if what&hangup != 0 {
 		d.hung = true
+	}
+	if what&errorOnly == 0 {
+		d.errors = 0
+	} else if d.errors++; d.errors > 1 && d.asked&Edge == 0 {
+		l.startTimer(&d.pause, now, errorPause)
 	}
 	wanted := false
 	for _, w := range d.watches {
@@ -491,10 +511,13 @@ func (d *descriptor) ready(what What) {
 		}
 		w.fireLocked(l, got, now)
 	}
-	if !wanted {
+	if !wanted || d.pause.running() {
 		l.assign(d)
 	}
 }
+
+// expired is called when the pause is over. Caller holds the loop's mu.
+func (d *descriptor) expired(int64) { d.loop.assign(d) }
 
 func (d *descriptor) registration() *registration { return &d.reg }
 
