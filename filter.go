@@ -509,10 +509,7 @@ func (x *filtering) oweDrained() {
 // netConn returns a net.Conn that uses the filter on lower's net.Conn. Caller holds
 // x.working and the mu of both streams.
 func (x *filtering) netConn(lower net.Conn) net.Conn {
-	c := &filterConn{Conn: lower, filter: x.filter, max: x.lower.limits.Load().readHigh}
-	for _, b := range []*Buffer{&c.plain, &c.in, &c.pending, &c.answer, &c.unsent} {
-		b.flags = bufNoSpare
-	}
+	c := newFilterConn(lower, x.filter, x.lower.limits.Load().readHigh)
 	c.plain.splice(x.upper.detach())
 	x.mu.Lock()
 	defer x.mu.Unlock()
