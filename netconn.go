@@ -171,6 +171,18 @@ func withEarly(conn net.Conn, rest *Buffer, remote net.Addr) net.Conn {
 	panic("evchan: BUG: a socket's net.Conn is something else")
 }
 
+// withoutEarly undoes withEarly: if conn has early input, it returns that, and what conn
+// stands on.
+func withoutEarly(conn net.Conn) (net.Conn, *early) {
+	switch c := conn.(type) {
+	case *tcpConn:
+		return c.TCPConn, c.early
+	case *unixConn:
+		return c.UnixConn, c.early
+	}
+	return conn, nil
+}
+
 // A tcpConn is a *net.TCPConn with input that was read before.
 type tcpConn struct {
 	*net.TCPConn
