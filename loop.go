@@ -285,14 +285,34 @@ func (l *Loop) turnLocked(limit time.Duration, delivers bool) {
 	turns := l.turns
 	l.unlock()
 
-	for i, p := range l.tasks {
-		l.tasks[i] = nil
-		p.task()
-	}
+	l.runTasks()
 	if err != nil {
 		l.fail(err)
 	}
 	l.yieldToScheduler(now, turns)
+}
+
+// runTasks calls the tasks of the turn. If one panics or calls runtime.Goexit, the rest is
+// called in the next turn. The caller holds the token.
+func (l *Loop) runTasks() {
+	i := 0
+	defer func() {
+		if i == len(l.tasks) {
+			return
+		}
+		l.lock()
+		for ; i < len(l.tasks); i++ {
+			l.assign(l.tasks[i])
+			l.tasks[i] = nil
+		}
+		l.unlock()
+	}()
+	for i < len(l.tasks) {
+		p := l.tasks[i]
+		l.tasks[i] = nil
+		i++
+		p.task()
+	}
 }
 
 // yieldToScheduler lets the rest of the program go on, however busy the loop is. The
@@ -390,20 +410,41 @@ func (l *Loop) Close() error {
 	work := l.work
 	l.work = nil
 	l.unlock()
+	var all []abandoned
 	for _, s := range live {
-		s.owner.abandon()
+		all = append(all, s.owner)
 	}
 	for _, p := range work {
-		if p, ok := p.(interface{ abandon() }); ok {
-			p.abandon()
+		if p, ok := p.(abandoned); ok {
+			all = append(all, p)
 		}
 	}
 	for _, o := range paused {
-		o.abandon()
+		all = append(all, o)
 	}
-	l.signals.stop()
-	l.poller.close()
+	defer func() {
+		l.signals.stop()
+		l.poller.close()
+	}()
+	abandonAll(all)
 	return nil
+}
+
+// An abandoned is what Close ends.
+type abandoned interface{ abandon() }
+
+// abandonAll calls abandon of all, even if one of them panics or calls runtime.Goexit.
+func abandonAll(all []abandoned) {
+	i := 0
+	defer func() {
+		if i < len(all) {
+			abandonAll(all[i:])
+		}
+	}()
+	for i < len(all) {
+		i++
+		all[i-1].abandon()
+	}
 }
 
 // Shutdown ends the loop gently: it closes all listeners and streams, waits

@@ -137,15 +137,26 @@ func (l *Loop) startLocked(last func()) bool {
 	l.mustNotRun()
 	l.running = true
 	l.exited, l.broke = false, false
-	go func() {
-		for l.proceed() {
-			l.turn(-1)
-		}
-		l.Close()
-		<-l.fedc
-		last()
-	}()
+	go l.run(last)
 	return true
+}
+
+// run makes the loop's turns until it ends, then calls last. It is a goroutine. If
+// something that a turn calls ends that, by runtime.Goexit, another one goes on.
+func (l *Loop) run(last func()) {
+	finished := false
+	defer func() {
+		if !finished {
+			go l.run(last)
+		}
+	}()
+	for l.proceed() {
+		l.turn(-1)
+	}
+	l.Close()
+	<-l.fedc
+	finished = true
+	last()
 }
 
 // A Batch is a number of messages that wait in the queue of a loop.
