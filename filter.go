@@ -541,7 +541,7 @@ func (x *filtering) oweDrained() {
 // netConn returns a net.Conn that uses the filter on lower's net.Conn. Caller holds
 // x.working and the mu of both streams.
 func (x *filtering) netConn(lower net.Conn) net.Conn {
-	c := newFilterConn(lower, x.filter, x.lower.limits.Load().readHigh)
+	c := newFilterConn(lower, x.filter, x.lower.limits.Load().readHigh, x.upper.limits.Load().writeHigh)
 	c.plain.splice(x.upper.detach())
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -18,11 +18,12 @@ import (
 // its Write encodes.
 //
 // What it holds is bounded, but for what one Decode or Encode adds: filterRoom bytes of
-// answers, at which Read waits until some were sent; filterRoom bytes that Encode has not
-// consumed, at which Write waits; max bytes of input that Decode has not consumed.
+// answers, at which Read waits until some were sent; and the MaxInput and MaxOutput that
+// the streams had.
 type filterConn struct {
 	net.Conn               // the one below
-	max      int           // unconsumed input bytes at which Decode must consume some
+	maxIn    int           // bytes of in at which Decode must consume some
+	maxOut   int           // bytes of pending at which Write waits until Encode consumes some
 	once     sync.Once     // for Close
 	closed   chan struct{} // closed by Close
 
@@ -60,11 +61,12 @@ const filterPiece = 16 << 10
 var errEnded = errors.New("evchan: the writing half is closed")
 
 // newFilterConn returns a net.Conn that uses f on conn.
-func newFilterConn(conn net.Conn, f Filter, max int) *filterConn {
+func newFilterConn(conn net.Conn, f Filter, maxIn, maxOut int) *filterConn {
 	c := &filterConn{
 		Conn:      conn,
 		filter:    f,
-		max:       max,
+		maxIn:     maxIn,
+		maxOut:    maxOut,
 		closed:    make(chan struct{}),
 		sendc:     make(chan struct{}, 1),
 		readWait:  newWaiter(),
@@ -116,7 +118,7 @@ func (c *filterConn) awaitRoom() (int, error) {
 		if !tried {
 			c.sendErr = nil // of another deadline
 		}
-		full, err, room := c.answered+c.sending >= filterRoom, c.sendErr, c.max-c.in.n
+		full, err, room := c.answered+c.sending >= filterRoom, c.sendErr, c.maxIn-c.in.n
 		c.filterMu.Unlock()
 		switch {
 		case !full:
@@ -158,7 +160,7 @@ func (c *filterConn) decode(p []byte, eof bool) (answers bool, err error) {
 	case err != nil:
 	case eof:
 		err = io.EOF
-	case c.in.n == had && had >= c.max:
+	case c.in.n == had && had >= c.maxIn:
 		err = c.failed("decode", fmt.Errorf("%d bytes, which make no sense yet: %w", had, ErrFull))
 	}
 	return c.answer.n > owed, err
@@ -214,11 +216,11 @@ func (c *filterConn) awaitEncode() error {
 	err := c.writeWait.check(c.closed)
 	for err == nil {
 		c.filterMu.Lock()
-		for left := 0; c.encodeErr == nil && c.pending.n >= filterRoom && c.pending.n != left; {
+		for left := 0; c.encodeErr == nil && c.pending.n >= c.maxOut && c.pending.n != left; {
 			left = c.pending.n
 			c.encode(false)
 		}
-		full, failed := c.pending.n >= filterRoom, c.encodeErr
+		full, failed := c.pending.n >= c.maxOut, c.encodeErr
 		c.filterMu.Unlock()
 		if failed != nil || !full {
 			return failed

@@ -28,8 +28,8 @@ import (
 //   - An end of a Pipe: a net.Conn in memory. The other end stays what it is.
 //   - A stream that Filter has made: a net.Conn that calls the filter, on the net.Conn
 //     of the stream below. Its Read waits while 64 KiB of what Decode has appended to out
-//     are unsent, and its Write while Encode leaves 64 KiB, until Read has more for
-//     Decode. Its Close takes at most 5 seconds to send what Encode appends at the end.
+//     are unsent, and its Write while Encode leaves MaxOutput bytes, until Read has more
+//     for Decode. Its Close takes at most 5 seconds to send what Encode appends at the end.
 //
 // All of them have CloseWrite.
 //
