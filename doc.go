@@ -251,8 +251,8 @@ and works.
 A loop is received from in one way at a time: two ranges at once panic.
 
 A panic in the body of a range, or runtime.Goexit, has the effect of break: the loop
-can be ranged over again, and must be closed. A panic in a [Filter] ends its stream,
-and the loop goes on. A panic in a release function goes on in the call that released
+can be ranged over again, and must be closed. A panic in a [Filter], or
+runtime.Goexit, ends its stream, and the loop goes on. A panic in a release function goes on in the call that released
 the last byte.
 
 A receiver that stops receiving stops no other receiver. What is meant for it waits

@@ -21,9 +21,13 @@ import (
 //
 // If Decode or Encode panics in the loop, the stream ends with an error that has the
 // panic's text, and the loop goes on. If Close panics, no message says so, but the
-// stream's Err has the text if there was no error before. In a net.Conn that NetConn
-// has made, the panic reaches the caller of the net.Conn's method; after a panic in
-// Close everything is released all the same.
+// stream's Err has the text if there was no error before. If one of them calls
+// runtime.Goexit, the same happens, and the goroutine that makes the loop's turn ends, as
+// it must: the receiver's, in a range over All or in Poll, which leaves the loop usable as
+// break does; with Events and Batches another one takes its place.
+//
+// In a net.Conn that NetConn has made, the panic reaches the caller of the net.Conn's
+// method; after a panic in Close everything is released all the same.
 type Filter interface {
 	// Decode consumes what has arrived, in, and appends the decoded bytes to plain.
 	// It may leave bytes in in, for example an incomplete record; it is called again
@@ -158,6 +162,8 @@ type filtering struct {
 	begun    bool   // Encode was called
 	decoded  bool   // Decode will not be called again
 	encoded  bool   // Encode will not be called again
+	broken   bool   // Encode has failed, and must not be called again
+	exited   string // the method of filter that is being called, or has called runtime.Goexit
 	finSent  bool   // lower's CloseWrite was called
 	retired  bool   // the filter was closed, or belongs to a net.Conn
 
@@ -317,7 +323,19 @@ func (x *filtering) work() {
 	}
 
 	var plain Buffer
-	err := x.deliver()
+	var err error
+	over, finished := false, false
+	defer func() {
+		if !finished { // the filter or a release function has panicked, or called runtime.Goexit
+			if x.exited != "" {
+				err = x.upper.opError(x.exited, errExited)
+				x.exited = ""
+			}
+			x.schedule()
+		}
+		x.publish(&plain, err, over)
+	}()
+	err = x.deliver()
 	clear := x.answer.n == 0 // lower has room
 	if clear {
 		x.answered = 0
@@ -337,12 +355,14 @@ func (x *filtering) work() {
 	fin, closing := x.fin, x.closing
 	x.mu.Unlock()
 	again := false // Encode has made progress, and has not finished
-	if err == nil && clear && !x.encoded && (fresh || !x.begun || x.sending.n > 0) {
+	if err == nil && clear && !x.encoded && !x.broken && (fresh || !x.begun || x.sending.n > 0) {
 		x.begun = true
 		left, owed := x.sending.n, x.answer.n
+		x.broken = true // unless it returns nil
 		if err = x.callEncode(fin); err != nil {
 			err = x.upper.opError("encode", err)
 		}
+		x.broken = err != nil
 		x.encoded = fin && x.sending.n == 0
 		again = err == nil && fin && !x.encoded && (x.sending.n < left || x.answer.n > owed)
 	}
@@ -353,13 +373,13 @@ func (x *filtering) work() {
 		x.finSent = true
 		x.lower.CloseWrite()
 	}
-	over := closing && (x.finSent || err != nil || clear && x.answer.n == 0 && !again || x.upper.Loop().conf.Linger < 0)
+	over = closing && (x.finSent || x.broken || err != nil || clear && x.answer.n == 0 && !again || x.upper.Loop().conf.Linger < 0)
 	if over {
 		x.lower.Close()
 	} else if again || !clear && x.answer.n == 0 {
 		x.schedule()
 	}
-	x.publish(&plain, err, over)
+	finished = true
 }
 
 // tell gives x the message bits of the stream under it. Caller holds l.mu.
@@ -420,32 +440,44 @@ func (x *filtering) decode(plain *Buffer) error {
 }
 
 // callDecode, callEncode and callClose call the filter. They turn a panic into an
-// error, because the loop's turn must go on for the other sources.
+// error, because the loop's turn must go on for the other sources. After runtime.Goexit
+// they cannot return: they set x.exited, for the deferred functions of their callers.
 func (x *filtering) callDecode(in, plain *Buffer, eof bool) (err error) {
-	defer panicked(&err)
-	return x.filter.Decode(in, plain, &x.answer, eof)
+	x.exited = "decode"
+	defer x.called(&err)
+	err = x.filter.Decode(in, plain, &x.answer, eof)
+	x.exited = ""
+	return err
 }
 
 func (x *filtering) callEncode(fin bool) (err error) {
-	defer panicked(&err)
-	return x.filter.Encode(&x.sending, &x.answer, fin)
+	x.exited = "encode"
+	defer x.called(&err)
+	err = x.filter.Encode(&x.sending, &x.answer, fin)
+	x.exited = ""
+	return err
 }
 
 // callClose ignores what Close returns.
 func (x *filtering) callClose() (err error) {
-	defer panicked(&err)
+	x.exited = "close"
+	defer x.called(&err)
 	if c, ok := x.filter.(io.Closer); ok {
 		c.Close()
 	}
+	x.exited = ""
 	return nil
 }
 
-// panicked recovers from a panic and stores it in *err. Callers defer it.
-func panicked(err *error) {
+// called recovers from a panic and stores it in *err. Callers defer it.
+func (x *filtering) called(err *error) {
 	if v := recover(); v != nil {
+		x.exited = ""
 		*err = fmt.Errorf("evchan: the Filter has panicked: %v", v)
 	}
 }
+
+var errExited = errors.New("evchan: the Filter has called runtime.Goexit")
 
 // schedule makes the loop call the task in its next turn.
 func (x *filtering) schedule() {
@@ -509,10 +541,7 @@ func (x *filtering) oweDrained() {
 // netConn returns a net.Conn that uses the filter on lower's net.Conn. Caller holds
 // x.working and the mu of both streams.
 func (x *filtering) netConn(lower net.Conn) net.Conn {
-	c := &filterConn{Conn: lower, filter: x.filter, max: x.lower.limits.Load().readHigh}
-	for _, b := range []*Buffer{&c.plain, &c.in, &c.pending, &c.answer, &c.unsent} {
-		b.flags = bufNoSpare
-	}
+	c := newFilterConn(lower, x.filter, x.lower.limits.Load().readHigh, x.upper.limits.Load().writeHigh)
 	c.plain.splice(x.upper.detach())
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -552,14 +581,22 @@ func (x *filtering) retire() {
 	rest.splice(&x.sending.chain)
 	rest.splice(&x.answer.chain)
 	x.upper.Loop().releaseLater(rest.detach())
-	if err := x.callClose(); err != nil {
+	var err error
+	defer func() {
+		if x.exited != "" {
+			err = errExited
+		}
+		if err == nil {
+			return
+		}
 		s := x.upper
 		s.mu.Lock()
 		if s.why() == nil {
 			s.more().err = s.opError("close", err)
 		}
 		s.mu.Unlock()
-	}
+	}()
+	err = x.callClose()
 }
 
 // abandon ends x because its loop was closed.

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -284,5 +286,145 @@ func slowEnds(t *testing.T, l *Loop, b *Stream) {
 	}
 	if n := b.Input().Len(); n != 98 {
 		t.Errorf("%d bytes have arrived, want 98", n)
+	}
+}
+
+// An exitFilter calls runtime.Goexit in the method that it is named after.
+type exitFilter string
+
+func (f exitFilter) exit(method exitFilter) {
+	if f == method {
+		runtime.Goexit()
+	}
+}
+
+func (f exitFilter) Decode(in, plain, _ *Buffer, _ bool) error {
+	if in.Len() > 0 {
+		f.exit("Decode")
+	}
+	return plain.AppendBuffer(in)
+}
+
+func (f exitFilter) Encode(plain, out *Buffer, _ bool) error {
+	if plain.Len() > 0 {
+		f.exit("Encode")
+	}
+	return out.AppendBuffer(plain)
+}
+
+func (f exitFilter) Close() error {
+	f.exit("Close")
+	return nil
+}
+
+// TestFilterExits: a filter that calls runtime.Goexit ends its stream and the goroutine that
+// has called it. The loop goes on, with all else that was to be done in the same turn.
+func TestFilterExits(t *testing.T) {
+	for way, receive := range map[string]func(*Loop, func(Event)){
+		"All":     ranges["All"],
+		"Events":  ranges["Events"],
+		"Batches": ranges["Batches"],
+		"Poll": func(l *Loop, f func(Event)) {
+			for ev, ok := l.Poll(-1); ok; ev, ok = l.Poll(-1) {
+				f(ev)
+			}
+		},
+	} {
+		for _, f := range []exitFilter{"Decode", "Encode", "Close"} {
+			t.Run(way+"/"+string(f), func(t *testing.T) {
+				l := dialLoop(t, "")
+				const n = 3
+				var ups, fars []*Stream
+				for range n {
+					a, far := l.Pipe(nil, nil)
+					up, err := a.Filter(f, nil)
+					must(t, err)
+					ups, fars = append(ups, up), append(fars, far)
+				}
+				x, y := l.Pipe(nil, nil) // whose output waits for the same turns
+				up := filterOn(t, x, new(plainFilter))
+				want := 200 << 10
+				up.Write(make([]byte, want))
+				for i := range ups {
+					switch f {
+					case "Decode":
+						fars[i].Write([]byte("x"))
+					case "Encode":
+						ups[i].Write([]byte("x"))
+					case "Close":
+						ups[i].Close()
+					}
+				}
+				ended := 0
+				handle := func(ev Event) {
+					switch s := ev.Source().(*Stream); ev.(type) {
+					case Readable:
+						if s == y {
+							want -= s.Input().Discard(s.Input().Len())
+						}
+					case EOF:
+						s.Close()
+					case Closed:
+						if slices.Contains(ups, s) {
+							ended++
+							if !strings.Contains(s.Err().Error(), "Goexit") {
+								t.Errorf("the stream has ended with %v", s.Err())
+							}
+						}
+					}
+					if want == 0 && (f == "Close" || ended == n) {
+						l.Close()
+					}
+				}
+				for !l.isClosed() { // again if the receiver was ended
+					done := make(chan struct{})
+					go func() {
+						defer close(done)
+						receive(l, handle)
+					}()
+					select {
+					case <-done:
+					case <-time.After(testPatience):
+						l.Dump(t.Output())
+						t.Fatalf("%d streams have ended, %d bytes have not arrived", ended, want)
+					}
+				}
+				for i, s := range ups {
+					if err := s.Err(); err == nil || !strings.Contains(err.Error(), "Goexit") {
+						t.Errorf("stream %d: Err is %v", i, err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestFilterExitsAtClose: a filter whose Close calls runtime.Goexit does not keep Loop.Close
+// from ending everything else.
+func TestFilterExitsAtClose(t *testing.T) {
+	l := dialLoop(t, "")
+	var fs [3]plainFilter
+	var ups []*Stream
+	for i := range fs {
+		for _, f := range []Filter{&fs[i], exitFilter("Close")} {
+			a, _ := l.Pipe(nil, nil)
+			ups = append(ups, filterOn(t, a, f))
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.Close()
+	}()
+	<-done
+	for i := range fs {
+		if n := fs[i].closed.Load(); n != 1 {
+			t.Errorf("filter %d was closed %d times", i, n)
+		}
+	}
+	for _, s := range ups {
+		if _, err := s.Write([]byte("x")); err != ErrClosed {
+			t.Errorf("Write gives %v", err)
+		}
 	}
 }

@@ -477,20 +477,41 @@ func (l *Loop) Close() error {
 	l.work = nil
 	l.unlock()
 	defer l.callReleases()
+	var all []abandoned
 	for _, s := range live {
-		s.owner.abandon()
+		all = append(all, s.owner)
 	}
 	for _, p := range work {
-		if p, ok := p.(interface{ abandon() }); ok {
-			p.abandon()
+		if p, ok := p.(abandoned); ok {
+			all = append(all, p)
 		}
 	}
 	for _, o := range paused {
-		o.abandon()
+		all = append(all, o)
 	}
-	l.signals.stop()
-	l.poller.close()
+	defer func() {
+		l.signals.stop()
+		l.poller.close()
+	}()
+	abandonAll(all)
 	return nil
+}
+
+// An abandoned is what Close ends.
+type abandoned interface{ abandon() }
+
+// abandonAll calls abandon of all, even if one of them panics or calls runtime.Goexit.
+func abandonAll(all []abandoned) {
+	i := 0
+	defer func() {
+		if i < len(all) {
+			abandonAll(all[i:])
+		}
+	}()
+	for i < len(all) {
+		i++
+		all[i-1].abandon()
+	}
 }
 
 // Shutdown ends the loop gently: it closes all listeners and streams, waits

@@ -27,8 +27,9 @@ import (
 //     that embeds one, whose File and SyscallConn know nothing of that input.
 //   - An end of a Pipe: a net.Conn in memory. The other end stays what it is.
 //   - A stream that Filter has made: a net.Conn that calls the filter, on the net.Conn
-//     of the stream below. Its Close takes at most 5 seconds to send what Encode
-//     appends at the end.
+//     of the stream below. Its Read waits while 64 KiB of what Decode has appended to out
+//     are unsent, and its Write while Encode leaves MaxOutput bytes, until Read has more
+//     for Decode. Its Close takes at most 5 seconds to send what Encode appends at the end.
 //
 // All of them have CloseWrite.
 //
@@ -168,6 +169,18 @@ func withEarly(conn net.Conn, rest *Buffer, remote net.Addr) net.Conn {
 		return &unixConn{UnixConn: c, early: e}
 	}
 	panic("evchan: BUG: a socket's net.Conn is something else")
+}
+
+// withoutEarly undoes withEarly: if conn has early input, it returns that, and what conn
+// stands on.
+func withoutEarly(conn net.Conn) (net.Conn, *early) {
+	switch c := conn.(type) {
+	case *tcpConn:
+		return c.TCPConn, c.early
+	case *unixConn:
+		return c.UnixConn, c.early
+	}
+	return conn, nil
 }
 
 // A tcpConn is a *net.TCPConn with input that was read before.

@@ -563,3 +563,38 @@ func TestNetConnReset(t *testing.T) {
 		ln.Close()
 	}
 }
+
+// TestNetConnWrapped: what NetConn gives can be wrapped again, with the input that was
+// unread then and with what the net.Conn has left of it. If Wrap fails, it is as it was.
+func TestNetConnWrapped(t *testing.T) {
+	needNetConn(t)
+	l := dialLoop(t, "")
+	bad := RateLimit{ReadRate: 1}
+	for _, read := range []int{0, 2, 5} {
+		c, far := earlyConn(t, l)
+		if _, err := io.ReadFull(c, make([]byte, read)); err != nil {
+			t.Fatal(err)
+		}
+		remote := c.RemoteAddr().String()
+		if _, err := l.Wrap(c, &StreamConfig{RateLimit: &bad}); err == nil {
+			t.Fatal("Wrap with a bad limit succeeds")
+		}
+		s, err := l.Wrap(c, &StreamConfig{Input: []byte("before,")})
+		must(t, err)
+		send(t, far, ",late")
+		far.CloseWrite()
+		for nextOf(t, l, s) != Event(EOF{s}) {
+		}
+		want := "before," + "early"[read:] + ",late"
+		if got := string(s.Input().Next(100)); got != want {
+			t.Errorf("the stream has read %q, want %q", got, want)
+		}
+		if a := s.RemoteAddr().String(); a != remote {
+			t.Errorf("the peer is %s, was %s", a, remote)
+		}
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Read of the net.Conn gives %v", err)
+		}
+		s.Close()
+	}
+}

@@ -141,20 +141,21 @@ func (l *Loop) startLocked(last func()) bool {
 	return true
 }
 
-// run makes the turns, then closes the loop and calls last. It is a goroutine.
+// run makes the loop's turns until it ends, then calls last. It is a goroutine. If
+// something that a turn calls ends that, by runtime.Goexit, another one goes on.
 func (l *Loop) run(last func()) {
-	over := false
+	finished := false
 	defer func() {
-		if !over { // a release function or a filter has called runtime.Goexit
+		if !finished {
 			go l.run(last)
 		}
 	}()
 	for l.proceed() {
 		l.turn(-1)
 	}
-	over = true
 	l.Close()
 	<-l.fedc
+	finished = true
 	last()
 }
 

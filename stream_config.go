@@ -56,6 +56,7 @@ type StreamConfig struct {
 type streamSetup struct {
 	StreamConfig
 	limits *limits
+	rest   *Buffer // input that comes after Input; nil: none
 }
 
 // setup checks c, which may be nil.
@@ -90,6 +91,11 @@ func (s *Stream) setupLocked(u *streamSetup) {
 		c.buf, c.w, c.mem = u.Input[:n:n], n, newMemory()
 		s.in.unread.push(c)
 		s.in.held.Store(int64(n))
+	}
+	if u.rest != nil {
+		u.rest.invalidate()
+		s.in.held.Add(int64(u.rest.n))
+		s.in.unread.splice(&u.rest.chain)
 	}
 	if u.Notify == nil && u.ReadIdle <= 0 && u.WriteIdle <= 0 && u.Lifetime <= 0 && u.RateLimit == nil && u.RateGroup == nil {
 		return // the most frequent case

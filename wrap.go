@@ -13,7 +13,8 @@ import (
 
 // Wrap makes a stream of conn, a *net.TCPConn or a *net.UnixConn of the network "unix". The
 // stream reads from then on; it sends no first message. Wrap takes conn over: conn is
-// closed, and the socket lives on in the stream.
+// closed, and the socket lives on in the stream. It also takes what NetConn has made of a
+// socket with unread input, which comes after the input of conf.
 //
 // If Wrap returns an error, conn is as it was. The error is ErrUnsupported for other types,
 // such as *tls.Conn.
@@ -28,6 +29,7 @@ func (l *Loop) Wrap(conn net.Conn, conf *StreamConfig) (*Stream, error) {
 	if err != nil {
 		return nil, err
 	}
+	conn, e := withoutEarly(conn)
 	var raw syscall.Conn
 	switch c := conn.(type) {
 	case *net.TCPConn:
@@ -47,6 +49,11 @@ func (l *Loop) Wrap(conn net.Conn, conf *StreamConfig) (*Stream, error) {
 		return nil, fmt.Errorf("evchan: Wrap of a %T: %w", conn, ErrUnsupported)
 	}
 	local, remote := conn.LocalAddr(), conn.RemoteAddr()
+	if e != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		remote, u.rest = e.remoteAddr(), e.rest
+	}
 	fd, err := takeFD(raw)
 	if err != nil {
 		return nil, &net.OpError{Op: "wrap", Net: local.Network(), Source: local, Addr: remote, Err: err}
@@ -56,6 +63,11 @@ func (l *Loop) Wrap(conn net.Conn, conf *StreamConfig) (*Stream, error) {
 	x.local, x.remote = local, remote
 	s.expectShortReads(local.Network())
 	if err := s.open(u, 0, true); err != nil {
+		if e != nil {
+			var input chain
+			input.moveN(&s.in.unread, len(u.Input))
+			e.rest.chain.splice(&s.in.unread)
+		}
 		return nil, err
 	}
 	conn.Close()

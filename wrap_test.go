@@ -7,6 +7,7 @@ package evchan
 
 import (
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -109,3 +110,25 @@ var errRefused = errors.New("refused")
 type refusingPoller struct{ poller }
 
 func (refusingPoller) add(sysFD, token, What) error { return errRefused }
+
+// TestWrapRefusedEarly: where Wrap fails, what NetConn has made of a stream with unread
+// input still reads that first.
+func TestWrapRefusedEarly(t *testing.T) {
+	needNetConn(t)
+	l, refusing := dialLoop(t, ""), dialLoop(t, "")
+	refusing.poller = refusingPoller{refusing.poller}
+	for _, conf := range []*StreamConfig{nil, {Input: []byte("before,")}} {
+		c, far := earlyConn(t, l)
+		if _, err := refusing.Wrap(c, conf); !errors.Is(err, errRefused) {
+			t.Fatalf("Wrap gives %v", err)
+		}
+		send(t, far, ",late")
+		far.CloseWrite()
+		if got, err := io.ReadAll(c); string(got) != "early,late" || err != nil {
+			t.Errorf("the net.Conn reads %q, %v", got, err)
+		}
+		if conf != nil && string(conf.Input) != "before," {
+			t.Errorf("the caller's input is %q", conf.Input)
+		}
+	}
+}
