@@ -13,8 +13,7 @@ import (
 // A work is one kind of load that the load generator can make.
 type work struct {
 	name    string
-	server  string // what a server does for it: its -work
-	about   string
+	server  string   // what a server does for it: its -work
 	conns   int      // unless the command line says otherwise
 	sizes   bool     // whether the size of a message can be chosen
 	metrics []metric // the first is what servers are related by
@@ -22,19 +21,26 @@ type work struct {
 
 // works are all kinds of load.
 var works = []*work{
-	{"echo", "echo", "every connection keeps messages in flight, and sends the next one when a reply is complete", 200, true,
+	// Every connection keeps messages in flight, and sends the next one when a reply is complete.
+	{"echo", "echo", 200, true,
 		[]metric{cpuRequest, userShare, requestRate, switchRate, p50, p99, p999, peak, busy}},
-	{"rate", "echo", "messages at random moments, as many a second for every server, whether or not replies come", 200, true,
+	// Messages at random moments, as many a second for every server, whether or not replies come.
+	{"rate", "echo", 200, true,
 		[]metric{cpuRequest, userShare, requestRate, switchRate, p50, p99, p999, peak, busy}},
-	{"sink", "sink", "every connection sends as much as the server takes", 32, false,
+	// Every connection sends as much as the server takes.
+	{"sink", "sink", 32, false,
 		[]metric{bytesCPU, userShare, byteRate, switchRate, peak, busy}},
-	{"source", "source", "every connection receives as much as the server sends", 32, false,
+	// Every connection receives as much as the server sends.
+	{"source", "source", 32, false,
 		[]metric{bytesCPU, userShare, byteRate, switchRate, peak, busy}},
-	{"proxy", "proxy", "every connection sends as much as gets through the server to the load generator's other side", 32, false,
+	// Every connection sends as much as gets through the server to the load generator's other side.
+	{"proxy", "proxy", 32, false,
 		[]metric{bytesCPU, userShare, byteRate, switchRate, peak, busy}},
-	{"churn", "echo", "connect, a message, its reply, close, and again", 64, true,
+	// Connect, a message, its reply, close, and again.
+	{"churn", "echo", 64, true,
 		[]metric{cpuConnection, userShare, connectionRate, switchRate, p50, p99, p999, peak, busy}},
-	{"idle", "echo", "a message and its reply on every connection, then nothing", 15000, true,
+	// A message and its reply on every connection, then nothing.
+	{"idle", "echo", 15000, true,
 		[]metric{idleSettled, idleOpened, switchRate, cpuIdle, peak}},
 }
 
