@@ -71,6 +71,36 @@ func wrapMain(code string) string {
 	return b.String()
 }
 
+// CI runs the commands that README.md gives to try it.
+func TestReadmeCommands(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, err := filepath.Glob(filepath.Join(".ci", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var steps []byte
+	for _, name := range parts {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, text...)
+	}
+	commands := regexp.MustCompile(`(?m)^    (go .*)$`).FindAllSubmatch(readme, -1)
+	if len(commands) != 2 {
+		t.Errorf("README.md has %d commands, want one to see it work and one for the tests", len(commands))
+	}
+	for _, m := range commands {
+		step := regexp.MustCompile(`(?m)^step '.*' \d+ ` + regexp.QuoteMeta(string(m[1])) + `( |$)`)
+		if !step.Match(steps) {
+			t.Errorf("%s: no script in .ci has a step that runs it", m[1])
+		}
+	}
+}
+
 // The files that the texts link to exist.
 func TestMarkdownLinks(t *testing.T) {
 	texts, err := filepath.Glob("*.md")
