@@ -117,6 +117,7 @@ func TestU14NoAllocations(t *testing.T) {
 // TestU13Idle: a loop that has nothing to do does nothing. It runs in a
 // process of its own, whose context switches can be counted.
 func TestU13Idle(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("context switches are counted through /proc")
 	}

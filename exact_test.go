@@ -177,6 +177,7 @@ func (x *exactTest) receive(l *Loop, form string, n int) {
 // TestU1U4Exact does things to sources at random while their messages are received,
 // and checks of each message that it was true when it was received (U1, U4).
 func TestU1U4Exact(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		form      string
 		receivers int

@@ -24,6 +24,7 @@ import (
 // AcceptFailed, does not spin, and accepts all that wait when it can again. It
 // runs in a process of its own.
 func TestU12O2O3L23DescriptorLimit(t *testing.T) {
+	t.Parallel()
 	for _, method := range Methods() {
 		t.Run(method, func(t *testing.T) {
 			inChild(t, "TestDescriptorLimitChild", "EVCHAN_LIMIT_CHILD="+method)

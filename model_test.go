@@ -1355,6 +1355,7 @@ func (m *modelTest) newGroup(r *rand.Rand) {
 // ---- The test ----
 
 func TestModel(t *testing.T) {
+	t.Parallel()
 	for _, method := range Methods() {
 		for form := range ranges {
 			t.Run(method+"/"+form, func(t *testing.T) { testModel(t, method, form) })

@@ -389,6 +389,7 @@ func TestRateLimit(t *testing.T) {
 // Over sockets, on each method, a limited stream gets all, and makes no more
 // turns than there are ticks and messages.
 func TestRateLimitOverSockets(t *testing.T) {
+	t.Parallel()
 	onMethods(t, Config{MaxInput: 1 << 20}, map[string]func(*testing.T, *Loop){
 		"Read": func(t *testing.T, l *Loop) {
 			s, c := connectedPair(t, l)
