@@ -111,7 +111,7 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	if u.Notify == nil {
 		up.route = s.route
 	}
-	up.paused |= s.paused &^ s.timedOut()
+	up.paused |= s.paused &^ directions(s.timedOut())
 	s.paused = 0
 	s.resumeIdle(Read | Write)
 	passed := s.pend & msgConnected

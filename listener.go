@@ -270,7 +270,7 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup, w
 	ln := &Listener{addr: nl.Addr(), conf: *c, wrapped: wrapped, Data: c.Data, setup: u, fd: noFD, maxPending: c.MaxPending}
 	ln.init(l, ln)
 	if c.Paused {
-		ln.paused = Read
+		ln.paused = directions(Read)
 	}
 	ln.retry.owner = ln
 	if ln.maxPending == 0 {
@@ -389,7 +389,7 @@ func (ln *Listener) Err() error {
 func (ln *Listener) Pause() {
 	l := ln.lockAndWithdraw()
 	defer l.unlock()
-	ln.paused = Read
+	ln.paused = directions(Read)
 	l.timers.stop(&ln.retry)
 	l.retract(&ln.source, msgSingle)
 }

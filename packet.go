@@ -221,7 +221,7 @@ func (l *Loop) ListenPacket(network, address string, conf *PacketConfig) (*Packe
 	c := l.newPacketConn(local, nil)
 	c.Data, c.unlinks = pc.Data, true
 	if pc.Paused {
-		c.paused = Read
+		c.paused = directions(Read)
 	}
 	return c.adopt("listen", fd, pc.Notify)
 }
@@ -337,7 +337,7 @@ func (c *PacketConn) RemoteAddr() net.Addr { return c.remote }
 func (c *PacketConn) Pause() {
 	l := c.lockAndWithdraw()
 	defer l.unlock()
-	c.paused = Read
+	c.paused = directions(Read)
 	l.retract(&c.source, msgSingle|workRead)
 }
 

@@ -111,14 +111,20 @@ type source struct {
 	index      int32   // 0: not live; else its place in Loop.live, plus one; 1 if it is counted
 	prio       int16
 	pend       pending
-	queued     bool // stands in its lane
-	busy       bool // taken out of its lane by somebody who prepares its next message
-	offered    bool // its message is being offered by route's feeder
-	life       life // to change a stream's, its mu is held as well; then to read it, one of the two is enough
-	paused     What // directions that Pause has stopped; to change a stream's, its mu is held as well
-	filtered   bool // its messages are diverted; to change it, the owner's mu is held as well
-	counted    bool // live ones are counted in Loop.counted, and not in Loop.live; never changes
+	queued     bool       // stands in its lane
+	busy       bool       // taken out of its lane by somebody who prepares its next message
+	offered    bool       // its message is being offered by route's feeder
+	life       life       // to change a stream's, its mu is held as well; then to read it, one of the two is enough
+	paused     directions // those that Pause has stopped; to change a stream's, its mu is held as well
+	filtered   bool       // its messages are diverted; to change it, the owner's mu is held as well
+	counted    bool       // live ones are counted in Loop.counted, and not in Loop.live; never changes
 }
+
+// directions is a set of some of Read and Write, in a byte.
+type directions uint8
+
+// has reports whether w, which is Read or Write, is in d.
+func (d directions) has(w What) bool { return What(d)&w != 0 }
 
 // A life is how far a source has come to its end.
 type life uint8

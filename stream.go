@@ -299,7 +299,7 @@ func (s *Stream) confirm(bits pending) pending {
 	if s.life.closed() || bits&msgClosed == 0 && s.silent() {
 		return 0
 	}
-	if bits&msgReadable != 0 && (s.paused&Read != 0 || !s.ample()) {
+	if bits&msgReadable != 0 && (s.paused.has(Read) || !s.ample()) {
 		bits &^= msgReadable
 	}
 	if bits&msgEOF != 0 && s.mustHoldEOF() {
@@ -316,7 +316,7 @@ func (s *Stream) confirm(bits pending) pending {
 // mustHoldEOF reports whether EOF has to wait: reading is paused, or WriteTo has left
 // input that has to be consumed before. The caller holds the loop's lock.
 func (s *Stream) mustHoldEOF() bool {
-	return s.paused&Read != 0 || s.in.waits&waitBlocked != 0 && s.in.held.Load() > 0
+	return s.paused.has(Read) || s.in.waits&waitBlocked != 0 && s.in.held.Load() > 0
 }
 
 // rearm asks a poller that reports a condition once only to report again. mu is
@@ -454,7 +454,7 @@ func (s *Stream) dump() string {
 	if !life.gone() && fd != noFD {
 		d += " fd=" + itoa(int(fd))
 	}
-	if paused := s.paused; paused != 0 {
+	if paused := What(s.paused); paused != 0 {
 		d += " paused=" + paused.String()
 	}
 	return d + " in=" + itoa(int(s.in.held.Load())) + " out=" + itoa(queued) + " remote=" + quote(addrString(remote))
@@ -492,7 +492,7 @@ func (s *Stream) Pause(what What) {
 		return
 	}
 	what &= Read | Write
-	s.paused |= what
+	s.paused |= directions(what)
 	if what&Read != 0 {
 		if s.pend&msgEOF != 0 {
 			s.in.wait(waitEOF)
@@ -517,8 +517,8 @@ func (s *Stream) Resume(what What) {
 		return
 	}
 	what &= Read | Write
-	on := s.paused & what
-	s.paused &^= what
+	on := What(s.paused) & what
+	s.paused &^= directions(what)
 	if !s.resumeIdle(what) {
 		l.retract(&s.source, msgTimedOut)
 	}
@@ -542,5 +542,5 @@ func (s *Stream) Resume(what What) {
 func (s *Stream) Paused() What {
 	l := s.lockLoop()
 	defer l.unlock()
-	return s.paused
+	return What(s.paused)
 }

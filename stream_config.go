@@ -85,7 +85,7 @@ func (l *Loop) setup(c *StreamConfig) (*streamSetup, error) {
 func (s *Stream) setupLocked(u *streamSetup) {
 	s.Data = u.Data
 	s.limits.Store(u.limits)
-	s.paused = u.Paused
+	s.paused = directions(u.Paused)
 	if n := len(u.Input); n > 0 {
 		c := newChunk(0)
 		c.buf, c.w, c.mem = u.Input[:n:n], n, newMemory()

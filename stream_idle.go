@@ -188,14 +188,14 @@ func (s *Stream) checkIdle() {
 		}
 		i.due[dir] = false
 		switch rest := i.last[dir] + int64(i.after[dir]) - now; {
-		case s.paused&bit != 0, i.halted[dir]:
+		case s.paused.has(bit), i.halted[dir]:
 			// Resume, or goOn, starts the time again.
 		case dir == dirRead && s.in.eof, dir == dirWrite && s.out.queue.n == 0:
 			// There is nothing to wait for.
 		case rest > 0:
 			l.startTimer(&i.timers[dir], now, time.Duration(rest))
 		default:
-			s.paused |= bit
+			s.paused |= directions(bit)
 			i.over |= bit
 			l.enqueue(&s.source, msgTimedOut)
 		}

@@ -72,7 +72,7 @@ func (s *Stream) fill() (bits pending) {
 	if s.life != lifeOpen {
 		return 0
 	}
-	if s.paused&Read != 0 || s.in.eof {
+	if s.paused.has(Read) || s.in.eof {
 		s.waive(dirRead)
 		return s.checkFailure(0)
 	}

@@ -45,7 +45,7 @@ func (s *Stream) writeSlow(p []byte, n int) (int, error) {
 	}
 	if n > 0 {
 		s.Loop().bytesOut.Add(uint64(n))
-	} else if room := len(p); s.out.queue.n == 0 && s.paused&Write == 0 {
+	} else if room := len(p); s.out.queue.n == 0 && !s.paused.has(Write) {
 		var err error
 		if room = s.quota(dirWrite, room); room > 0 {
 			n, err = s.writeOnce(p[:room])
@@ -251,7 +251,7 @@ func (s *Stream) flush() (bits pending) {
 	if s.gone() {
 		return 0
 	}
-	if s.paused&Write != 0 && !s.life.closed() {
+	if s.paused.has(Write) && !s.life.closed() {
 		s.waive(dirWrite)
 		s.noteOwed()
 		return 0
@@ -383,7 +383,7 @@ func (s *Stream) unblock() {
 		switch {
 		case w.silent():
 		case w.in.held.Load() > 0:
-			if w.paused&Read == 0 {
+			if !w.paused.has(Read) {
 				l.enqueue(&w.source, msgReadable)
 			}
 		default:

@@ -21,14 +21,16 @@ export GOFLAGS='-mod=readonly -buildvcs=false'
 # part SECONDS gives the script its limit. CI_END, if .ci/run has set it, is the moment
 # at which the limit for all parts together is over, in seconds since 1970.
 part() {
-	part_name=${0##*/} part_limit=$1 part_began=$EPOCHSECONDS current=start
+	part_name=${0##*/} part_limit=$1 part_began=$EPOCHSECONDS current=start reason= child= alive=
 	part_end=$((part_began + part_limit))
 	((part_end <= ${CI_END:-part_end})) || part_end=$CI_END
 	trap finish EXIT
+	trap 'reason=interrupted; kill $child && wait $child; exit 130' INT TERM
 }
 
 finish() {
 	local status=$?
+	kill -- -$alive 2>/dev/null || true
 	if ((status)); then
 		echo "FAILED: $part_name: $current (${reason:-status $status}; the part has run for $((EPOCHSECONDS - part_began))s of its ${part_limit}s)"
 	else
@@ -41,7 +43,7 @@ finish() {
 # functions and what is exported are all that a function finds. A line every 30 seconds shows
 # that the step is alive.
 step() {
-	local seconds=$2 left=$((part_end - EPOCHSECONDS)) began=$EPOCHSECONDS status=0 alive
+	local seconds=$2 left=$((part_end - EPOCHSECONDS)) began=$EPOCHSECONDS status=0
 	current=$1 reason="had no time left"
 	shift 2
 	((left > 0)) || exit 1
@@ -51,13 +53,15 @@ step() {
 	fi
 
 	echo "=== $part_name: $current"
-	while sleep 30 >/dev/null 2>&1; do echo "... $current: $((EPOCHSECONDS - began))s"; done &
+	set -m # a process group for each
+	while sleep 30; do echo "... $current: $((EPOCHSECONDS - began))s"; done &
 	alive=$!
-	TIMEFORMAT="--- $current: %0Rs, of a processor %0Us and in the kernel %0Ss"
-	time timeout --kill-after=10 "$seconds" "$@" || status=$?
-	kill $alive
-	wait $alive 2>/dev/null || true
-
+	timeout --kill-after=10 "$seconds" "$@" &
+	child=$!
+	set +m
+	TIMEFORMAT="--- $current: %0Rs (CPU: %0Us user, %0Ss system)"
+	time wait $child || status=$?
+	kill -- -$alive
 	reason="status $status after $((EPOCHSECONDS - began))s, limit ${seconds}s"
 	((status != 124 && status != 137)) || reason="out of time, limit ${seconds}s"
 	((status == 0)) || exit $status
