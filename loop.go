@@ -549,6 +549,7 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 				l.turnHoldingToken(-1, false)
 			}
 			<-l.turnc
+			l.callReleases()
 		}
 		err = ctx.Err()
 	}
