@@ -7,5 +7,5 @@ package evchan
 
 // sysWriteChain writes c to fd once. It does not write what follows: x/sys has no writev here.
 func sysWriteChain(fd sysFD, c *chunk, limit int) (int, error) {
-	return sysWrite(fd, c.buf[c.r:min(c.w, c.r+limit)])
+	return sysWrite(fd, c.buf[c.r:c.r+min(c.size(), limit)])
 }

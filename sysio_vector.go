@@ -12,7 +12,7 @@ func sysWriteChain(fd sysFD, c *chunk, limit int) (int, error) {
 	x := vectorPool.Get().(*vector)
 	count := 0
 	for ; c != nil && count < maxVector && limit > 0 && !c.isFile(); c = c.next {
-		p := c.buf[c.r:min(c.w, c.r+limit)]
+		p := c.buf[c.r:c.r+min(c.size(), limit)]
 		x.array[count] = p
 		count++
 		limit -= len(p)

@@ -134,9 +134,9 @@ func (q *chain) writeFD(fd sysFD, limit int, socket bool) (n int, spent *chunk, 
 			}
 		case next == nil || next.isFile():
 			if socket {
-				k, err = sysSend(fd, c.buf[c.r:min(c.w, c.r+room)])
+				k, err = sysSend(fd, c.buf[c.r:c.r+min(c.size(), room)])
 			} else {
-				k, err = sysWrite(fd, c.buf[c.r:min(c.w, c.r+room)])
+				k, err = sysWrite(fd, c.buf[c.r:c.r+min(c.size(), room)])
 			}
 		default:
 			k, err = sysWriteChain(fd, c, room)
