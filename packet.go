@@ -37,6 +37,9 @@ import (
 // reports that an earlier datagram could not be delivered, the next read or write
 // returns that error and does nothing else. Most systems report this to connected
 // sockets only (see WrapPacketConn).
+//
+// With method poll, while an error queue that the program has asked for (IP_RECVERR)
+// is not read, datagrams may be noticed up to 50 ms late.
 type PacketConn struct {
 	source
 	reg registration
