@@ -97,3 +97,42 @@ func ExamplePacketConn_WriteBatch() {
 	// one
 	// two
 }
+
+// A server on a host with several addresses answers from the one that it was asked at. To
+// be asked at all of them, it would listen on ":53", say.
+func ExamplePacketConn_ReadPacket() {
+	loop := newLoop()
+	defer loop.Close()
+	server, err := loop.ListenPacket("udp", "127.0.0.1:0", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err := net.Dial("udp", server.LocalAddr().String())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Write([]byte("which address is this?")); err != nil {
+		log.Fatal(err)
+	}
+
+	buf := make([]byte, 1500)
+	for ev := range loop.All() {
+		conn := ev.(evchan.Packets).Conn
+		_, from, to, err := conn.ReadPacket(buf)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if _, err := conn.WritePacket([]byte(to.String()), from, to); err != nil {
+			log.Fatal(err)
+		}
+		loop.Break()
+	}
+	n, err := client.Read(buf)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", buf[:n])
+	// Output:
+	// 127.0.0.1
+}

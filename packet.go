@@ -37,6 +37,9 @@ import (
 // reports that an earlier datagram could not be delivered, the next read or write
 // returns that error and does nothing else. Most systems report this to connected
 // sockets only (see WrapPacketConn).
+//
+// With method poll, while an error queue that the program has asked for (IP_RECVERR)
+// is not read, datagrams may be noticed up to 50 ms late.
 type PacketConn struct {
 	source
 	reg registration
@@ -62,6 +65,9 @@ type PacketConn struct {
 	// cleared before the kernel is asked.
 	more atomic.Bool
 
+	// reported says that the poller has reported the socket since rearm was called last.
+	reported atomic.Bool
+
 	// announced says what becomes of the next Packets: one of the constants below.
 	// Changes need mu, with two exceptions: received needs the loop's mu only, and
 	// to give up a promise both are needed.
@@ -81,9 +87,11 @@ type PacketConn struct {
 	known int          // datagrams and errors known to wait; if direct, 1 means one or more
 	batch *packetBatch // datagrams taken from the kernel and unread; nil: none
 	err   error        // the next read after batch returns it; as the system call gave it
+	vain  int          // reports in a row after which the kernel had nothing
 
 	// The loop's mu guards the following.
 
+	retry timerNode // running: until rearm asks the poller again
 }
 
 // The values of PacketConn.announced.
@@ -272,6 +280,7 @@ func (l *Loop) WrapPacketConn(conn net.PacketConn) (*PacketConn, error) {
 func (l *Loop) newPacketConn(local, remote net.Addr) *PacketConn {
 	c := &PacketConn{local: local, remote: remote, fd: noFD}
 	c.init(l, c)
+	c.retry.owner = c
 	c.more.Store(true)
 	return c
 }
@@ -449,6 +458,7 @@ func (c *PacketConn) SetUnlinkOnClose(unlink bool) {
 func (c *PacketConn) Close() error {
 	l := c.lockAndWithdraw()
 	c.life = lifeClosed
+	l.timers.stop(&c.retry)
 	l.retract(&c.source, msgSingle|workRead)
 	l.unlock()
 	c.release()
@@ -492,6 +502,7 @@ func (c *PacketConn) release() {
 func (c *PacketConn) abandon() {
 	l := c.lockLoop()
 	c.life = lifeClosed
+	l.timers.stop(&c.retry)
 	l.unlock()
 	c.release()
 }
@@ -501,13 +512,23 @@ func (c *PacketConn) registration() *registration { return &c.reg }
 // ready is called when the poller reports datagrams or an error.
 func (c *PacketConn) ready(What) {
 	c.more.Store(true)
+	c.reported.Store(true)
 	if c.paused == 0 {
 		c.Loop().enqueue(&c.source, workRead)
 	}
 }
 
-// task does nothing, since c is never assigned: prepare does the reading.
-func (c *PacketConn) task() {}
+// expired is called when rearm has waited long enough. Caller holds the loop's lock.
+func (c *PacketConn) expired(int64) { c.Loop().assign(c) }
+
+// task asks the poller again, later than rearm would have.
+func (c *PacketConn) task() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fd != noFD {
+		c.arm()
+	}
+}
 
 // prepare asks the kernel for datagrams, unless some are known to wait, and returns
 // the bit of Packets if there are any.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"time"
 )
 
 // ReadFromAddrPort reads one datagram into p and returns its size and its sender. An
@@ -133,6 +134,7 @@ func (c *PacketConn) receiveDirect(p []byte, to *netip.Addr) (n int, from packet
 		if to != nil {
 			*to = c.destination(at)
 		}
+		c.vain = 0
 		c.more.Store(true)
 		c.Loop().bytesIn.Add(uint64(n))
 		if cut {
@@ -142,6 +144,7 @@ func (c *PacketConn) receiveDirect(p []byte, to *netip.Addr) (n int, from packet
 		c.rearm()
 		err = ErrWouldBlock
 	default:
+		c.vain = 0
 		c.more.Store(true)
 		err = c.opError("read", "recvfrom", c.remote, err)
 	}
@@ -161,12 +164,16 @@ func (c *PacketConn) fetch() {
 		c.known = c.batch.n
 		c.Loop().bytesIn.Add(uint64(c.batch.size()))
 	}
+	if c.known > 0 {
+		c.vain = 0
+	}
 	switch err {
 	case nil:
 		c.more.Store(true)
 	case eAGAIN:
 		c.rearm()
 	default:
+		c.vain = 0
 		c.more.Store(true)
 		c.err = err
 		c.known++
@@ -204,13 +211,47 @@ func (c *PacketConn) reannounce() {
 	}
 }
 
-// rearm is called after EAGAIN. It asks the poller to report the socket again, if
-// the poller reports a condition only once. Caller holds c.mu.
+// What rearm does about a report without a reason.
+const (
+	packetVain    = 4 // so many in a row, or more, make it wait; arbitrary
+	packetMinWait = time.Millisecond
+	packetMaxWait = 50 * time.Millisecond // it doubles; both arbitrary
+)
+
+// rearm is called after EAGAIN. It asks the poller to report the socket again, if the
+// poller reports a condition only once. Caller holds c.mu.
+//
+// The kernel may report for ever what a read does not change: an error queue that is not
+// read (IP_RECVERR), or a socket that another holder has shut down. Then the loop would
+// make turns all the time. After several reports in vain, rearm waits longer and longer,
+// and datagrams are noticed that much later.
 func (c *PacketConn) rearm() {
 	l := c.Loop()
 	if l.edge {
 		return
 	}
+	if c.reported.Swap(false) {
+		c.vain++
+	}
+	if c.vain < packetVain {
+		c.arm()
+		return
+	}
+	wait := packetMaxWait
+	if n := c.vain - packetVain; n < 6 {
+		wait = min(wait, packetMinWait<<n)
+	}
+	now := l.clock()
+	l.lock()
+	defer l.unlock()
+	if c.life == lifeOpen && !l.closed {
+		l.startTimer(&c.retry, now, wait)
+	}
+}
+
+// arm asks the poller to report the socket. Caller holds c.mu.
+func (c *PacketConn) arm() {
+	l := c.Loop()
 	l.lock()
 	tok := l.token(c)
 	l.unlock()

@@ -772,3 +772,71 @@ func testPacketCloseBatch(t *testing.T, l *Loop, open func() *PacketConn) {
 		b = open()
 	}
 }
+
+// A connection that others find through Sources is complete: they may use and close it while
+// it is being made. (The race detector is the one that sees more here.)
+func TestPacketConnVisible(t *testing.T) {
+	before := openDescriptors()
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Visible": func(t *testing.T, l *Loop) {
+			done := make(chan struct{})
+			var wg sync.WaitGroup
+			for i := range 2 {
+				wg.Go(func() {
+					for n := i; ; n++ {
+						select {
+						case <-done:
+							return
+						default:
+						}
+						for s := range l.Sources() {
+							c := s.(*PacketConn)
+							if c.Data != "mine" {
+								t.Errorf("Data is %v", c.Data)
+							}
+							if f, err := c.File(); err == nil {
+								f.Close()
+							} else if err != ErrClosed {
+								t.Error(err)
+							}
+							c.ReadPacket(make([]byte, 1))
+							c.WriteTo(nil, c.LocalAddr())
+							if c.dump(); n%3 == 0 {
+								c.Close()
+							}
+						}
+					}
+				})
+			}
+			for i := range 100 {
+				network, address := "udp4", "127.0.0.1:0"
+				if i%2 == 0 {
+					network, address = "unixgram", filepath.Join(shortDir(t), "s")
+				}
+				c, err := l.ListenPacket(network, address, &PacketConfig{Data: "mine"})
+				if err != nil {
+					t.Error(err)
+					break
+				}
+				c.Close()
+			}
+			// The loop is closed in the midst of it.
+			wg.Go(func() { l.Close() })
+			for {
+				c, err := l.ListenPacket("udp4", "127.0.0.1:0", &PacketConfig{Data: "mine"})
+				if err != nil {
+					if err != ErrClosed {
+						t.Errorf("ListenPacket gives %v", err)
+					}
+					break
+				}
+				c.Close()
+			}
+			close(done)
+			wg.Wait()
+		},
+	})
+	if n := openDescriptors(); n > before {
+		t.Errorf("%d descriptors are open, were %d", n, before)
+	}
+}

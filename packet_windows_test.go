@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/windows"
 )
 
 // Datagrams between two connections of the loop, since package net's sockets do not
@@ -30,6 +32,52 @@ func TestPacketConnWindows(t *testing.T) {
 		// A wildcard of either family stands for both, as in package net.
 		"udpAny4": func(t *testing.T, l *Loop) { testBothFamilies(t, l, "0.0.0.0:0") },
 		"udpAny6": func(t *testing.T, l *Loop) { testBothFamilies(t, l, "[::]:0") },
+		"Config": func(t *testing.T, l *Loop) {
+			if _, err := l.ListenPacket("udp4", "127.0.0.1:0", &PacketConfig{ReusePort: true}); !errors.Is(err, ErrUnsupported) {
+				t.Errorf("ReusePort gives %v", err)
+			}
+			mine := errors.New("mine")
+			conf := &PacketConfig{Control: func(string, string, syscall.RawConn) error { return mine }}
+			if _, err := l.ListenPacket("udp4", "127.0.0.1:0", conf); !errors.Is(err, mine) {
+				t.Errorf("an error of Control gives %v", err)
+			}
+			broadcast := 0
+			conf = &PacketConfig{Data: "mine", Broadcast: true, ReadBuffer: 20 << 10, WriteBuffer: 20 << 10}
+			conf.Control = func(network, address string, raw syscall.RawConn) (err error) {
+				if network != "udp4" || address != "127.0.0.1:0" {
+					t.Errorf("Control is called with %s, %s", network, address)
+				}
+				if e := raw.Control(func(fd uintptr) {
+					broadcast, err = windows.GetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_BROADCAST)
+				}); e != nil {
+					return e
+				}
+				return err
+			}
+			c, err := l.ListenPacket("udp4", "127.0.0.1:0", conf)
+			must(t, err)
+			if c.Data != "mine" || broadcast == 0 {
+				t.Errorf("Data is %v, SO_BROADCAST %d", c.Data, broadcast)
+			}
+			wild, err := l.ListenPacket("udp4", ":0", nil)
+			must(t, err)
+			if _, _, _, err := wild.ReadPacket(nil); !errors.Is(err, ErrUnsupported) {
+				t.Errorf("ReadPacket gives %v", err)
+			}
+			at := c.LocalAddr().(*net.UDPAddr).AddrPort()
+			if _, err := wild.WritePacket([]byte("x"), at, at.Addr()); !errors.Is(err, ErrUnsupported) {
+				t.Errorf("WritePacket gives %v", err)
+			}
+			if _, err := c.WritePacket([]byte("x"), at, at.Addr()); err != nil {
+				t.Errorf("WritePacket from the address of the socket gives %v", err)
+			}
+			if ev, _ := l.Poll(10 * time.Second); ev != Event(Packets{c}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			if n, from, to, err := c.ReadPacket(make([]byte, 9)); n != 1 || from != at || to != at.Addr() || err != nil {
+				t.Errorf("ReadPacket gives %d, %v, %v, %v", n, from, to, err)
+			}
+		},
 		"InUse": func(t *testing.T, l *Loop) {
 			a, err := l.ListenPacket("udp4", "127.0.0.1:0", nil)
 			if err != nil {
