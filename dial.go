@@ -31,8 +31,16 @@ type DialConfig struct {
 
 	// KeepAlive is the idle time after which the kernel begins to ask the peer whether it is
 	// still there, and the interval at which it asks again; 0 means 15 seconds; if
-	// negative, it does not ask.
+	// negative, it does not ask. It is ignored if KeepAliveConfig.Enable is true.
 	KeepAlive time.Duration
+
+	// KeepAliveConfig says the same in detail, see [ListenConfig].
+	KeepAliveConfig net.KeepAliveConfig
+
+	// Control is called with each new socket before it is connected, as in net.Dialer: on
+	// another goroutine, and perhaps on several at once; nil means that nothing is. An
+	// error that it returns ends the attempt to connect that socket.
+	Control func(network, address string, c syscall.RawConn) error
 
 	// Delay lets the kernel hold back small segments (Nagle's algorithm). If it is
 	// false, TCP_NODELAY is set, as package net does.
@@ -138,7 +146,10 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 			Timeout:   max(c.Timeout, 0),
 			LocalAddr: c.LocalAddr,
 			Resolver:  c.Resolver,
-			KeepAlive: c.KeepAlive,
+
+			KeepAlive:       -1,
+			KeepAliveConfig: keepAlive(c.KeepAlive, c.KeepAliveConfig),
+			Control:         c.Control,
 		},
 		delay: c.Delay,
 	}

@@ -18,9 +18,10 @@ import (
 // A ListenConfig has the settings of a Listener and of its streams. A nil ListenConfig and
 // zero values mean the defaults. It is copied.
 type ListenConfig struct {
-	// ReusePort lets several listeners share an address, in one process or in several; the
-	// kernel divides the connections between them (SO_REUSEPORT). It is an error where the
-	// system lacks that, and for unix.
+	// ReusePort lets several listeners share an address, in one process or in several
+	// (SO_REUSEPORT). Linux, FreeBSD and DragonFly divide the connections between them; on
+	// other systems one listener may get them all. It is an error where the system lacks
+	// the option, and for unix.
 	ReusePort bool
 
 	// Backlog is how many connections the kernel holds until they are accepted; 0 means
@@ -29,8 +30,15 @@ type ListenConfig struct {
 
 	// KeepAlive is the idle time after which the kernel begins to ask a peer whether it is
 	// still there, and the interval at which it asks again; 0 means 15 seconds; if
-	// negative, it does not ask.
+	// negative, it does not ask. It is ignored if KeepAliveConfig.Enable is true.
 	KeepAlive time.Duration
+
+	// KeepAliveConfig says the same in detail, as in net.ListenConfig, if Enable is true: a
+	// field that is 0 means 15 seconds, or 9 questions without an answer, and a negative
+	// one what the system has. Here and in KeepAlive, times above 32,767 seconds (9 hours)
+	// and counts above 127 mean these: some systems cannot do more. OpenBSD has times of
+	// the whole system only.
+	KeepAliveConfig net.KeepAliveConfig
 
 	// Delay lets the kernel hold back small segments (Nagle's algorithm). If it is
 	// false, TCP_NODELAY is set, as package net does.
@@ -43,6 +51,10 @@ type ListenConfig struct {
 
 	// Paused says that the listener accepts nothing until Resume.
 	Paused bool
+
+	// Control is called with the new socket before it is bound, as in net.ListenConfig; nil
+	// means that nothing is. An error that it returns is Listen's.
+	Control func(network, address string, c syscall.RawConn) error
 
 	// MaxPending is the number of Accepted, sent and not yet received, at which accepting
 	// stops; 0 means 128; if negative, there is no limit.
@@ -102,7 +114,6 @@ func (c *ListenConfig) stream() *StreamConfig {
 }
 
 const (
-	defaultKeepAlive  = 15 * time.Second
 	defaultMaxPending = 128
 
 	acceptBatch = 64 // connections accepted in one turn; arbitrary
@@ -130,6 +141,7 @@ type Listener struct {
 
 	addr       net.Addr     // never changes
 	conf       ListenConfig // never changes
+	wrapped    bool         // WrapListener has made it; never changes
 	setup      *streamSetup // of its streams; never changes
 	maxPending int          // never changes
 	path       string       // of the socket's file, which release removes; "": none; mu guards it
@@ -159,10 +171,6 @@ type Listener struct {
 // If the address has a host name, Listen waits until it is looked up. It returns the
 // errors of net.Listen, and ErrClosed on a closed loop.
 func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, error) {
-	var c ListenConfig
-	if conf != nil {
-		c = *conf
-	}
 	switch network {
 	case "tcp", "tcp4", "tcp6", "unix":
 	default:
@@ -171,10 +179,7 @@ func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, e
 	if l.isClosed() {
 		return nil, ErrClosed
 	}
-	if c.Backlog < 0 || c.DeferAccept < 0 {
-		return nil, fmt.Errorf("evchan: negative ListenConfig.Backlog or DeferAccept")
-	}
-	u, err := l.setup(c.stream())
+	c, u, err := l.listenSetup(conf)
 	if err != nil {
 		return nil, err
 	}
@@ -183,29 +188,50 @@ func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, e
 	}
 	nc := net.ListenConfig{KeepAlive: -1}
 	nc.SetMultipathTCP(false)
-	if c.ReusePort {
-		nc.Control = func(_, _ string, raw syscall.RawConn) error {
-			var err error
+	nc.Control = func(network, address string, raw syscall.RawConn) error {
+		var err error
+		if c.ReusePort {
 			if cerr := raw.Control(func(fd uintptr) { err = setReusePort(sysFD(fd)) }); cerr != nil {
 				return cerr
 			}
-			return os.NewSyscallError("setsockopt", err)
 		}
+		if err == nil && c.Control != nil {
+			return c.Control(network, address, raw)
+		}
+		return os.NewSyscallError("setsockopt", err)
 	}
 	nl, err := nc.Listen(context.Background(), network, address)
 	if err != nil {
 		return nil, portable(err)
 	}
-	ln, err := l.adoptListener(nl, &c, u)
+	ln, err := l.adoptListener(nl, c, u, false)
 	if err != nil {
 		nl.Close()
 	}
 	return ln, err
 }
 
+// listenSetup returns what conf, which may be nil, says of the listener and of its streams.
+func (l *Loop) listenSetup(conf *ListenConfig) (*ListenConfig, *streamSetup, error) {
+	c := new(ListenConfig)
+	if conf != nil {
+		*c = *conf
+	}
+	if c.Backlog < 0 || c.DeferAccept < 0 {
+		return nil, nil, errors.New("evchan: negative ListenConfig.Backlog or DeferAccept")
+	}
+	u, err := l.setup(c.stream())
+	return c, u, err
+}
+
 // WrapListener makes a listener of nl, a *net.TCPListener or a *net.UnixListener. It takes
 // nl over: nl is closed, and the socket lives on in the listener. If it returns an error,
 // nl is as it was.
+//
+// The socket's options stay as they are set, unless conf names them: TCP_NODELAY and
+// keep-alive are not set by default. Package net sets both on what it accepts, not on the
+// listening socket; set them there, with net.ListenConfig.Control, or conf.KeepAlive.
+// ReusePort and Control come too late here, and are an error.
 func (l *Loop) WrapListener(nl net.Listener, conf *ListenConfig) (*Listener, error) {
 	if nl == nil {
 		return nil, errors.New("evchan: WrapListener of nil")
@@ -224,25 +250,24 @@ func (l *Loop) WrapListener(nl net.Listener, conf *ListenConfig) (*Listener, err
 	}
 	switch {
 	case !known:
-		return nil, fmt.Errorf("evchan: WrapListener of a %T: %w", nl, ErrUnsupported)
+		return nil, fmt.Errorf("evchan: WrapListener of a %T, which is no *net.TCPListener or *net.UnixListener: %w", nl, ErrUnsupported)
 	case isNil:
 		return nil, fmt.Errorf("evchan: WrapListener of a nil %T", nl)
 	}
-	var c ListenConfig
-	if conf != nil {
-		c = *conf
-	}
-	u, err := l.setup(c.stream())
+	c, u, err := l.listenSetup(conf)
 	if err != nil {
 		return nil, err
 	}
-	return l.adoptListener(nl, &c, u)
+	if c.ReusePort || c.Control != nil {
+		return nil, errors.New("evchan: ListenConfig.ReusePort or Control for WrapListener: the socket is bound already")
+	}
+	return l.adoptListener(nl, c, u, true)
 }
 
 // adoptListener makes a listener of nl's socket and closes nl. If it returns an error, nl
 // is as it was.
-func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup) (*Listener, error) {
-	ln := &Listener{addr: nl.Addr(), conf: *c, Data: c.Data, setup: u, fd: noFD, maxPending: c.MaxPending}
+func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup, wrapped bool) (*Listener, error) {
+	ln := &Listener{addr: nl.Addr(), conf: *c, wrapped: wrapped, Data: c.Data, setup: u, fd: noFD, maxPending: c.MaxPending}
 	ln.init(l, ln)
 	if c.Paused {
 		ln.paused = Read

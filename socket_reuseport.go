@@ -5,8 +5,19 @@
 
 package evchan
 
-import "golang.org/x/sys/unix"
+import (
+	"runtime"
 
+	"golang.org/x/sys/unix"
+)
+
+// setReusePort lets several sockets have the address of fd, which is not bound yet. On
+// FreeBSD SO_REUSEPORT gives all connections to one of them; the option that divides them is
+// SO_REUSEPORT_LB, since version 12.
 func setReusePort(fd sysFD) error {
-	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	option := unix.SO_REUSEPORT
+	if runtime.GOOS == "freebsd" {
+		option = 0x10000
+	}
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, 1)
 }

@@ -8,6 +8,7 @@ package evchan
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -98,6 +99,9 @@ func (ln *Listener) accept(l *Loop) (*Stream, error) {
 		if err != nil {
 			return nil, err
 		}
+		if !keepAliveInherited {
+			ln.acceptOptions(fd)
+		}
 		s := l.newStream(fd)
 		s.remote = peer
 		ln.configure(s)
@@ -115,38 +119,40 @@ func transient(err error) bool {
 	return false
 }
 
-// setOptions sets the options that accepted sockets inherit from the listening socket.
+// setOptions sets the options that accepted sockets inherit from the listening socket; of one
+// that was wrapped, those that the configuration names.
 func (ln *Listener) setOptions() error {
 	c := &ln.conf
 	if c.Backlog > 0 {
-		if err := syscall.Listen(ln.fd, c.Backlog); err != nil {
+		if err := syscall.Listen(ln.fd, min(c.Backlog, math.MaxInt32)); err != nil {
 			return os.NewSyscallError("listen", err)
 		}
 	}
 	if ln.addr.Network() == "unix" {
 		return nil
 	}
-	set := func(level, name, value int) (err error) {
-		return os.NewSyscallError("setsockopt", syscall.SetsockoptInt(ln.fd, level, name, value))
-	}
-	if !c.Delay {
-		if err := set(syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1); err != nil {
-			return err
+	if !c.Delay && !ln.wrapped {
+		if err := syscall.SetsockoptInt(ln.fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1); err != nil {
+			return os.NewSyscallError("setsockopt", err)
 		}
 	}
-	if c.KeepAlive >= 0 {
-		d := c.KeepAlive
-		if d == 0 {
-			d = defaultKeepAlive
-		}
-		if err := setKeepAlive(ln.fd, int((d+999_999_999)/1_000_000_000)); err != nil {
+	if k, set := c.keepsAlive(ln.wrapped); set && keepAliveInherited {
+		if err := setKeepAlive(ln.fd, k); err != nil {
 			return os.NewSyscallError("setsockopt", err)
 		}
 	}
 	if c.DeferAccept > 0 {
-		return os.NewSyscallError("setsockopt", setDeferAccept(ln.fd, int((c.DeferAccept+999_999_999)/1_000_000_000)))
+		return os.NewSyscallError("setsockopt", setDeferAccept(ln.fd, toSeconds(c.DeferAccept)))
 	}
 	return nil
+}
+
+// acceptOptions sets the options that an accepted socket does not inherit. Errors are
+// ignored: the connection has failed then, and the next read returns that.
+func (ln *Listener) acceptOptions(fd sysFD) {
+	if k, set := ln.conf.keepsAlive(ln.wrapped); set && ln.addr.Network() != "unix" {
+		setKeepAlive(fd, k)
+	}
 }
 
 // netConn returns a net.Conn on a duplicate of the socket.

@@ -5,7 +5,6 @@ package evchan
 
 import (
 	"fmt"
-	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -145,18 +144,34 @@ func (ln *Listener) acceptOptions(fd sysFD) {
 	if ln.addr.Network() == "unix" {
 		return
 	}
-	if !ln.conf.Delay {
+	if !ln.conf.Delay && !ln.wrapped {
 		windows.SetsockoptInt(windows.Handle(fd), windows.IPPROTO_TCP, windows.TCP_NODELAY, 1)
 	}
-	if d := ln.conf.KeepAlive; d >= 0 {
-		if d == 0 {
-			d = defaultKeepAlive
-		}
-		ms := uint32((min(d, math.MaxInt32*time.Millisecond) + time.Millisecond - 1) / time.Millisecond)
-		ka := windows.TCPKeepalive{OnOff: 1, Time: ms, Interval: ms}
-		var n uint32
-		windows.WSAIoctl(windows.Handle(fd), windows.SIO_KEEPALIVE_VALS,
-			(*byte)(unsafe.Pointer(&ka)), uint32(unsafe.Sizeof(ka)), nil, 0, &n, nil, 0)
+	if k, set := ln.conf.keepsAlive(ln.wrapped); set {
+		setKeepAlive(fd, k)
+	}
+}
+
+// setKeepAlive has the kernel probe an idle peer as c says, or not at all. The system takes
+// both times or none, so a negative one is the system's default. Windows has had the count
+// since version 10.
+func setKeepAlive(fd sysFD, c net.KeepAliveConfig) {
+	if !c.Enable {
+		windows.SetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_KEEPALIVE, 0)
+		return
+	}
+	if c.Idle < 0 {
+		c.Idle = 2 * time.Hour
+	}
+	if c.Interval < 0 {
+		c.Interval = time.Second
+	}
+	ka := windows.TCPKeepalive{OnOff: 1, Time: uint32(c.Idle.Milliseconds()), Interval: uint32(c.Interval.Milliseconds())}
+	var n uint32
+	windows.WSAIoctl(windows.Handle(fd), windows.SIO_KEEPALIVE_VALS,
+		(*byte)(unsafe.Pointer(&ka)), uint32(unsafe.Sizeof(ka)), nil, 0, &n, nil, 0)
+	if c.Count > 0 {
+		windows.SetsockoptInt(windows.Handle(fd), windows.IPPROTO_TCP, windows.TCP_KEEPCNT, c.Count)
 	}
 }
 

@@ -170,21 +170,9 @@ func peerOf(sa *unix.RawSockaddr, size uint32) (a peerAddr) {
 	return a
 }
 
-// setKeepAlive makes the kernel probe an idle peer every so many seconds, and end the
-// connection after 9 probes without an answer, as package net does.
-func setKeepAlive(fd sysFD, seconds int) error {
-	for _, o := range [...]struct{ level, name, value int }{
-		{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1},
-		{syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, seconds},
-		{syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, seconds},
-		{syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, 9},
-	} {
-		if err := syscall.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// keepAliveInherited says that the keep-alive of accepted sockets can be set at the listening
+// one.
+const keepAliveInherited = true
 
 func setDeferAccept(fd sysFD, seconds int) error {
 	return syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_DEFER_ACCEPT, seconds)

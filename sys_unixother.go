@@ -69,10 +69,10 @@ func remoteOf(sa unix.Sockaddr) (a peerAddr) {
 	return a
 }
 
-// setKeepAlive makes the kernel probe an idle peer, at the system's own intervals.
-func setKeepAlive(fd sysFD, seconds int) error {
-	return syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1)
-}
+// keepAliveInherited says that the keep-alive of accepted sockets cannot be set at the
+// listening one: macOS does not inherit the times, and is reported to end a listener that
+// has been idle.
+const keepAliveInherited = false
 
 // setDeferAccept does nothing: the option is Linux's.
 func setDeferAccept(sysFD, int) error { return nil }
