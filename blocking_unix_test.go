@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -250,4 +251,35 @@ func TestLingerOfOthers(t *testing.T) {
 			}
 		},
 	})
+}
+
+// TestFIFOWithoutWriter resumes reading of a FIFO that no writer has opened yet: to read it
+// gives 0 bytes, which is not its end.
+func TestFIFOWithoutWriter(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"fifo": func(t *testing.T, l *Loop) {
+		name := filepath.Join(t.TempDir(), "fifo")
+		must(t, unix.Mkfifo(name, 0o600))
+		fd, err := unix.Open(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		must(t, err)
+		s, err := l.WrapFD(uintptr(fd), nil)
+		must(t, err)
+		for range 3 {
+			s.Pause(Read)
+			s.Resume(Read)
+			noMessage(t, l)
+		}
+		w, err := os.OpenFile(name, os.O_WRONLY, 0)
+		must(t, err)
+		s.Pause(Read)
+		s.Resume(Read)
+		noMessage(t, l)
+		w.Write([]byte("x"))
+		if ev := nextOf(t, l, s); ev != (Readable{s}) {
+			t.Fatalf("received %v", ev)
+		}
+		w.Close()
+		if ev := nextOf(t, l, s); ev != (EOF{s}) {
+			t.Fatalf("received %v", ev)
+		}
+	}})
 }
