@@ -231,6 +231,7 @@ func (l *Loop) listenSetup(conf *ListenConfig) (*ListenConfig, *streamSetup, err
 // The socket's options stay as they are set, unless conf names them: TCP_NODELAY and
 // keep-alive are not set by default. Package net sets both on what it accepts, not on the
 // listening socket; set them there, with net.ListenConfig.Control, or conf.KeepAlive.
+// Only SO_LINGER is turned off, because closing would wait with it.
 // ReusePort and Control come too late here, and are an error.
 func (l *Loop) WrapListener(nl net.Listener, conf *ListenConfig) (*Listener, error) {
 	if nl == nil {
@@ -287,11 +288,13 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup, w
 			ln.path = name
 		}
 	}
+	restore := resetLinger(fd) // accepted sockets inherit it
 	err = ln.setOptions()
 	if err == nil {
 		err = ln.open()
 	}
 	if err != nil {
+		restore()
 		ln.mu.Lock()
 		ln.path = "" // nl still owns the file
 		ln.mu.Unlock()

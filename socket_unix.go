@@ -47,8 +47,7 @@ func (k *sock) failure() error {
 	if k.plain {
 		// A pipe without a reader reports an error, one without a writer does not
 		// (poll(2)).
-		p := []unix.PollFd{{Fd: int32(k.fd)}}
-		if _, err := unix.Poll(p, 0); err == nil && p[0].Revents&unix.POLLERR != 0 {
+		if pollNow(k.fd, 0)&unix.POLLERR != 0 {
 			return syscall.EPIPE
 		}
 		return nil
@@ -75,6 +74,43 @@ func (k *sock) localAddr() net.Addr {
 	}
 	return netAddr(sa)
 }
+
+// pollNow returns which of the conditions in events are true of fd now, or 0; hangup and
+// error are among them. It does not wait.
+func pollNow(fd sysFD, events pollBits) pollBits {
+	p := []unix.PollFd{{Fd: int32(fd), Events: events}}
+	for {
+		if _, err := unix.Poll(p, 0); err != unix.EINTR {
+			return p[0].Revents
+		}
+	}
+}
+
+// plainEnd returns what it means that a read of fd, which is not a socket, has given no
+// bytes, but e: nil is an end of input.
+//
+//   - A FIFO that no writer has opened yet gives 0 bytes, as one whose writers have closed it.
+//     Only the latter has a hangup.
+//   - A terminal whose other side is closed gives EIO on Linux, and an end elsewhere.
+func plainEnd(fd sysFD, e syscall.Errno) error {
+	switch e {
+	case 0:
+		var st unix.Stat_t
+		if pollNow(fd, unix.POLLIN) == 0 && unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO {
+			return syscall.EAGAIN
+		}
+		return nil
+	case syscall.EIO:
+		if pollNow(fd, unix.POLLIN)&unix.POLLHUP != 0 {
+			return nil
+		}
+	}
+	return e
+}
+
+// pollWrites is how much can be written to a pipe that poll says has room, without blocking:
+// at least PIPE_BUF, of which POSIX guarantees 512 bytes.
+const pollWrites = 512
 
 // netAddr returns sa in the form of package net.
 func netAddr(sa syscall.Sockaddr) net.Addr {
@@ -195,6 +231,17 @@ func inspectFD(fd sysFD) (plain, readable bool, err error) {
 		return false, false, os.NewSyscallError("fcntl", err)
 	}
 	return plain, flags&unix.O_ACCMODE != unix.O_WRONLY, nil
+}
+
+// resetLinger turns SO_LINGER of the socket fd off: with it close(2), and so the loop, would
+// wait for the peer. restore puts back what was set.
+func resetLinger(fd sysFD) (restore func()) {
+	old, err := unix.GetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER)
+	if err != nil || old.Onoff == 0 {
+		return func() {}
+	}
+	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{})
+	return func() { unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, old) }
 }
 
 // socketAddrs returns the two addresses of the socket fd; nil for one that it does not have.

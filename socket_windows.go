@@ -234,6 +234,13 @@ func sysError(call string, err error) error {
 	return os.NewSyscallError(call, err)
 }
 
+// resetLinger turns SO_LINGER of the socket fd off: with it closesocket would wait for the
+// peer, or fail. What was set is not put back: x/sys cannot ask for it.
+func resetLinger(fd sysFD) (restore func()) {
+	windows.SetsockoptLinger(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_LINGER, &windows.Linger{})
+	return func() {}
+}
+
 // socketAddrs returns the two addresses of the socket fd; nil for one that it does not have.
 func socketAddrs(fd sysFD) (local, remote net.Addr) {
 	if sa, err := syscall.Getsockname(syscall.Handle(fd)); err == nil {

@@ -432,3 +432,32 @@ func openTerminal(t *testing.T) (master, tty *os.File) {
 	t.Cleanup(func() { tty.Close() })
 	return master, tty
 }
+
+// TestTerminalChildExits: where the other side of a terminal is closed, what it has written is
+// read, and then comes EOF. The kernel says EIO.
+func TestTerminalChildExits(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"exit": func(t *testing.T, l *Loop) {
+		master, tty := openTerminal(t)
+		s, err := l.WrapFile(master, nil)
+		must(t, err)
+		if _, err := tty.WriteString("bye\n"); err != nil {
+			t.Fatal(err)
+		}
+		tty.Close()
+		for {
+			switch ev := nextOf(t, l, s).(type) {
+			case Readable:
+				continue
+			case EOF:
+			default:
+				t.Fatalf("received %v, Err is %v", ev, s.Err())
+			}
+			break
+		}
+		if got := string(s.Input().Next(100)); got != "bye\r\n" || s.Err() != nil {
+			t.Errorf("read %q, Err is %v", got, s.Err())
+		}
+		s.Close()
+		waitReleased(t, l)
+	}})
+}

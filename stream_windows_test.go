@@ -214,7 +214,7 @@ func TestSendsPieces(t *testing.T) {
 	b.Append(whole, nil)
 	a, _ = socketPair(t)
 	must(t, windows.SetsockoptInt(windows.Handle(a), windows.SOL_SOCKET, windows.SO_SNDBUF, len(whole)))
-	if n, err := sysWriteChain(a, b.head, math.MaxInt); n > maxSend || err != nil {
+	if n, err := sysWriteChain(a, b.head, math.MaxInt, true); n > maxSend || err != nil {
 		t.Errorf("sent %d bytes of a chain, %v", n, err)
 	}
 

@@ -12,27 +12,50 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The calls in this file that read from or write to a descriptor never block, so the
-// scheduler need not know of them: during a raw call the runtime's monitor does not take
-// the processor away.
+// A descriptor is made non-blocking when a stream or listener gets it, but another holder of
+// the same open file, a child process for example, may make it blocking again at any time.
+// So no call in this file relies on that:
+//
+//   - Sockets are read and written with MSG_DONTWAIT. These calls never block, so the
+//     scheduler need not know of them: during a raw call the runtime's monitor does not take
+//     the processor away.
+//   - What has no such flag (pipes, terminals, accept, sendfile) first looks whether the
+//     descriptor may block, see mayBlock. The call itself is one that the scheduler knows
+//     of, so that nothing but the loop waits if the other holder was faster.
 
-// sysRead reads once from fd to p, which is not empty.
+// mayBlock reports whether calls on fd may block now.
+func mayBlock(fd sysFD) bool {
+	flags, _, e := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFL, 0)
+	return e == 0 && flags&syscall.O_NONBLOCK == 0
+}
+
+// sysRead reads once from fd, which is not a socket, to p, which is not empty.
 func sysRead(fd sysFD, p []byte) (int, error) {
+	if mayBlock(fd) && pollNow(fd, unix.POLLIN) == 0 {
+		return 0, syscall.EAGAIN
+	}
 	for {
-		n, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
-		if e == 0 {
+		n, _, e := syscall.Syscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+		switch {
+		case e == 0 && n > 0:
 			return int(n), nil
-		}
-		if e != syscall.EINTR {
-			return 0, e
+		case e != syscall.EINTR:
+			return 0, plainEnd(fd, e)
 		}
 	}
 }
 
-// sysWrite writes p, which is not empty, to fd once.
+// sysWrite writes p, which is not empty, or the beginning of it, to fd, which is not a
+// socket, once.
 func sysWrite(fd sysFD, p []byte) (int, error) {
+	if mayBlock(fd) {
+		if pollNow(fd, unix.POLLOUT) == 0 {
+			return 0, syscall.EAGAIN
+		}
+		p = p[:min(len(p), pollWrites)]
+	}
 	for {
-		n, _, e := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+		n, _, e := syscall.Syscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
 		if e == 0 {
 			return int(n), nil
 		}
@@ -43,8 +66,11 @@ func sysWrite(fd sysFD, p []byte) (int, error) {
 }
 
 // sysWriteChain writes c and the chunks that follow it, up to the first file, to fd once.
-func sysWriteChain(fd sysFD, c *chunk, limit int) (int, error) {
-	var v [maxVector]syscall.Iovec
+func sysWriteChain(fd sysFD, c *chunk, limit int, socket bool) (int, error) {
+	if !socket && mayBlock(fd) {
+		return sysWrite(fd, c.buf[c.r:min(c.w, c.r+limit)])
+	}
+	var v [maxVector]unix.Iovec
 	count := 0
 	for ; c != nil && count < maxVector && limit > 0 && !c.isFile(); c = c.next {
 		n := min(c.size(), limit)
@@ -54,7 +80,15 @@ func sysWriteChain(fd sysFD, c *chunk, limit int) (int, error) {
 		limit -= n
 	}
 	for {
-		n, _, e := syscall.RawSyscall(syscall.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&v)), uintptr(count))
+		var n uintptr
+		var e syscall.Errno
+		if socket {
+			m := unix.Msghdr{Iov: &v[0]}
+			m.SetIovlen(count)
+			n, _, e = syscall.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m)), sendFlags)
+		} else {
+			n, _, e = syscall.Syscall(syscall.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&v)), uintptr(count))
+		}
 		if e == 0 {
 			return int(n), nil
 		}
@@ -71,6 +105,9 @@ const maxSendFile = 1 << 30
 // sysSendFile sends up to n bytes of f that begin at off to fd once. It may wait
 // for the disk, so it is no raw call.
 func sysSendFile(fd sysFD, f *os.File, off int64, n int) (sent int, err error) {
+	if mayBlock(fd) {
+		return 0, ErrUnsupported // the caller reads the file, and writes what it has read
+	}
 	rc, err := f.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -89,25 +126,28 @@ func sysSendFile(fd sysFD, f *os.File, off int64, n int) (sent int, err error) {
 	return max(sent, 0), err
 }
 
+// sendFlags are those of every send to a stream socket.
+const sendFlags = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
+
 // tryRecv reads once from the socket fd to p, which is not empty. It returns the number
 // of bytes, to be converted to int: -1 if it failed, with the error in e. It costs less
 // than a read, which goes through the file system's layer. It is just small enough to be
 // inlined: see Stream.ordinary.
 func tryRecv(fd sysFD, p []byte) (n uintptr, e sysErrno) {
-	n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
+	n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_DONTWAIT, 0, 0)
 	return
 }
 
 // trySend writes p once to the socket fd, with results like tryRecv.
 func trySend(fd sysFD, p []byte) (n uintptr, e sysErrno) {
-	n, _, e = syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
+	n, _, e = syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), sendFlags, 0, 0)
 	return
 }
 
 // sysRecv reads once from the socket fd to p, which is not empty.
 func sysRecv(fd sysFD, p []byte) (int, error) {
 	for {
-		n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), 0, 0, 0)
+		n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_DONTWAIT, 0, 0)
 		if e == 0 {
 			return int(n), nil
 		}
@@ -121,7 +161,7 @@ func sysRecv(fd sysFD, p []byte) (int, error) {
 // than sysWrite.
 func sysSend(fd sysFD, p []byte) (int, error) {
 	for {
-		n, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
+		n, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), sendFlags, 0, 0)
 		if e == 0 {
 			return int(n), nil
 		}
@@ -145,9 +185,12 @@ func sysUnread(fd sysFD) bool {
 
 // sysAccept accepts a connection and returns its non-blocking socket.
 func sysAccept(fd sysFD) (sysFD, peerAddr, error) {
+	if mayBlock(fd) && pollNow(fd, unix.POLLIN) == 0 {
+		return noFD, peerAddr{}, syscall.EAGAIN
+	}
 	var sa unix.RawSockaddrInet6 // the longest that matters
 	size := uint32(unix.SizeofSockaddrInet6)
-	n, _, e := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)),
+	n, _, e := syscall.Syscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)),
 		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 	if e != 0 {
 		return noFD, peerAddr{}, e

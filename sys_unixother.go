@@ -13,20 +13,49 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sysWrite writes p, which is not empty, to fd once.
-func sysWrite(fd sysFD, p []byte) (int, error) {
+// A descriptor is made non-blocking when a stream or listener gets it, but another holder of
+// the same open file, a child process for example, may make it blocking again at any time.
+// So sockets are read and written with MSG_DONTWAIT, and what has no such flag (pipes,
+// terminals, accept, sendfile) first looks whether the descriptor may block.
+
+// mayBlock reports whether calls on fd may block now.
+func mayBlock(fd sysFD) bool {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	return err == nil && flags&unix.O_NONBLOCK == 0
+}
+
+// maxWrite is the most that one call writes: macOS and FreeBSD fail with EINVAL above 2 GiB.
+// Arbitrary.
+const maxWrite = 1 << 30
+
+// sysRead reads once from fd, which is not a socket, to p, which is not empty.
+func sysRead(fd sysFD, p []byte) (int, error) {
+	if mayBlock(fd) && pollNow(fd, unix.POLLIN) == 0 {
+		return 0, unix.EAGAIN
+	}
 	for {
-		n, err := unix.Write(fd, p)
-		if err != unix.EINTR {
-			return max(n, 0), err
+		n, err := unix.Read(fd, p[:min(len(p), maxWrite)])
+		switch e, _ := err.(syscall.Errno); {
+		case n > 0:
+			return n, nil
+		case e != unix.EINTR:
+			return 0, plainEnd(fd, e)
 		}
 	}
 }
 
-// sysRead reads once from the socket fd to p, which is not empty.
-func sysRead(fd sysFD, p []byte) (int, error) {
+// sysWrite writes p, which is not empty, or the beginning of it, to fd, which is not a
+// socket, once.
+func sysWrite(fd sysFD, p []byte) (int, error) {
+	limit := maxWrite
+	if mayBlock(fd) {
+		if pollNow(fd, unix.POLLOUT) == 0 {
+			return 0, unix.EAGAIN
+		}
+		limit = pollWrites
+	}
 	for {
-		n, err := unix.Read(fd, p)
+		n, err := unix.Write(fd, p[:min(len(p), limit)])
 		if err != unix.EINTR {
 			return max(n, 0), err
 		}
@@ -34,13 +63,30 @@ func sysRead(fd sysFD, p []byte) (int, error) {
 }
 
 // sysRecv reads once from the socket fd to p, which is not empty.
-func sysRecv(fd sysFD, p []byte) (int, error) { return sysRead(fd, p) }
+func sysRecv(fd sysFD, p []byte) (int, error) {
+	for {
+		n, _, err := unix.Recvfrom(fd, p[:min(len(p), maxWrite)], dontWait)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
 
-// sysSend writes p, which is not empty, to the socket fd once.
-func sysSend(fd sysFD, p []byte) (int, error) { return sysWrite(fd, p) }
+// sysSend writes p, which is not empty, or the beginning of it, to the socket fd once.
+func sysSend(fd sysFD, p []byte) (int, error) {
+	for {
+		n, err := unix.SendmsgN(fd, p[:min(len(p), maxWrite)], nil, nil, dontWait)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
 
 // sysAccept accepts a connection and returns its non-blocking socket.
 func sysAccept(fd sysFD) (sysFD, peerAddr, error) {
+	if mayBlock(fd) && pollNow(fd, unix.POLLIN) == 0 {
+		return noFD, peerAddr{}, unix.EAGAIN
+	}
 	// Without the lock, a process started between the two calls would inherit the socket.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()

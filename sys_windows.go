@@ -73,7 +73,7 @@ func sysWrite(fd sysFD, p []byte) (int, error) { return sysSend(fd, p) }
 
 // sysWriteChain writes c and the chunks that follow it, up to the first file, to the
 // socket fd once.
-func sysWriteChain(fd sysFD, c *chunk, limit int) (int, error) {
+func sysWriteChain(fd sysFD, c *chunk, limit int, _ bool) (int, error) {
 	var v [maxVector]windows.WSABuf
 	count := 0
 	for room := min(maxSend, limit); c != nil && count < maxVector && room > 0 && !c.isFile(); c = c.next {

@@ -17,6 +17,9 @@ const maxSendFile = 1 << 30
 // sysSendFile sends up to n bytes of f that begin at off to fd once. If it has sent some
 // when fd takes no more or a signal comes, that is a success.
 func sysSendFile(fd sysFD, f *os.File, off int64, n int) (sent int, err error) {
+	if mayBlock(fd) {
+		return 0, ErrUnsupported // the caller reads the file, and writes what it has read
+	}
 	rc, err := f.SyscallConn()
 	if err != nil {
 		return 0, err

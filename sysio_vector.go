@@ -8,10 +8,13 @@ package evchan
 import "golang.org/x/sys/unix"
 
 // sysWriteChain writes c and the chunks that follow it, up to the first file, to fd once.
-func sysWriteChain(fd sysFD, c *chunk, limit int) (int, error) {
+func sysWriteChain(fd sysFD, c *chunk, limit int, socket bool) (int, error) {
+	if !socket && mayBlock(fd) {
+		return sysWrite(fd, c.buf[c.r:min(c.w, c.r+limit)])
+	}
 	x := vectorPool.Get().(*vector)
 	count := 0
-	for ; c != nil && count < maxVector && limit > 0 && !c.isFile(); c = c.next {
+	for limit = min(limit, maxWrite); c != nil && count < maxVector && limit > 0 && !c.isFile(); c = c.next {
 		p := c.buf[c.r:c.r+min(c.size(), limit)]
 		x.array[count] = p
 		count++
@@ -22,7 +25,13 @@ func sysWriteChain(fd sysFD, c *chunk, limit int) (int, error) {
 		vectorPool.Put(x)
 	}()
 	for {
-		n, err := unix.Writev(fd, x.array[:count])
+		var n int
+		var err error
+		if socket {
+			n, err = unix.SendmsgBuffers(fd, x.array[:count], nil, nil, dontWait)
+		} else {
+			n, err = unix.Writev(fd, x.array[:count])
+		}
 		if err != unix.EINTR {
 			return max(n, 0), err
 		}

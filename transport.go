@@ -139,7 +139,7 @@ func (q *chain) writeFD(fd sysFD, limit int, socket bool) (n int, spent *chunk, 
 				k, err = sysWrite(fd, c.buf[c.r:c.r+min(c.size(), room)])
 			}
 		default:
-			k, err = sysWriteChain(fd, c, room)
+			k, err = sysWriteChain(fd, c, room, socket)
 		}
 		if err == eAGAIN {
 			return n, spent, nil

@@ -32,7 +32,7 @@ func sysRead(sysFD, []byte) (int, error)                   { return 0, ErrUnsupp
 func sysWrite(sysFD, []byte) (int, error)                  { return 0, ErrUnsupported }
 func sysRecv(sysFD, []byte) (int, error)                   { return 0, eAGAIN }
 func sysSend(sysFD, []byte) (int, error)                   { return 0, eAGAIN }
-func sysWriteChain(sysFD, *chunk, int) (int, error)        { return 0, ErrUnsupported }
+func sysWriteChain(sysFD, *chunk, int, bool) (int, error)  { return 0, ErrUnsupported }
 func sysSendFile(sysFD, *os.File, int64, int) (int, error) { return 0, ErrUnsupported }
 func setReusePort(sysFD) error                             { return ErrUnsupported }
 func setBroadcast(sysFD, bool) error                       { return ErrUnsupported }
@@ -44,6 +44,7 @@ func closeFD(sysFD)                                        {}
 func (k *sock) halfCloses() bool                           { return true }
 func inspectFD(sysFD) (plain, readable bool, err error)    { return false, false, ErrUnsupported }
 func socketAddrs(sysFD) (local, remote net.Addr)           { return nil, nil }
+func resetLinger(sysFD) (restore func())                   { return func() {} }
 func (k *sock) netConn() (net.Conn, error)                 { return nil, ErrUnsupported }
 func portable(err error) error                             { return err }
 

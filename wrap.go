@@ -17,7 +17,8 @@ import (
 // socket with unread input, which comes after the input of conf.
 //
 // If Wrap returns an error, conn is as it was. The error is ErrUnsupported for other types,
-// such as *tls.Conn.
+// such as *tls.Conn. SO_LINGER is turned off (here, in WrapFD and in WrapFile), because
+// closing would wait with it; to reset the connection, call Abort.
 func (l *Loop) Wrap(conn net.Conn, conf *StreamConfig) (*Stream, error) {
 	if conn == nil {
 		return nil, errors.New("evchan: Wrap of nil")
@@ -62,7 +63,10 @@ func (l *Loop) Wrap(conn net.Conn, conf *StreamConfig) (*Stream, error) {
 	x := s.more()
 	x.local, x.remote = local, remote
 	s.expectShortReads(local.Network())
-	if err := s.open(u, 0, true); err != nil {
+	restore := resetLinger(fd)
+	if err := s.open(u, 0, false); err != nil {
+		restore()
+		closeFD(fd)
 		if e != nil {
 			var input chain
 			input.moveN(&s.in.unread, len(u.Input))
@@ -160,7 +164,12 @@ func (l *Loop) wrapFD(fd sysFD, u *streamSetup) (*Stream, error) {
 	if !readable {
 		s.in.eof = true
 	}
+	restore := func() {}
+	if !plain {
+		restore = resetLinger(fd)
+	}
 	if err := s.open(u, 0, false); err != nil {
+		restore()
 		return nil, err
 	}
 	return s, nil
