@@ -529,7 +529,9 @@ func TestBufferSpare(t *testing.T) {
 func TestBufferLean(t *testing.T) {
 	for name, drain := range drains {
 		b := &Buffer{flags: bufNoSpare}
-		in := &Buffer{stream: new(Stream)}
+		s := new(Stream)
+		s.limits.Store(&limits{readLow: 1 << 20}) // so that it says nothing of what is left
+		in := &Buffer{stream: s}
 		in.stream.loop.Store(new(Loop))
 		for _, b := range []*Buffer{b, in} {
 			for range 3 {

@@ -120,6 +120,7 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	s.in.unwait(waitEOF)
 	s.in.unwait(waitBlocked)
 	s.more().tap, s.filtered = x, true
+	s.in.set(flagQuiet) // its consumer is the filter
 	up.publish(l, passed)
 	l.assign(x)
 	l.assign(s) // whose output may have been paused

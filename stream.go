@@ -63,6 +63,8 @@ const (
 	flagSeen          = uint32(EarlyClose | hangup | urgent)
 	flagStopped       = 1 << (8 + iota) // reading has stopped at the limit; the goroutine that clears it has it go on
 	flagWatched                         // waits is not empty: a consumer must take the loop's lock
+	flagAgain                           // Readable is pending, only for input that a call has left; changes with the loop's mu held
+	flagQuiet                           // no Readable is sent for what a call has left: EOF was received, or a filter reads; changes with the loop's mu held
 	flagAcceptPending                   // Accepted was not received, and counts with the listener; changes with the loop's mu held
 )
 
@@ -301,6 +303,7 @@ func (s *Stream) confirm(bits pending) pending {
 	}
 	if bits&msgReadable != 0 && (s.paused.has(Read) || !s.ample()) {
 		bits &^= msgReadable
+		s.in.clear(flagAgain)
 	}
 	if bits&msgEOF != 0 && s.mustHoldEOF() {
 		s.in.wait(waitEOF)
@@ -407,7 +410,10 @@ func (s *Stream) divert(bits pending) { s.Loop().tell(s.extra.tap, bits) }
 func (s *Stream) received(bit pending) {
 	switch {
 	case bit == msgReadable:
+		s.in.clear(flagAgain)
 		s.in.unwait(waitRefused)
+	case bit == msgEOF:
+		s.in.set(flagQuiet)
 	case bit == msgAccepted && s.in.clear(flagAcceptPending):
 		s.listener.admitted(s.Loop())
 	}

@@ -81,6 +81,7 @@ func TestIdleCounts(t *testing.T) {
 				began := time.Now()
 				at(t, l, began, 10*minute)
 				b.Input().Discard(1)
+				wait(t, l, Readable{b}, 0) // for what was left
 				wait(t, l, TimedOut{b}, minute)
 				a.Abort()
 				b.Abort()

@@ -226,17 +226,25 @@ func (s *Stream) takeLocked() {
 	}
 }
 
-// consumed is told by in how many bytes have left it.
+// consumed is told by the input buffer how many bytes have left it; n is negative if bytes
+// were put back.
 func (s *Stream) consumed(n int) {
-	s.in.held.Add(-int64(n))
-	// A Readable that no feeder sends is looked at again before it is delivered.
-	if s.in.has(flagStopped | flagWatched) {
-		s.consumedSlow()
+	held := int(s.in.held.Add(-int64(n)))
+	flags := s.in.flags.Load()
+	switch {
+	case n > 0 && held > 0 && flags&(flagAgain|flagQuiet) == 0 && held >= s.limits.Load().readLow:
+		s.consumedSlow(true) // what is left is told again
+	case n < 0 && flags&flagAgain != 0:
+		s.putBack()
+	case flags&(flagStopped|flagWatched) != 0:
+		// A Readable that no feeder sends is looked at again before it is delivered.
+		s.consumedSlow(false)
 	}
 }
 
-// consumedSlow takes note of what consumed has changed.
-func (s *Stream) consumedSlow() {
+// consumedSlow takes note of what consumed has changed. With again, Readable is sent for
+// what is left.
+func (s *Stream) consumedSlow(again bool) {
 	l := s.lockAndWithdraw()
 	defer l.unlock()
 	if s.life.closed() {
@@ -246,6 +254,12 @@ func (s *Stream) consumedSlow() {
 		l.retract(&s.source, msgReadable)
 	}
 	held := int(s.in.held.Load())
+	if again && s.pend&msgReadable == 0 && s.mayTellAgain() {
+		if !s.busy { // else it may be for new bytes as well
+			s.in.set(flagAgain)
+		}
+		l.enqueue(&s.source, msgReadable)
+	}
 	if held < s.limits.Load().readHigh && s.in.clear(flagStopped) {
 		l.enqueue(&s.source, workRead)
 		l.requeueFront(&s.source)
@@ -254,6 +268,23 @@ func (s *Stream) consumedSlow() {
 		s.in.unwait(waitRefused)
 		s.in.unwait(waitBlocked)
 		s.releaseEOF(l)
+	}
+}
+
+// mayTellAgain reports whether Readable may be sent for input that was left. It is not sent
+// after EOF, nor while reading is paused, nor while WriteTo waits for its destination. The
+// caller holds the loop's lock.
+func (s *Stream) mayTellAgain() bool {
+	return s.ample() && !s.silent() && !s.paused.has(Read) && s.in.waits&waitBlocked == 0 && !s.in.has(flagQuiet)
+}
+
+// putBack takes a Readable back that was sent for what was left: the consumer has looked at
+// it, and has put some of it back.
+func (s *Stream) putBack() {
+	l := s.lockAndWithdraw()
+	defer l.unlock()
+	if s.in.clear(flagAgain) {
+		l.retract(&s.source, msgReadable)
 	}
 }
 

@@ -242,6 +242,9 @@ func TestStreamInputPutBack(t *testing.T) {
 		t.Errorf("%d bytes are held of 4, full: %v", n, s.InputFull())
 	}
 	in.Discard(2)
+	if ev := nextOf(t, l, s); ev != Event(Readable{s}) { // for what was left
+		t.Fatal(ev)
+	}
 	far.CloseWrite()
 	if ev := nextOf(t, l, s); ev != Event(EOF{s}) {
 		t.Fatal(ev)

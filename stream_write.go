@@ -6,6 +6,7 @@ package evchan
 import (
 	"io"
 	"slices"
+	"unsafe"
 )
 
 // Write sends p, and queues what of it cannot be sent at once. It takes all of p
@@ -68,6 +69,11 @@ func (s *Stream) writeSlow(p []byte, n int) (int, error) {
 	return len(p), nil
 }
 
+// WriteString is Write of the bytes of p. It does not copy what the kernel takes at once.
+func (s *Stream) WriteString(p string) (int, error) {
+	return s.Write(unsafe.Slice(unsafe.StringData(p), len(p)))
+}
+
 // tryAgain reports whether what failed with e may work the next time: the fast ways to
 // read and write leave that to the slow ones. Other failures are told once by the kernel.
 func tryAgain(e sysErrno) bool { return e == eAGAIN || e == eINTR }
@@ -90,6 +96,15 @@ func (s *Stream) writeErr() error {
 		return ErrFull
 	}
 	return nil
+}
+
+// OutputFull reports whether Write would return ErrFull: so much output is unsent that no
+// more is taken (see Config.MaxOutput). [Drained] follows once it has fallen to the write
+// low mark. It is the counterpart of InputFull.
+func (s *Stream) OutputFull() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writeErr() == ErrFull
 }
 
 // full reports whether as much output is queued as the write high mark, without what lies
