@@ -13,8 +13,7 @@ import (
 )
 
 // LocalAddr returns the stream's own address in the types of package net, or nil if
-// it has none. It stays the same when the stream has ended; but that of an accepted
-// stream which has ended before the first call is its listener's.
+// it has none. It stays the same when the stream has ended.
 func (s *Stream) LocalAddr() net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,6 +33,17 @@ func (s *Stream) LocalAddr() net.Addr {
 		return s.listener.Addr()
 	}
 	return nil
+}
+
+// keepLocalAddr keeps the address of an accepted stream, whose descriptor is about to be let
+// go, if it is not its listener's. Caller holds s.mu.
+func (s *Stream) keepLocalAddr() {
+	if s.listener == nil || !s.listener.anyAddr || s.sock.fd == noFD || s.extra != nil && s.extra.local != nil {
+		return
+	}
+	if a := s.sock.localAddr(); a != nil {
+		s.more().local = a
+	}
 }
 
 // RemoteAddr returns the peer's address in the types of package net, or nil if it

@@ -291,8 +291,8 @@ func TestBufferFileTruncated(t *testing.T) {
 	if at, size := make().IndexEOL(0, AnyEOL); at != -1 || size != 0 {
 		t.Error("found behind the failure")
 	}
-	f.Close()
 	b = make()
+	f.Close()
 	b.Discard(2)
 	if _, err := b.Read([]byte("x")); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("Read: %v", err)

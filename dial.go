@@ -151,7 +151,8 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 			KeepAliveConfig: keepAlive(c.KeepAlive, c.KeepAliveConfig),
 			Control:         c.Control,
 		},
-		delay: c.Delay,
+		address: address,
+		delay:   c.Delay,
 	}
 	if c.Timeout == 0 {
 		d.dialer.Timeout = defaultDialTimeout
@@ -248,12 +249,27 @@ func (s *Stream) connecting() bool {
 	return ok
 }
 
+// dialled returns the address that s is being connected to, or could not be connected to;
+// else "".
+func (s *Stream) dialled() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.extra == nil {
+		return ""
+	}
+	if d, ok := s.extra.transport.(*dialing); ok {
+		return d.address
+	}
+	return ""
+}
+
 // A dialing is the transport of a stream that is being connected.
 type dialing struct {
-	dialer net.Dialer
-	delay  bool
-	fin    bool // closeWrite was called
-	cancel context.CancelFunc
+	dialer  net.Dialer
+	address string // never changes
+	delay   bool
+	fin     bool // closeWrite was called
+	cancel  context.CancelFunc
 }
 
 var _ transport = (*dialing)(nil)

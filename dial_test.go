@@ -6,6 +6,7 @@ package evchan
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -261,4 +262,24 @@ func testConnectedFirst(t *testing.T, l *Loop) {
 		}
 	}
 	s.Abort()
+}
+
+// TestFailedDialSaysWhere: the messages of a stream that could not be connected name what was
+// dialled.
+func TestFailedDialSaysWhere(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	address := ln.Addr().String()
+	ln.Close()
+	l := dialLoop(t, Methods()[0])
+	for _, address := range []string{address, "no.such.host.invalid:80"} {
+		s, err := l.Dial("tcp", address, nil)
+		must(t, err)
+		if got := s.String(); got != "stream to "+address {
+			t.Errorf("it is %q", got)
+		}
+		if ev := nextOf(t, l, s); ev != (Closed{s}) || !strings.Contains(fmt.Sprint(ev), address) {
+			t.Errorf("received %v", ev)
+		}
+	}
 }

@@ -140,6 +140,7 @@ type Listener struct {
 	Data any
 
 	addr       net.Addr     // never changes
+	anyAddr    bool         // addr is not that of the streams: its IP is unspecified; never changes
 	conf       ListenConfig // never changes
 	wrapped    bool         // WrapListener has made it; never changes
 	setup      *streamSetup // of its streams; never changes
@@ -269,6 +270,9 @@ func (l *Loop) WrapListener(nl net.Listener, conf *ListenConfig) (*Listener, err
 // is as it was.
 func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup, wrapped bool) (*Listener, error) {
 	ln := &Listener{addr: nl.Addr(), conf: *c, wrapped: wrapped, Data: c.Data, setup: u, fd: noFD, maxPending: c.MaxPending}
+	if a, ok := ln.addr.(*net.TCPAddr); ok {
+		ln.anyAddr = len(a.IP) == 0 || a.IP.IsUnspecified()
+	}
 	ln.init(l, ln)
 	if c.Paused {
 		ln.paused = directions(Read)

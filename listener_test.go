@@ -547,3 +547,46 @@ func testPauseElsewhere(t *testing.T, l *Loop) {
 		t.Error("it accepts nothing any more")
 	}
 }
+
+// TestLocalAddrOfAnyAddr: the address of an accepted stream is the same after its end, whoever
+// has ended it, and whether it was asked for before or not.
+func TestLocalAddrOfAnyAddr(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "0.0.0.0:0", ":0"} {
+		l := dialLoop(t, Methods()[0])
+		ln, err := l.Listen("tcp", address, nil)
+		must(t, err)
+		_, port, _ := net.SplitHostPort(ln.Addr().String())
+		for _, asked := range []bool{false, true} {
+			for name, end := range map[string]func(*Stream, net.Conn){
+				"Close":  func(s *Stream, c net.Conn) { c.Close(); s.Close() },
+				"Abort":  func(s *Stream, c net.Conn) { s.Abort() },
+				"Closed": func(s *Stream, c net.Conn) { c.(*net.TCPConn).SetLinger(0); c.Close() },
+			} {
+				c, err := net.Dial("tcp", "127.0.0.1:"+port)
+				must(t, err)
+				defer c.Close()
+				s := acceptOne(t, l)
+				want := c.RemoteAddr().String()
+				if asked {
+					if got := s.LocalAddr().String(); got != want {
+						t.Errorf("%s: the address is %s; want %s", address, got, want)
+					}
+				}
+				end(s, c)
+				for !letGo(s) {
+					l.Poll(time.Millisecond)
+				}
+				if got := s.LocalAddr().String(); got != want {
+					t.Errorf("%s, %s, asked %v: then the address is %s; want %s", address, name, asked, got, want)
+				}
+			}
+		}
+	}
+}
+
+// letGo reports whether s has let its descriptor go.
+func letGo(s *Stream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone()
+}

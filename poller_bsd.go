@@ -8,14 +8,14 @@ package evchan
 import (
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // This file implements the interface kernelQueue of poller_kqueue.go with the real
 // system call. It only converts, since the tests on Linux cannot run it. What differs
-// between the systems is in poller_darwin.go, poller_freebsd.go and so on.
+// between the systems is in poller_darwin.go, poller_freebsd.go and so on. What is assumed
+// about structures and flags is checked in the test files of the same names.
 
 // methods returns the methods of this system, best first.
 func methods() []method {
@@ -94,34 +94,3 @@ func (q *sysQueue) kevent(changes, events []kevent, d time.Duration) (int, error
 }
 
 func (q *sysQueue) close() { unix.Close(q.fd) }
-
-// On all systems, the flags have the same values, and the fields the same order and the
-// sizes checked here. An index that is not 0 does not compile.
-var (
-	_ = [1]struct{}{}[evAdd-unix.EV_ADD]
-	_ = [1]struct{}{}[evDelete-unix.EV_DELETE]
-	_ = [1]struct{}{}[evClear-unix.EV_CLEAR]
-	_ = [1]struct{}{}[evError-unix.EV_ERROR]
-	_ = [1]struct{}{}[evEOF-unix.EV_EOF]
-
-	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Ident)-unsafe.Sizeof(uintptr(0))]
-	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Flags)-unsafe.Sizeof(unix.Kevent_t{}.Filter)]
-	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Fflags)-4]
-	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Data)-8]
-	_ = [1]struct{}{}[unsafe.Sizeof(unix.Kevent_t{}.Udata)-unsafe.Sizeof(uintptr(0))]
-
-	// There are no gaps between the fields. Where Data stands is checked in the files of
-	// the systems.
-	_ = [1]struct{}{}[unsafe.Offsetof(unix.Kevent_t{}.Ident)]
-	_ = [1]struct{}{}[unsafe.Offsetof(unix.Kevent_t{}.Filter)-unsafe.Sizeof(unix.Kevent_t{}.Ident)]
-	_ = [1]struct{}{}[unsafe.Offsetof(unix.Kevent_t{}.Flags)-unsafe.Offsetof(unix.Kevent_t{}.Filter)-unsafe.Sizeof(unix.Kevent_t{}.Filter)]
-	_ = [1]struct{}{}[unsafe.Offsetof(unix.Kevent_t{}.Fflags)-unsafe.Offsetof(unix.Kevent_t{}.Flags)-unsafe.Sizeof(unix.Kevent_t{}.Flags)]
-	_ = [1]struct{}{}[unsafe.Offsetof(unix.Kevent_t{}.Udata)-unsafe.Offsetof(unix.Kevent_t{}.Data)-unsafe.Sizeof(unix.Kevent_t{}.Data)]
-)
-
-// For the checks in the files of the systems.
-const (
-	sizeofKevent = int(unsafe.Sizeof(unix.Kevent_t{}))
-	offsetofData = int(unsafe.Offsetof(unix.Kevent_t{}.Data))
-	lp64         = int(unsafe.Sizeof(uintptr(0))) / 8 // 1 on 64-bit systems, else 0
-)

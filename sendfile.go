@@ -3,7 +3,10 @@
 
 package evchan
 
-import "os"
+import (
+	"fmt"
+	"os"
+)
 
 // SendFile sends the n bytes of f from offset off on, after what was written before.
 // Where the system can, it copies them in the kernel, with sendfile(2) for example.
@@ -16,7 +19,8 @@ import "os"
 // release, if it is not nil, is called exactly once, when the bytes have been sent or
 // dropped, on any goroutine and with no lock held. It is the place to close f.
 //
-// SendFile returns an error if off or n is negative, ErrTooLarge if n is greater than an
+// SendFile returns an error if off or n is negative, if f is closed, not open for reading or
+// of a kind that cannot be read at an offset (a pipe: ErrUnsupported), ErrTooLarge if n is greater than an
 // int can be, and otherwise the errors of Write. It returns ErrFull only if Queued would
 // become greater than an int can be, which happens with 32-bit systems and 2 GiB. If it
 // returns an error, release is not called.
@@ -56,5 +60,20 @@ func (s *Stream) SendFile(f *os.File, off, n int64, release func()) error {
 	s.out.queue.splice(&b.chain)
 	s.send() // a failure is told by Closed
 	s.unlock()
+	return nil
+}
+
+// checkFile returns why f cannot be read at an offset, if that is so. Otherwise it would be
+// found out when the bytes are sent, and look like a failure of the stream.
+func checkFile(f *os.File) error {
+	raw, err := f.SyscallConn()
+	if err == nil {
+		if raw.Control(func(fd uintptr) { err = sysCheckFile(fd) }) != nil {
+			err = os.ErrClosed
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("evchan: file %s cannot be read at an offset: %w", f.Name(), err)
+	}
 	return nil
 }

@@ -173,3 +173,48 @@ func TestStreamInputExceedsInt(t *testing.T) {
 	in.Discard(math.MaxInt / 2)
 	expect(t, in, "abc")
 }
+
+// TestSendFileRefuses: what cannot be read at an offset is refused by the call, which does not
+// call release, and the stream goes on.
+func TestSendFileRefuses(t *testing.T) {
+	l := dialLoop(t, Methods()[0])
+	s, _ := l.Pipe(nil, nil)
+	r, w, err := os.Pipe()
+	must(t, err)
+	defer r.Close()
+	defer w.Close()
+	closed := tempFile(t, []byte("abc"))
+	closed.Close()
+	for name, c := range map[string]struct {
+		f    *os.File
+		want error
+	}{"pipe": {r, ErrUnsupported}, "closed": {closed, os.ErrClosed}, "nil": {nil, os.ErrInvalid}} {
+		for _, n := range []int64{0, 3} {
+			err := s.SendFile(c.f, 0, n, func() { t.Errorf("%s: released", name) })
+			if !errors.Is(err, c.want) || c.f != nil && !strings.Contains(err.Error(), c.f.Name()) {
+				t.Errorf("SendFile of %d bytes of %s gives %v", n, name, err)
+			}
+			if err := s.Output().AppendFile(c.f, 0, n, func() { t.Errorf("%s: released", name) }); !errors.Is(err, c.want) {
+				t.Errorf("AppendFile of %d bytes of %s gives %v", n, name, err)
+			}
+		}
+	}
+	if s.Queued() != 0 || s.Output().Len() != 0 || s.Err() != nil {
+		t.Errorf("%d bytes are queued, Err is %v", s.Queued(), s.Err())
+	}
+}
+
+// TestSendFileOfClosed: a file that is closed while it is being sent is what Err names.
+func TestSendFileOfClosed(t *testing.T) {
+	l := dialLoop(t, Methods()[0])
+	s, far := connectedPair(t, l)
+	f := tempFile(t, pattern(16<<20))
+	must(t, s.SendFile(f, 0, 16<<20, nil))
+	f.Close()
+	drain(far)
+	for ev := nextOf(t, l, s); ev != (Closed{s}); ev = nextOf(t, l, s) {
+	}
+	if err := s.Err(); !errors.Is(err, os.ErrClosed) || !strings.Contains(err.Error(), f.Name()) {
+		t.Errorf("Err is %v", err)
+	}
+}

@@ -108,6 +108,16 @@ func plainEnd(fd sysFD, e syscall.Errno) error {
 	return e
 }
 
+// sysCheckFile returns why fd cannot be read at an offset, if that is so: reading no bytes
+// fails for the same reasons.
+func sysCheckFile(fd uintptr) error {
+	_, err := syscall.Pread(int(fd), nil, 0)
+	if err == syscall.ESPIPE {
+		err = fmt.Errorf("%w: %w", err, ErrUnsupported)
+	}
+	return err
+}
+
 // pollWrites is how much can be written to a pipe that poll says has room, without blocking:
 // at least PIPE_BUF, of which POSIX guarantees 512 bytes.
 const pollWrites = 512
@@ -225,7 +235,10 @@ func inspectFD(fd sysFD) (plain, readable bool, err error) {
 	case err != nil:
 		return false, false, os.NewSyscallError("getsockopt", err)
 	case kind != syscall.SOCK_STREAM:
-		return false, false, fmt.Errorf("socket of type %d has no stream: %w", kind, ErrUnsupported)
+		return false, false, fmt.Errorf("a socket of type %d has no stream: %w", kind, ErrUnsupported)
+	}
+	if n, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN); !plain && err == nil && n != 0 {
+		return false, false, errListening
 	}
 	if err := syscall.SetNonblock(fd, true); err != nil {
 		return false, false, os.NewSyscallError("fcntl", err)

@@ -217,7 +217,11 @@ func inspectFD(fd sysFD) (plain, readable bool, err error) {
 	case err != nil:
 		return false, false, sysError("getsockopt", notSocket(fd, err))
 	case kind != windows.SOCK_STREAM:
-		return false, false, fmt.Errorf("socket of type %d has no stream: %w", kind, ErrUnsupported)
+		return false, false, fmt.Errorf("a socket of type %d has no stream: %w", kind, ErrUnsupported)
+	}
+	const soAcceptConn = 2
+	if n, err := windows.GetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, soAcceptConn); err == nil && n != 0 {
+		return false, false, errListening
 	}
 	if err := setNonblock(fd); err != nil {
 		return false, false, os.NewSyscallError("ioctlsocket", err)
@@ -239,6 +243,15 @@ func sysError(call string, err error) error {
 func resetLinger(fd sysFD) (restore func()) {
 	windows.SetsockoptLinger(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_LINGER, &windows.Linger{})
 	return func() {}
+}
+
+// sysCheckFile returns why fd cannot be read at an offset, if that is so.
+func sysCheckFile(fd uintptr) error {
+	kind, err := windows.GetFileType(windows.Handle(fd))
+	if err == nil && kind != windows.FILE_TYPE_DISK {
+		err = ErrUnsupported
+	}
+	return err
 }
 
 // socketAddrs returns the two addresses of the socket fd; nil for one that it does not have.

@@ -429,6 +429,9 @@ func (s *Stream) label() string {
 	if a := s.RemoteAddr(); a != nil && a.String() != "" {
 		return "stream " + a.String()
 	}
+	if address := s.dialled(); address != "" {
+		return "stream to " + address
+	}
 	return "stream"
 }
 

@@ -271,6 +271,7 @@ func (s *Stream) release(reset bool, bits pending) {
 // unwatch has the poller report on the stream no more. The caller holds mu, and ends with
 // finish.
 func (s *Stream) unwatch() {
+	s.keepLocalAddr()
 	l := s.lockLoop()
 	if !l.closed {
 		l.unregister(s, s.sock.fd)

@@ -3,10 +3,7 @@
 
 package evchan
 
-import (
-	"os"
-	"time"
-)
+import "time"
 
 // A StreamConfig has the settings that a stream begins with: they hold before it sends its
 // first message. It is for Wrap, WrapFD, WrapFile, Pipe and Filter; [ListenConfig] and
@@ -147,7 +144,7 @@ func (s *Stream) open(u *streamSetup, first pending, close bool) error {
 	if l.closed {
 		err = ErrClosed
 	} else if err != nil {
-		err = os.NewSyscallError(l.Method(), err)
+		err = l.watchError(err)
 	}
 	if err != nil {
 		l.unregister(s, s.sock.fd)

@@ -121,7 +121,7 @@ func sysSendFile(fd sysFD, f *os.File, off int64, n int) (sent int, err error) {
 			}
 		}
 	}); e != nil {
-		return 0, e
+		return 0, &os.PathError{Op: "read", Path: f.Name(), Err: os.ErrClosed}
 	}
 	return max(sent, 0), err
 }

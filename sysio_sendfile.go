@@ -36,7 +36,7 @@ func sysSendFile(fd sysFD, f *os.File, off int64, n int) (sent int, err error) {
 			}
 		}
 	}); e != nil {
-		return 0, e
+		return 0, &os.PathError{Op: "read", Path: f.Name(), Err: os.ErrClosed}
 	}
 	switch err {
 	case unix.ENOTSOCK, unix.EOPNOTSUPP, unix.ENOSYS:

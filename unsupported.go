@@ -45,6 +45,7 @@ func (k *sock) halfCloses() bool                           { return true }
 func inspectFD(sysFD) (plain, readable bool, err error)    { return false, false, ErrUnsupported }
 func socketAddrs(sysFD) (local, remote net.Addr)           { return nil, nil }
 func resetLinger(sysFD) (restore func())                   { return func() {} }
+func sysCheckFile(uintptr) error                           { return nil }
 func (k *sock) netConn() (net.Conn, error)                 { return nil, ErrUnsupported }
 func portable(err error) error                             { return err }
 

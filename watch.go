@@ -6,7 +6,6 @@ package evchan
 import (
 	"errors"
 	"fmt"
-	"os"
 	"syscall"
 	"time"
 )
@@ -173,7 +172,7 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 
 // errWatch returns the error that the poller has refused fd with err.
 func (l *Loop) errWatch(fd sysFD, err error) error {
-	return fmt.Errorf("evchan: watch descriptor %d: %w", int(fd), os.NewSyscallError(l.Method(), err))
+	return fmt.Errorf("evchan: watch descriptor %d: %w", int(fd), l.watchError(err))
 }
 
 // armedLocked reports whether a watch of fd is armed. If none is, the poller forgets fd.
@@ -238,7 +237,7 @@ func (w *Watch) Arm(timeout time.Duration) error {
 		w.disarmLocked(l)
 		l.trimLocked(d)
 		l.unlock()
-		return fmt.Errorf("evchan: arm watch of descriptor %d: %w", int(w.fd), os.NewSyscallError(l.Method(), err))
+		return fmt.Errorf("evchan: arm watch of descriptor %d: %w", int(w.fd), l.watchError(err))
 	}
 	l.unlock()
 	return nil

@@ -47,7 +47,7 @@ func (l *Loop) Wrap(conn net.Conn, conf *StreamConfig) (*Stream, error) {
 		}
 	}
 	if raw == nil {
-		return nil, fmt.Errorf("evchan: Wrap of a %T: %w", conn, ErrUnsupported)
+		return nil, fmt.Errorf("evchan: Wrap of a %T, which is no *net.TCPConn and no *net.UnixConn of the network unix: %w", conn, ErrUnsupported)
 	}
 	local, remote := conn.LocalAddr(), conn.RemoteAddr()
 	if e != nil {
@@ -88,8 +88,9 @@ func (l *Loop) Wrap(conn net.Conn, conf *StreamConfig) (*Stream, error) {
 // If WrapFD returns an error, fd is still the caller's, though perhaps non-blocking now. It
 // returns an error for
 //
-//   - what the loop's method cannot watch, such as a file on disk with epoll;
-//   - a socket that is not a stream socket;
+//   - what the loop's method cannot watch, such as a file on disk or /dev/null with epoll
+//     (ErrUnsupported);
+//   - a socket that is not a stream socket, or that listens (ErrUnsupported);
 //   - a descriptor with an armed Watch;
 //   - a descriptor that a stream, listener or packet connection of this loop has.
 //
@@ -147,6 +148,18 @@ func (l *Loop) WrapFile(f *os.File, conf *StreamConfig) (*Stream, error) {
 	return nil, err
 }
 
+var errListening = fmt.Errorf("it is a listening socket, for net.FileListener and WrapListener: %w", ErrUnsupported)
+
+// watchError returns the error with which the poller has refused a descriptor. To a program
+// it makes no difference which method says that it cannot watch such a file, and how.
+func (l *Loop) watchError(err error) error {
+	if err == syscall.EPERM {
+		return fmt.Errorf("%s cannot watch it (%w): %w", l.Method(), err, ErrUnsupported)
+	}
+	return os.NewSyscallError(l.Method(), err)
+}
+
+// wrapFD is WrapFD with words of its own for errors.
 func (l *Loop) wrapFD(fd sysFD, u *streamSetup) (*Stream, error) {
 	plain, readable, err := inspectFD(fd)
 	if err != nil {

@@ -258,3 +258,49 @@ func TestWrapOfOthers(t *testing.T) {
 		}
 	}
 }
+
+// TestWrapRefuses: what cannot be a stream is refused, in words that say why, and stays the
+// caller's.
+func TestWrapRefuses(t *testing.T) {
+	l := dialLoop(t, Methods()[0])
+	check := func(what string, err error, want ...string) {
+		t.Helper()
+		if !errors.Is(err, ErrUnsupported) {
+			t.Errorf("%s gives %v", what, err)
+			return
+		}
+		for _, w := range want {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%s gives %v, without %q", what, err, w)
+			}
+		}
+	}
+	nl, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer nl.Close()
+	f, err := nl.(*net.TCPListener).File()
+	must(t, err)
+	defer f.Close()
+	_, err = l.WrapFile(f, nil)
+	check("WrapFile of a listening socket", err, "listening", "WrapListener")
+	_, err = l.WrapFD(f.Fd(), nil)
+	check("WrapFD of a listening socket", err, "listening", "WrapListener")
+	_, err = l.Wrap(struct{ net.Conn }{}, nil)
+	check("Wrap of something else", err, "net.TCPConn", "net.UnixConn")
+	_, err = l.WrapListener(struct{ net.Listener }{}, nil)
+	check("WrapListener of something else", err, "net.TCPListener", "net.UnixListener")
+	if l.Method() != "epoll" {
+		return // others take files on disk
+	}
+	for _, name := range []string{os.DevNull, tempFile(t, []byte("x")).Name()} {
+		f, err := os.Open(name)
+		must(t, err)
+		defer f.Close()
+		_, err = l.WrapFile(f, nil)
+		check("WrapFile of "+name, err, "epoll", name)
+		_, err = l.WrapFD(f.Fd(), nil)
+		check("WrapFD of "+name, err, "epoll")
+		_, err = l.Watch(f.Fd(), Read)
+		check("Watch of "+name, err, "epoll")
+	}
+}
