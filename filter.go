@@ -179,6 +179,7 @@ type filtering struct {
 	owed    bool  // upper sends Drained when lower's output is empty
 	closing bool  // upper has let x go: send what is left, then close lower
 	done    bool  // the task has nothing left to do
+	lost    int   // bytes that were dropped at the end
 }
 
 var (
@@ -262,6 +263,7 @@ func (x *filtering) close(reset bool) {
 	x.closing, x.fin = true, true
 	x.upper.spend(x.plain.detach())
 	if reset || late {
+		x.lost += x.out.n
 		x.upper.spend(x.out.detach())
 		x.done = true
 	}
@@ -577,6 +579,8 @@ func (x *filtering) retire() {
 	x.retired = true
 	x.mu.Lock()
 	var rest chain
+	x.lost += x.out.n + x.sending.n + x.answer.n
+	x.upper.Loop().noteLostLocking(x.lost)
 	rest.splice(&x.out) // not empty if the loop was closed before a task
 	x.mu.Unlock()
 	rest.splice(&x.sending.chain)

@@ -322,7 +322,7 @@ func (ln *Listener) open() error {
 	defer ln.mu.Unlock()
 	l := ln.Loop()
 	l.lock()
-	if l.closed {
+	if l.closed || l.draining.Load() {
 		l.unlock()
 		return ErrClosed
 	}

@@ -63,7 +63,8 @@ type Loop struct {
 	seq      uint64        // of the last entry into a lane
 	streams  int           // that are not released yet
 	quiet    chan struct{} // closed when streams falls to 0; nil: nobody waits for it
-	draining bool          // Shutdown was called
+	draining atomic.Bool   // Shutdown was called; to change it, mu is held
+	lost     int           // bytes of output that were lost since then
 
 	feedersToWake []*route // feeders to wake when the lock is let go
 	preempted     []*route // offers to withdraw when the lock is let go
@@ -409,7 +410,7 @@ func (l *Loop) yieldToScheduler(now time.Time, turns uint64) {
 
 // wait returns how long the turn may wait for the kernel. mu is held.
 func (l *Loop) wait(limit time.Duration, delivers bool) time.Duration {
-	if len(l.work) > 0 || l.spent != nil || l.closed || l.draining && l.streams == 0 {
+	if len(l.work) > 0 || l.spent != nil || l.closed || l.draining.Load() && l.streams == 0 {
 		return 0
 	}
 	if delivers && (!l.own.fed && l.own.n > 0 || !l.stepping && l.over()) {
@@ -514,32 +515,43 @@ func abandonAll(all []abandoned) {
 	}
 }
 
-// Shutdown ends the loop gently: it closes all listeners and streams, waits
-// until the streams have done what Stream.Close says, and then does what Close
-// does. A peer that does not close its end takes all of Config.Linger, even if
-// nothing is unsent. If ctx ends first, Shutdown closes the loop at once and returns
-// ctx.Err(). It returns ErrClosed if the loop is closed already.
+// Shutdown ends the loop gently: it closes all listeners, then all streams, those included
+// that are made meanwhile, waits until all output is sent and the peers' systems have
+// received it, and then does what Close does. It does not wait for peers that merely keep
+// their end open. Listen returns ErrClosed from the beginning of Shutdown on.
 //
-// It makes the loop's turns itself where nobody else does, so it may be called
-// in the body of a range as well as from anywhere else.
+// Shutdown returns nil if no output was lost. If ctx ends first, it closes the loop at once;
+// then it returns ctx.Err() if that has lost output. Otherwise it returns an error that says
+// how much was lost: a peer took nothing for Config.Linger, was gone, or Abort was called. It
+// returns ErrClosed if the loop is closed already.
+//
+// It makes the loop's turns itself where nobody else does. So it may be called from anywhere,
+// also in the body of a range and in a release function. To let requests that are under way
+// finish, call Listener.Close, wait for their end, and then call Shutdown.
 func (l *Loop) Shutdown(ctx context.Context) error {
-	if l.isClosed() {
+	l.lock()
+	if l.closed {
+		l.unlock()
 		return ErrClosed
 	}
+	l.draining.Store(true)
+	l.unlock()
 	for s := range l.Sources() {
-		switch s := s.(type) {
-		case *Listener:
-			s.Close()
-		case *Stream:
-			if !s.underFilter() { // else it is closed when the one on top has sent all
-				s.Close()
-			}
+		if ln, ok := s.(*Listener); ok {
+			ln.Close()
 		}
 	}
+	// Their tasks close the streams, as they close those that are made later.
+	l.lock()
+	for _, s := range l.allLive() {
+		if s, ok := s.owner.(*Stream); ok {
+			l.assign(s)
+		}
+	}
+	l.unlock()
 	stop := context.AfterFunc(ctx, func() { l.poller.wake() })
 	defer stop()
-	err := ctx.Err()
-	for quiet := l.whenQuiet(); quiet != nil && err == nil; quiet = l.whenQuiet() {
+	for quiet := l.whenQuiet(); quiet != nil && ctx.Err() == nil; quiet = l.whenQuiet() {
 		select {
 		case <-quiet:
 		case <-l.done:
@@ -551,10 +563,34 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 			<-l.turnc
 			l.callReleases()
 		}
-		err = ctx.Err()
 	}
 	l.Close()
-	return err
+	l.lock()
+	lost := l.lost
+	l.unlock()
+	switch {
+	case lost == 0:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return fmt.Errorf("evchan: Shutdown: %d bytes of output were lost", lost)
+}
+
+// noteLost counts output that is lost, for Shutdown. The caller holds the loop's lock.
+func (l *Loop) noteLost(n int) {
+	if l.draining.Load() {
+		l.lost += n
+	}
+}
+
+// noteLostLocking is noteLost for a caller that does not hold the lock.
+func (l *Loop) noteLostLocking(n int) {
+	if n > 0 {
+		l.lock()
+		l.noteLost(n)
+		l.unlock()
+	}
 }
 
 // whenQuiet returns a channel that is closed when no stream is left that has
@@ -562,7 +598,6 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 func (l *Loop) whenQuiet() <-chan struct{} {
 	l.lock()
 	defer l.unlock()
-	l.draining = true
 	if l.closed || l.streams == 0 {
 		return nil
 	}

@@ -71,7 +71,7 @@ func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
 		return nil
 	}
 	to.lock()
-	refuses := to.closed || to.draining
+	refuses := to.closed || to.draining.Load()
 	to.unlock()
 	if refuses {
 		return ErrClosed

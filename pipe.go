@@ -208,3 +208,10 @@ var _ net.Addr = pipeAddr{}
 
 func (pipeAddr) Network() string { return "pipe" }
 func (pipeAddr) String() string  { return "pipe" }
+
+// unread returns how many bytes the peer has not taken yet.
+func (e *pipeEnd) unread() int {
+	e.pipe.mu.Lock()
+	defer e.pipe.mu.Unlock()
+	return e.peer.in.n
+}

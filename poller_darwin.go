@@ -9,3 +9,13 @@ const (
 	sysUserEvents = true
 	sysFilterUser = unix.EVFILT_USER
 )
+
+// sysUnacked returns how many bytes that were written to the socket fd its peer has not
+// acknowledged: SO_NWRITE, see sys/socket.h. -1: it cannot be told.
+func sysUnacked(fd sysFD) int {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_NWRITE)
+	if err != nil {
+		return -1
+	}
+	return n
+}

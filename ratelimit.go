@@ -596,6 +596,9 @@ func (x *streamExtra) moved(dir, n int) {
 	l := x.stream.Loop()
 	if dir == dirWrite {
 		x.sent += n
+		if x.lingerEnds != 0 {
+			x.movedAt = l.clock()
+		}
 	}
 	if x.idle != nil {
 		x.idle.last[dir] = l.clock()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A Stream is a connection, or the like, whose reading and writing the loop
@@ -145,8 +146,14 @@ type streamExtra struct {
 	tap           *filtering // on top of it, with source.tapped; the loop's mu guards it as well
 	ends          int64      // when its lifetime does, on the loop's clock; 0: it has none; the loop's mu guards it
 	linger        timerNode  // running: while closing, or towards ends; the loop's mu guards it
-	lingers       bool       // Close was called, of this stream or one on top; the loop's mu guards it
-	overdue       bool       // linger has expired; the loop's mu guards it
+	due           bool       // linger has expired, which task is to look at; the loop's mu guards it
+	last          progress   // when linger was last started
+	lingerEnds    int64      // when a close without progress is overdue, on the loop's clock
+	movedAt       int64      // when output was last sent, on the loop's clock; of a stream that lingers
+	ackWait       time.Duration
+	dones         []chan struct{} // to be closed once all is released
+	lingers       bool            // Close was called, of this stream or one on top; the loop's mu guards it
+	overdue       bool            // a close has made no progress for too long, or the lifetime is over; the loop's mu guards it
 }
 
 // gone reports whether the transport was let go. The caller holds mu, or the loop's lock.
@@ -247,8 +254,13 @@ func (s *Stream) task() {
 	if s.gone() {
 		return
 	}
+	s.checkLinger()
 	if s.outlived() {
 		s.release(false, msgClosed)
+		return
+	}
+	if s.life == lifeOpen && !s.filtered && s.Loop().draining.Load() {
+		s.closeLocked(false, false)
 		return
 	}
 	bits := s.flush()

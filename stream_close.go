@@ -4,6 +4,7 @@
 package evchan
 
 import (
+	"fmt"
 	"os"
 	"time"
 )
@@ -105,28 +106,140 @@ func (s *Stream) setClosed() {
 	s.out.fin = max(s.out.fin, finQueued)
 }
 
-// startLinger bounds the time that s, and those under it, may take to close. mu
-// is held.
+// startLinger bounds the time without progress that s, and those under it, may take to
+// close. The caller holds mu.
 func (s *Stream) startLinger() {
-	if s.gone() && (s.extra == nil || s.extra.under == nil) {
-		return
-	}
-	l := s.Loop()
-	now := l.clock()
-	x := s.more()
-	l.lock()
-	defer l.unlock()
-	for !l.closed {
-		if !x.stream.gone() && !x.overdue && !x.lingers {
-			x.lingers = true
-			l.startTimer(&x.linger, now, x.rest(now, l.conf.Linger))
-		}
-		if x.under == nil {
-			return
-		}
-		x = x.under.extra
+	s.startLingerLocked()
+	if s.extra != nil && s.extra.under != nil {
+		under := s.extra.under
+		under.mu.Lock()
+		under.startLinger()
+		under.unlock()
 	}
 }
+
+// startLingerLocked is startLinger of s alone.
+func (s *Stream) startLingerLocked() {
+	if s.gone() {
+		return
+	}
+	x := s.more()
+	l := s.Loop()
+	now := l.clock()
+	last := s.progress()
+	l.lock()
+	defer l.unlock()
+	if !l.closed && !x.overdue && !x.lingers {
+		x.lingers = true
+		x.last, x.lingerEnds = last, addTime(now, l.conf.Linger)
+		l.startTimer(&x.linger, now, x.rest(now, l.conf.Linger))
+	}
+}
+
+// A progress tells how far the output of a stream and those under it has come.
+type progress struct {
+	sent    int // bytes that were written to the transports; may overflow
+	unacked int // bytes that the kernel has, and that the peer has not acknowledged; -1: the system cannot tell
+}
+
+// progress returns how far the output has come. The caller holds mu.
+func (s *Stream) progress() (p progress) {
+	if s.gone() {
+		return progress{unacked: -1}
+	}
+	if s.extra != nil {
+		if under := s.extra.under; under != nil {
+			under.mu.Lock()
+			p = under.progress()
+			under.unlock()
+			p.sent += s.extra.sent
+			return p
+		}
+		p.sent = s.extra.sent
+	}
+	p.unacked = s.unacked()
+	return p
+}
+
+// unacked returns how many bytes of output have left s, and were not received by the peer's
+// system; -1 if the system cannot tell. The caller holds mu.
+func (s *Stream) unacked() int {
+	switch t := s.transport().(type) {
+	case *sock:
+		if !t.plain {
+			return sysUnacked(t.fd)
+		}
+	case *pipeEnd:
+		return t.unread()
+	}
+	return -1
+}
+
+// checkLinger looks whether s has made progress since linger was started, and starts it
+// again if so. It does nothing unless linger has expired. The caller holds mu.
+func (s *Stream) checkLinger() {
+	x := s.extra
+	if x == nil {
+		return
+	}
+	l := s.lockLoop()
+	due, lingers, ends := x.due, x.lingers, x.ends
+	x.due = false
+	l.unlock()
+	if !due || s.gone() {
+		return
+	}
+	now := l.clock()
+	late := !lingers || ends != 0 && now >= ends
+	if !late {
+		last := x.last
+		x.last = s.progress()
+		switch {
+		case x.last.sent != last.sent:
+			x.lingerEnds = addTime(max(x.movedAt, x.lingerEnds-int64(l.conf.Linger)), l.conf.Linger)
+		case x.last.unacked >= 0 && x.last.unacked < last.unacked:
+			x.lingerEnds = addTime(now, l.conf.Linger)
+		}
+		late = now >= x.lingerEnds
+	}
+	l.lock()
+	defer l.unlock()
+	if late {
+		x.overdue = true
+		if x.tap != nil {
+			l.assign(x.tap)
+		}
+		return
+	}
+	l.startTimer(&x.linger, now, x.rest(now, time.Duration(x.lingerEnds-now)))
+}
+
+// acknowledged reports whether Shutdown need not wait for s: the peer has received all, or
+// will not. If it has yet to, acknowledged has task called again soon. The caller holds mu.
+func (s *Stream) acknowledged() bool {
+	l := s.Loop()
+	if !l.draining.Load() || s.out.queue.n > 0 {
+		return false
+	}
+	unacked := s.unacked()
+	if unacked > 0 {
+		x := s.more()
+		x.ackWait = min(max(2*x.ackWait, minAckWait), maxAckWait)
+		now := l.clock()
+		l.lock()
+		if !l.closed && x.lingers && (!x.linger.running() || x.linger.when > now+int64(x.ackWait)) {
+			l.startTimer(&x.linger, now, x.ackWait)
+		}
+		l.unlock()
+	}
+	return unacked == 0
+}
+
+// How long Shutdown waits before it asks again whether a peer has received all. Arbitrary.
+const (
+	minAckWait = time.Millisecond
+	maxAckWait = 100 * time.Millisecond
+)
 
 // driveClose takes a close as far as possible: it reads and discards until the
 // peer has finished, which may be the only way to have it take the output, and
@@ -166,7 +279,11 @@ func (s *Stream) driveClose() {
 				return
 			}
 		case err == eAGAIN:
-			s.rearm()
+			if s.acknowledged() {
+				s.release(false, 0)
+			} else {
+				s.rearm()
+			}
 			return
 		case err != nil:
 			s.release(false, 0) // the peer will get nothing more
@@ -189,15 +306,10 @@ func (x *streamExtra) rest(now int64, d time.Duration) time.Duration {
 	return d
 }
 
-// expired is called when a close has taken too long, or the lifetime is over. The
-// loop's mu is held.
+// expired is called when linger has. The caller holds the loop's lock.
 func (x *streamExtra) expired(int64) {
-	x.overdue = true
-	l := x.stream.Loop()
-	l.assign(x.stream)
-	if x.tap != nil {
-		l.assign(x.tap)
-	}
+	x.due = true
+	x.stream.Loop().assign(x.stream)
 }
 
 // overdue reports whether a close has taken too long, or the lifetime is over. mu is
@@ -261,11 +373,21 @@ func (s *Stream) fail(op string, err error, bits pending) {
 // a reset if reset says so, or if output is lost: it must not take what it got for all. The
 // caller holds mu.
 func (s *Stream) release(reset bool, bits pending) {
-	if t := s.transport(); t != nil {
-		s.unwatch()
-		t.close(reset || s.out.queue.n > 0)
-		s.finish(bits)
+	t := s.transport()
+	if t == nil {
+		return
 	}
+	lost := s.out.queue.n
+	if lost > 0 {
+		x := s.more()
+		x.lost = lost
+		if x.err == nil {
+			x.err = s.opError("close", s.lostError(lost))
+		}
+	}
+	s.unwatch()
+	t.close(reset || lost > 0)
+	s.finish(bits)
 }
 
 // unwatch has the poller report on the stream no more. The caller holds mu, and ends with
@@ -290,7 +412,7 @@ func (s *Stream) finish(bits pending) {
 	l := s.lockLoop()
 	if s.extra != nil {
 		s.extra.leave(l)
-		s.extra.lost = s.out.queue.n
+		l.noteLost(s.extra.lost)
 	}
 	if s.life == lifeOpen {
 		s.life = lifeFailed
@@ -312,6 +434,81 @@ func (s *Stream) finish(bits pending) {
 	}
 	s.out.lagging.Store(false)
 	s.spend(s.out.queue.detach())
+	if s.extra != nil {
+		dones := s.extra.dones
+		s.extra.dones = nil
+		s.released(dones)
+	}
+}
+
+// released closes dones once all that is under s, which is gone, was released as well. The
+// caller holds mu.
+func (s *Stream) released(dones []chan struct{}) {
+	if len(dones) == 0 {
+		return
+	}
+	if s.extra != nil && s.extra.under != nil {
+		under := s.extra.under
+		under.mu.Lock()
+		defer under.mu.Unlock()
+		if !under.gone() {
+			under.more().dones = append(under.extra.dones, dones...)
+		} else {
+			under.released(dones)
+		}
+		return
+	}
+	for _, c := range dones {
+		close(c)
+	}
+}
+
+// Done returns a channel that is closed once all of the stream is released, whoever has
+// ended it, and, if Filter has made it, all that lies under it. So after Close it tells when
+// the output was sent, or dropped: see Lost. Each call returns another channel.
+func (s *Stream) Done() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := make(chan struct{})
+	if s.gone() {
+		s.released([]chan struct{}{c})
+	} else {
+		x := s.more()
+		x.dones = append(x.dones, c)
+	}
+	return c
+}
+
+// Lost returns how many bytes that were written had not been handed to the kernel when the
+// stream ended: 0 if all were, and as long as it has not ended. If Filter has made the
+// stream, that includes what lay in the filter and in the streams under it, in bytes as they
+// lay there. It does not include what was left in Output without a Flush, nor what the
+// kernel had and the peer did not take. Err says so too.
+func (s *Stream) Lost() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.extra
+	if x == nil {
+		return 0
+	}
+	lost := x.lost
+	if f, ok := x.transport.(*filtering); ok {
+		f.mu.Lock()
+		lost += f.lost
+		f.mu.Unlock()
+	}
+	if x.under != nil {
+		lost += x.under.Lost()
+	}
+	return lost
+}
+
+// lostError says that output was lost, and that the time was up if that is the reason.
+func (s *Stream) lostError(n int) error {
+	if s.overdue() {
+		return fmt.Errorf("%d bytes of output were lost: %w", n, os.ErrDeadlineExceeded)
+	}
+	return fmt.Errorf("%d bytes of output were lost", n)
 }
 
 // leave ends what the loop does for x's stream: its timers, and its part in rate limits.

@@ -166,6 +166,9 @@ func (s *Stream) publish(l *Loop, first pending) {
 	l.streams++
 	l.refresh(&s.source)
 	l.enqueue(&s.source, s.confirm(first))
+	if l.draining.Load() {
+		l.assign(s) // which closes it
+	}
 }
 
 // discard ends s, which was not published. Caller holds s.mu, and l's lock, which discard

@@ -238,3 +238,13 @@ func pollFDs(fds []unix.PollFd, d time.Duration) (int, error) {
 	ts := unix.NsecToTimespec(int64(d))
 	return unix.Ppoll(fds, &ts, nil)
 }
+
+// sysUnacked returns how many bytes that were written to the socket fd its peer's system has
+// not acknowledged: SIOCOUTQ, see tcp(7). -1: it cannot be told.
+func sysUnacked(fd sysFD) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return -1
+	}
+	return n
+}
