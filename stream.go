@@ -4,7 +4,9 @@
 package evchan
 
 import (
+	"fmt"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -366,14 +368,25 @@ func (s *Stream) more() *streamExtra {
 // Err returns why the stream has ended, if that was an error: a *net.OpError
 // around an os.SyscallError, as package net gives them, so that
 // errors.Is(err, syscall.ECONNRESET) and the like work. It is nil while the
-// stream is open, and if it was closed by Close.
+// stream is open, and if it was closed by Close or Abort and no output was lost.
+//
+// If output was lost, see [Stream.Lost], Err says how much. If that is because the peer took
+// nothing for too long after Close (see Config.Linger), errors.Is(err,
+// os.ErrDeadlineExceeded) is true.
 func (s *Stream) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.why()
+	if err := s.why(); err != nil || s.extra == nil || s.extra.lost == 0 {
+		return err
+	}
+	err := fmt.Errorf("%d bytes of output were lost", s.extra.lost)
+	if s.overdue() {
+		err = fmt.Errorf("%w: %w", err, os.ErrDeadlineExceeded)
+	}
+	return s.opError("close", err)
 }
 
-// why is Err with mu held.
+// why is Err, but for output that was lost. The caller holds mu.
 func (s *Stream) why() error {
 	if s.extra == nil {
 		return nil

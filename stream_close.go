@@ -4,7 +4,6 @@
 package evchan
 
 import (
-	"fmt"
 	"os"
 	"time"
 )
@@ -379,11 +378,7 @@ func (s *Stream) release(reset bool, bits pending) {
 	}
 	lost := s.out.queue.n
 	if lost > 0 {
-		x := s.more()
-		x.lost = lost
-		if x.err == nil {
-			x.err = s.opError("close", s.lostError(lost))
-		}
+		s.more().lost = lost
 	}
 	s.unwatch()
 	t.close(reset || lost > 0)
@@ -501,14 +496,6 @@ func (s *Stream) Lost() int {
 		lost += x.under.Lost()
 	}
 	return lost
-}
-
-// lostError says that output was lost, and that the time was up if that is the reason.
-func (s *Stream) lostError(n int) error {
-	if s.overdue() {
-		return fmt.Errorf("%d bytes of output were lost: %w", n, os.ErrDeadlineExceeded)
-	}
-	return fmt.Errorf("%d bytes of output were lost", n)
 }
 
 // leave ends what the loop does for x's stream: its timers, and its part in rate limits.
