@@ -7,8 +7,10 @@ package evchan
 
 import (
 	"bytes"
+	"io"
 	"math"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -436,4 +438,54 @@ func TestWatchMany(t *testing.T) {
 			}
 		},
 	})
+}
+
+// TestWatchLongTimeouts arms watches, and has pollers wait, for the longest time.
+func TestWatchLongTimeouts(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Arm": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			w := armed(t, l, a, Read|Persist, math.MaxInt64)
+			for range 3 {
+				write(t, b, "x")
+				takes(t, l, w, Read)
+				read(t, a)
+				noMessage(t, l)
+				if err := w.SetTimeout(math.MaxInt64 - 1); err != nil {
+					t.Fatal(err)
+				}
+				if what := w.Pending(); what != Read|Timeout {
+					t.Fatalf("Pending is %v", what)
+				}
+			}
+			l.Dump(io.Discard)
+		},
+		"Poll": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			w := armed(t, l, a, Read, math.MaxInt64)
+			for _, d := range []time.Duration{math.MaxInt64, math.MaxInt64 - 1, 1 << 62, -1, math.MinInt64} {
+				w.Arm(math.MaxInt64)
+				sent := make(chan struct{})
+				go func() {
+					defer close(sent)
+					for !l.waiting() {
+						runtime.Gosched()
+					}
+					write(t, b, "x")
+				}()
+				if ev, ok := l.Poll(d); !ok {
+					t.Errorf("Poll(%v) gives %v", d, ev)
+				}
+				<-sent
+				read(t, a)
+			}
+		},
+	})
+}
+
+// waiting reports whether somebody waits for the kernel.
+func (l *Loop) waiting() bool {
+	l.lock()
+	defer l.unlock()
+	return l.parked
 }
