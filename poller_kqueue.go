@@ -193,7 +193,11 @@ func (p *kqueue) add(fd sysFD, tok token, i What) error {
 	if r := p.regLocked(fd); r != nil {
 		p.dropLocked(fd, r) // fails if the descriptor was closed since, which is fine
 	}
-	return p.registerLocked(fd, tok, i)
+	err := p.registerLocked(fd, tok, i)
+	if err == unix.EINVAL || err == unix.ENODEV || err == unix.EOPNOTSUPP || err == unix.ENOTSUP {
+		err = unix.EPERM // a device that has no such filter
+	}
+	return err
 }
 
 func (p *kqueue) arm(fd sysFD, tok token, i What) error {

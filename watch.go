@@ -50,8 +50,12 @@ type Watch struct {
 	result  What          // what has happened since the last Take
 	desc    *descriptor   // that w was armed with last, or was made for it; in use if it stands in Loop.watched
 	armed   bool          // waits for its conditions
+	told    bool          // a Ready was sent that is not received yet
+	wants   What          // what it adds to desc.wanting
 	timeout time.Duration // time limit; 0: none
 	limit   timerNode     // running: armed and timeout > 0
+
+	next, prev *Watch // in desc's list, while armed
 }
 
 // A descriptor is the loop's state of a descriptor that has armed watches.
@@ -70,18 +74,17 @@ type descriptor struct {
 	// The loop's mu guards the following. To change asked, Loop.watchMu is held
 	// as well, from before the poller is told until after.
 
-	watches []*Watch  // those that are armed, and perhaps some that were
-	only    [1]*Watch // memory of watches for the usual case of one
-	asked   What      // what the poller was asked for
-	known   bool      // the poller was asked for something; changes with asked
-	hung    bool      // the poller has reported a hangup, and may report nothing more
-	errors  int       // how many reports in a row had errorOnly
-	pause   timerNode // running: the poller is asked for nothing, see ready
+	first, last *Watch    // list of the armed watches, in the order in which they were armed
+	wanting     [3]int32  // how many of them want Read, Write and EarlyClose to be reported
+	asked       What      // what the poller was asked for
+	known       bool      // the poller was asked for something; changes with asked
+	hung        bool      // the poller has reported a hangup, and may report nothing more
+	errors      int       // how many reports in a row had errorOnly
+	pause       timerNode // running: the poller is asked for nothing, see ready
 }
 
 func newDescriptor(l *Loop, fd sysFD) *descriptor {
 	d := &descriptor{loop: l, fd: fd}
-	d.watches = d.only[:0]
 	d.pause.owner = d
 	return d
 }
@@ -229,7 +232,7 @@ func (w *Watch) Arm(timeout time.Duration) error {
 		l.unlock()
 		return err
 	}
-	w.armed = true
+	w.setArmedLocked(true)
 	w.setTimeoutLocked(l, now, timeout)
 	l.refresh(&w.source)
 	err = l.askLocked(d, d.hung || w.edge(l))
@@ -255,7 +258,8 @@ func errTimeLimit(d time.Duration) error {
 // edge reports whether w is edge-triggered: it has Edge, and l's method has FeatureEdge.
 func (w *Watch) edge(l *Loop) bool { return w.interest&Edge != 0 && l.edge }
 
-// attachLocked adds w to the watches of its descriptor. Caller holds l.watchMu and l.mu.
+// attachLocked returns the descriptor of w, entered in Loop.watched. Caller holds l.watchMu
+// and l.mu.
 func (l *Loop) attachLocked(w *Watch) (*descriptor, error) {
 	if l.taken.has(w.fd) {
 		return nil, errTaken("arm watch of", w.fd)
@@ -268,37 +272,87 @@ func (l *Loop) attachLocked(w *Watch) (*descriptor, error) {
 		l.register(d, noFD)
 		l.watched[w.fd] = d
 	}
+	w.setArmedLocked(false) // it goes to the end of the list
 	w.desc = d
-	kept := d.watches[:0]
-	for _, o := range d.watches {
-		if o.armed && o != w {
-			kept = append(kept, o)
-		}
-	}
-	clear(d.watches[len(kept):])
-	d.watches = kept
-	if len(kept) > 0 && kept[0].edge(l) != w.edge(l) {
+	if d.first != nil && d.first.edge(l) != w.edge(l) {
 		return nil, fmt.Errorf("evchan: descriptor %d is watched with and without Edge", int(w.fd))
 	}
-	d.watches = append(kept, w)
 	return d, nil
+}
+
+// setArmedLocked enters w at the end of its descriptor's list, or takes it out. Caller holds
+// the loop's mu.
+func (w *Watch) setArmedLocked(armed bool) {
+	d := w.desc
+	if w.armed == armed {
+		return
+	}
+	w.armed = armed
+	if armed {
+		w.prev = d.last
+		if d.last != nil {
+			d.last.next = w
+		} else {
+			d.first = w
+		}
+		d.last = w
+	} else {
+		if w.prev != nil {
+			w.prev.next = w.next
+		} else {
+			d.first = w.next
+		}
+		if w.next != nil {
+			w.next.prev = w.prev
+		} else {
+			d.last = w.prev
+		}
+		w.next, w.prev = nil, nil
+	}
+	w.recountLocked()
+}
+
+// recountLocked is called when armed, told or result has changed. It corrects what w wants
+// to be reported: its conditions, without those that it tells already in a Ready that is
+// not received yet. Caller holds the loop's mu.
+func (w *Watch) recountLocked() {
+	var wants What
+	if w.armed {
+		wants = w.interest & whatPolled
+		if w.told && !w.edge(w.desc.loop) {
+			wants &^= w.result
+		}
+	}
+	changed := wants ^ w.wants
+	if changed == 0 {
+		return
+	}
+	w.wants = wants
+	for i, bit := range [...]What{Read, Write, EarlyClose} {
+		if changed&bit == 0 {
+			continue
+		}
+		if wants&bit != 0 {
+			w.desc.wanting[i]++
+		} else {
+			w.desc.wanting[i]--
+		}
+	}
 }
 
 // wantedLocked returns what the poller should report of d. Caller holds the loop's mu.
 func (d *descriptor) wantedLocked() What {
-	var want What
-	if d.pause.running() {
+	if d.first == nil || d.pause.running() {
 		return 0
 	}
-	for _, w := range d.watches {
-		if w.armed {
-			want |= w.interest & whatPolled
-			if w.edge(d.loop) {
-				want |= Edge
-			} else if w.unreceived() != 0 {
-				want &^= w.result // not again until that is received
-			}
+	var want What
+	for i, bit := range [...]What{Read, Write, EarlyClose} {
+		if d.wanting[i] > 0 {
+			want |= bit
 		}
+	}
+	if d.first.edge(d.loop) {
+		want |= Edge
 	}
 	return want
 }
@@ -330,12 +384,7 @@ func (l *Loop) askLocked(d *descriptor, always bool) error {
 // d from the loop and from the poller. Caller holds l.watchMu and l.mu; l.mu is unlocked
 // during the system call.
 func (l *Loop) trimLocked(d *descriptor) {
-	for _, w := range d.watches {
-		if w.armed {
-			return
-		}
-	}
-	if l.watched[d.fd] != d {
+	if d.first != nil || l.watched[d.fd] != d {
 		return
 	}
 	delete(l.watched, d.fd)
@@ -344,8 +393,6 @@ func (l *Loop) trimLocked(d *descriptor) {
 	known := d.known
 	// A watch may arm it again.
 	d.asked, d.known, d.hung = 0, false, false
-	clear(d.watches)
-	d.watches = d.watches[:0]
 	if !known {
 		return
 	}
@@ -357,8 +404,8 @@ func (l *Loop) trimLocked(d *descriptor) {
 // disarmLocked is Disarm without its last part, telling the poller. Caller has locked the
 // loop with edit.
 func (w *Watch) disarmLocked(l *Loop) {
-	w.armed = false
-	w.result = 0
+	w.setArmedLocked(false)
+	w.result, w.told = 0, false
 	l.timers.stop(&w.limit)
 	l.retract(&w.source, msgSingle)
 }
@@ -426,7 +473,14 @@ func (w *Watch) Activate(what What) {
 		return
 	}
 	w.result |= what
+	w.tellLocked(l)
+}
+
+// tellLocked sends a Ready. Caller holds l.mu.
+func (w *Watch) tellLocked(l *Loop) {
+	w.told = true
 	l.enqueue(&w.source, msgSingle)
+	w.recountLocked()
 }
 
 // Take returns what has happened since the last Take: some of Read, Write, EarlyClose and
@@ -465,12 +519,12 @@ func (w *Watch) Pending() What {
 func (w *Watch) fireLocked(l *Loop, what What, now int64) {
 	w.result |= what
 	if w.interest&Persist == 0 {
-		w.armed = false
+		w.setArmedLocked(false)
 		l.timers.stop(&w.limit)
 	} else if w.timeout > 0 {
 		l.startTimer(&w.limit, now, w.timeout)
 	}
-	l.enqueue(&w.source, msgSingle)
+	w.tellLocked(l)
 	l.refresh(&w.source)
 }
 
@@ -494,15 +548,16 @@ func (d *descriptor) ready(what What) {
 		l.startTimer(&d.pause, now, errorPause)
 	}
 	wanted := false
-	for _, w := range d.watches {
+	for w, next := d.first, (*Watch)(nil); w != nil; w = next {
+		next = w.next
 		got := what & w.interest & whatPolled
 		if got == 0 && what&hangup != 0 {
 			got = w.interest & whatPolled
 		}
-		if !w.armed || got == 0 {
+		if got == 0 {
 			continue
 		}
-		if w.unreceived() == 0 || got&^w.result != 0 || w.edge(l) {
+		if !w.told || got&^w.result != 0 || w.edge(l) {
 			wanted = true
 		}
 		if w.limit.running() && w.limit.when <= now {
@@ -543,6 +598,8 @@ func (w *Watch) label() string       { return "watch fd=" + itoa(int(w.fd)) + " 
 // received makes sure that the poller reports a condition again that still holds.
 func (w *Watch) received(pending) {
 	l := w.Loop()
+	w.told = false
+	w.recountLocked()
 	if d := l.watched[w.fd]; d != nil && w.armed && !d.hung && w.interest&whatPolled&^d.asked != 0 {
 		l.assign(d)
 	}
@@ -550,7 +607,8 @@ func (w *Watch) received(pending) {
 
 func (w *Watch) abandon() {
 	l := w.lockLoop()
-	w.armed, w.life = false, lifeClosed
+	w.setArmedLocked(false)
+	w.life = lifeClosed
 	l.timers.stop(&w.limit)
 	l.unlock()
 }

@@ -7,8 +7,10 @@ package evchan
 
 import (
 	"bytes"
+	"io"
 	"math"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -373,4 +375,117 @@ func testWatchStalled(t *testing.T, l *Loop) {
 	if _, ok := <-c; ok {
 		t.Error("a message of a closed loop")
 	}
+}
+
+// TestWatchSlowReceiver has two watches of one descriptor, one of which sends to a channel
+// that nobody receives from. The other is told as long as its condition lasts.
+func TestWatchSlowReceiver(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"SlowLast":  func(t *testing.T, l *Loop) { testSlowReceiver(t, l, false) },
+		"SlowFirst": func(t *testing.T, l *Loop) { testSlowReceiver(t, l, true) },
+	})
+}
+
+func testSlowReceiver(t *testing.T, l *Loop, slowFirst bool) {
+	a, b := socketPair(t)
+	watches := []*Watch{armed(t, l, a, Read|Persist, 0), armed(t, l, a, Read|Persist, 0)}
+	w, slow := watches[0], watches[1]
+	if slowFirst {
+		w, slow = slow, w
+	}
+	slow.Notify(make(chan Event))
+	write(t, b, "x")
+	for range 3 {
+		l.turn(0) // both have a message that was not received, so neither wants another
+	}
+	for range 10 {
+		takes(t, l, w, Read)
+	}
+}
+
+// TestWatchMany has many watches of one descriptor: what is done for one of them must not
+// depend on how many there are.
+func TestWatchMany(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"ArmAndDisarm": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			var all []*Watch
+			for k := range 20000 {
+				interest := []What{Read, Read | Persist, EarlyClose | Persist}[k%3]
+				all = append(all, armed(t, l, a, interest, 0))
+			}
+			for _, w := range all {
+				if err := w.Arm(time.Hour); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(t, b, "x")
+			for k, w := range all { // in the order in which they were armed
+				if k%3 != 2 {
+					takes(t, l, w, Read)
+				}
+			}
+			for _, w := range all {
+				w.Disarm()
+			}
+			noMessage(t, l)
+			takes(t, l, armed(t, l, a, Read, 0), Read)
+			if d := l.watched[a]; d == nil || d.wanting != [3]int32{} || d.first != nil || d.last != nil {
+				t.Errorf("something is left of the watches: %+v", d)
+			}
+			for _, w := range all {
+				w.Close()
+			}
+		},
+	})
+}
+
+// TestWatchLongTimeouts arms watches, and has pollers wait, for the longest time.
+func TestWatchLongTimeouts(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Arm": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			w := armed(t, l, a, Read|Persist, math.MaxInt64)
+			for range 3 {
+				write(t, b, "x")
+				takes(t, l, w, Read)
+				read(t, a)
+				noMessage(t, l)
+				if err := w.SetTimeout(math.MaxInt64 - 1); err != nil {
+					t.Fatal(err)
+				}
+				if what := w.Pending(); what != Read|Timeout {
+					t.Fatalf("Pending is %v", what)
+				}
+			}
+			l.Dump(io.Discard)
+		},
+		"Poll": func(t *testing.T, l *Loop) {
+			a, b := socketPair(t)
+			w := armed(t, l, a, Read, math.MaxInt64)
+			for _, d := range []time.Duration{math.MaxInt64, math.MaxInt64 - 1, 1 << 62, -1, math.MinInt64} {
+				w.Arm(math.MaxInt64)
+				sent := make(chan struct{})
+				go func() {
+					defer close(sent)
+					for !l.waiting() {
+						runtime.Gosched()
+					}
+					write(t, b, "x")
+				}()
+				if ev, ok := l.Poll(d); !ok {
+					t.Errorf("Poll(%v) gives %v", d, ev)
+				}
+				<-sent
+				read(t, a)
+			}
+		},
+	})
+}
+
+// waiting reports whether somebody waits for the kernel.
+func (l *Loop) waiting() bool {
+	l.lock()
+	defer l.unlock()
+	return l.parked
 }

@@ -6,6 +6,9 @@
 package evchan
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -198,6 +201,46 @@ func TestWatchNumberUsedAgain(t *testing.T) {
 			}
 			w.Close()
 			hears(t, l, s, b, "Close")
+		},
+	})
+}
+
+// TestWatchFile watches, and wraps, files on disk and devices that are always ready, as
+// standard input often is. A method that cannot watch them says so.
+func TestWatchFile(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Errors": func(t *testing.T, l *Loop) {
+			plain, err := os.Create(filepath.Join(t.TempDir(), "file"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer plain.Close()
+			null, err := os.Open(os.DevNull)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer null.Close()
+			for _, f := range []*os.File{plain, null} {
+				for name, call := range map[string]func() (Source, error){
+					"Watch":     func() (Source, error) { return l.Watch(f.Fd(), Read) },
+					"WatchConn": func() (Source, error) { return l.WatchConn(f, Read) },
+					"WrapFD":    func() (Source, error) { return l.WrapFD(f.Fd(), nil) },
+					"WrapFile":  func() (Source, error) { return l.WrapFile(f, nil) },
+				} {
+					s, err := call()
+					switch {
+					case err == nil && l.Features()&FeatureAnyFD == 0 && f == plain:
+						t.Errorf("%s of %s gives %v", name, f.Name(), s)
+					case err != nil && (l.Features()&FeatureAnyFD != 0 || !errors.Is(err, ErrUnsupported)):
+						t.Errorf("%s of %s: %v", name, f.Name(), err)
+					case err != nil:
+						t.Log(err)
+					}
+					if st, ok := s.(*Stream); ok && st != nil && name == "WrapFD" {
+						return // it owns the descriptor now
+					}
+				}
+			}
 		},
 	})
 }
