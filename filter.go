@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // A Filter transforms the bytes of a stream: it compresses or encrypts them, for
@@ -64,9 +65,14 @@ const filterRoom = 64 << 10
 // Connected if this stream has not delivered it yet.
 //
 // From now on this stream, which the new one's Under returns, belongs to the loop: it
-// sends no more messages, and is closed with the new one. Its marks and rate limits
-// can still be set: they count encoded bytes. If its input reaches MaxInput and f
-// consumes nothing of it, the new stream ends with ErrFull.
+// sends no more messages, and is closed with the new one. Its settings can still be
+// changed:
+//   - Its marks and rate limits count encoded bytes. If its input reaches MaxInput and f
+//     consumes nothing of it, the new stream ends with ErrFull.
+//   - Pause stops a direction until its own Resume.
+//   - When one of its idle timeouts has passed, the new stream sends TimedOut, and its
+//     TimedOut and Resume are about this stream as well.
+//   - When its lifetime is over, so is the new one's.
 //
 // Filter returns Err, or ErrClosed if that is nil, after the end, and an error if the
 // stream is under a filter already.
@@ -91,7 +97,6 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	defer up.unlock()
 	x := &filtering{filter: f, upper: up, lower: s}
 	x.sending.flags, x.answer.flags = bufNoSpare, bufNoSpare
-	up.more().transport = x
 	up.listener = s.listener
 	up.more().under = s
 	if s.extra != nil && s.extra.idle != nil {
@@ -101,6 +106,8 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 		u.WriteIdle = cmp.Or(u.WriteIdle, after[dirWrite])
 	}
 	up.setupLocked(u)
+	up.extra.transport = x // after the timeouts were set, which asks what lies below
+	x.timed.Store(u.WriteIdle > 0)
 	l := s.lockAndWithdraw()
 	defer l.unlock()
 	if l.closed {
@@ -180,6 +187,12 @@ type filtering struct {
 	closing bool  // upper has let x go: send what is left, then close lower
 	done    bool  // the task has nothing left to do
 	lost    int   // bytes that were dropped at the end
+	inside  int   // bytes of sending and answer, or more
+	stuck   bool  // some output has stayed in x or below when the task ended
+
+	watched  atomic.Bool  // the task is to be called when lower's output moves
+	timed    atomic.Bool  // progress is needed
+	progress atomic.Int64 // when lower's output has last moved, on the loop's clock
 }
 
 var (
@@ -355,6 +368,7 @@ func (x *filtering) work() {
 	if clear {
 		x.sending.chain.splice(&x.out)
 	}
+	x.inside = max(x.inside, x.sending.n+x.answer.n)
 	fin, closing := x.fin, x.closing
 	x.mu.Unlock()
 	again := false // Encode has made progress, and has not finished
@@ -369,6 +383,9 @@ func (x *filtering) work() {
 		x.encoded = fin && x.sending.n == 0
 		again = err == nil && fin && !x.encoded && (x.sending.n < left || x.answer.n > owed)
 	}
+	x.mu.Lock()
+	x.inside = x.sending.n + x.answer.n // what deliver moves counts twice until publish
+	x.mu.Unlock()
 	if derr := x.deliver(); err == nil {
 		err = derr
 	}
@@ -387,8 +404,8 @@ func (x *filtering) work() {
 
 // tell gives x the message bits of the stream under it. Caller holds l.mu.
 func (l *Loop) tell(x *filtering, bits pending) {
-	if bits&msgConnected != 0 {
-		l.enqueue(&x.upper.source, msgConnected)
+	if told := bits & (msgConnected | msgTimedOut); told != 0 {
+		l.enqueue(&x.upper.source, x.upper.confirm(told))
 	}
 	if bits != 0 {
 		l.assign(x)
@@ -511,14 +528,24 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 		x.short = false
 		what |= Write
 	}
-	owed := x.owed && x.out.n == 0 && x.answer.n == 0 && x.lower.Queued() == 0
+	x.inside = x.sending.n + x.answer.n
+	x.lower.mu.Lock()
+	below := x.lower.output()
+	x.lower.mu.Unlock()
+	owed := x.owed && x.out.n == 0 && x.answer.n == 0 && below == 0
 	x.owed = x.owed && !owed
 	x.done = x.done || done
+	stuck := below > 0 && x.stuckBelow() || x.out.n > 0 || x.inside > 0
+	began := stuck && !x.stuck
+	x.stuck = stuck
 	x.mu.Unlock()
 	if owed {
 		l := x.upper.lockAndWithdraw()
-		l.enqueue(&x.upper.source, msgDrained)
+		l.enqueue(&x.upper.source, x.upper.confirm(msgDrained))
 		l.unlock()
+	}
+	if began || x.watched.Load() {
+		x.upper.outputMoved(began)
 	}
 	plain.Reset()
 	if what != 0 {
@@ -539,6 +566,7 @@ func (x *filtering) oweDrained() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.owed = true
+	x.watched.Store(true)
 }
 
 // netConn returns a net.Conn that uses the filter on lower's net.Conn. Caller holds

@@ -461,7 +461,11 @@ func testFilterTellsConnected(t *testing.T, l *Loop, s *Stream, addr net.Addr) {
 	up := filterOn(t, s, xorFilter(1))
 	up.Write([]byte("abc"))
 	for _, want := range []Event{Connected{up}, Readable{up}} {
-		if ev := nextOf(t, l, up); ev != want {
+		ev := nextOf(t, l, up)
+		if want == (Readable{up}) && ev == (Drained{up}) {
+			ev = nextOf(t, l, up) // it was not connected when "abc" was written
+		}
+		if ev != want {
 			t.Fatalf("received %v, want %v", ev, want)
 		}
 	}

@@ -110,6 +110,7 @@ func (s *Stream) depart(l, to *Loop) {
 	l.unassign(s)
 	if x, ok := s.transport().(*filtering); ok {
 		l.unassign(x)
+		x.progress.Store(0)
 	}
 	if s.extra != nil {
 		s.extra.stopIdle(l)

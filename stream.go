@@ -462,7 +462,7 @@ func (s *Stream) label() string {
 
 func (s *Stream) dump() string {
 	s.mu.Lock()
-	queued, life, eof, fin := s.out.queue.n, s.life, s.in.eof, s.out.fin
+	queued, life, eof, fin := s.output(), s.life, s.in.eof, s.out.fin
 	fd, remote := s.sock.fd, s.remoteAddr()
 	connecting := s.connecting()
 	s.mu.Unlock()
@@ -543,6 +543,12 @@ func (s *Stream) Pause(what What) {
 // or an idle timeout. Readable is sent at once if the input stands at the low
 // mark.
 func (s *Stream) Resume(what What) {
+	s.resume(what)
+	s.resumeBelow(what)
+}
+
+// resume is Resume without the streams below.
+func (s *Stream) resume(what What) {
 	s.mu.Lock()
 	defer s.unlock()
 	l := s.lockAndWithdraw()
@@ -574,7 +580,8 @@ func (s *Stream) Resume(what What) {
 
 // Paused returns the directions that are stopped by Pause or by an idle timeout.
 func (s *Stream) Paused() What {
+	below := s.timedOutBelow()
 	l := s.lockLoop()
 	defer l.unlock()
-	return What(s.paused)
+	return What(s.paused) | below
 }

@@ -84,11 +84,12 @@ func (s *Stream) setIdle(read, write time.Duration) {
 // TimedOut returns the directions that have been idle too long, and that were
 // not resumed since.
 func (s *Stream) TimedOut() What {
+	below := s.timedOutBelow()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.lockLoop()
 	defer l.unlock()
-	return s.timedOut()
+	return s.timedOut() | below
 }
 
 // timedOut is TimedOut for a caller that holds the loop's lock, and mu.
@@ -114,6 +115,10 @@ func (s *Stream) restartIdle(what What) {
 		return
 	}
 	i := s.extra.idle
+	output := s.output()
+	if i.after[dirWrite] > 0 {
+		s.timeBelow()
+	}
 	l := s.Loop()
 	now := l.clock()
 	l.lock()
@@ -124,7 +129,7 @@ func (s *Stream) restartIdle(what What) {
 		}
 		i.due[dir] = false
 		i.last[dir] = now
-		if i.after[dir] > 0 && !l.closed && (dir == dirRead || s.out.queue.n > 0) {
+		if i.after[dir] > 0 && !l.closed && (dir == dirRead || output > 0) {
 			l.startTimer(&i.timers[dir], now, i.after[dir])
 		} else {
 			l.timers.stop(&i.timers[dir])
@@ -170,8 +175,14 @@ func (s *Stream) checkIdle() {
 		return
 	}
 	i := s.extra.idle
+	output := s.output()
+	at, haltedBelow := s.lastOutput()
+	i.last[dirWrite] = max(i.last[dirWrite], at)
 	l := s.Loop()
 	now := l.clock()
+	if haltedBelow {
+		i.last[dirWrite] = now
+	}
 	l.lock()
 	defer l.unlock()
 	for dir, bit := range [...]What{Read, Write} {
@@ -190,7 +201,7 @@ func (s *Stream) checkIdle() {
 		switch rest := i.last[dir] + int64(i.after[dir]) - now; {
 		case s.paused.has(bit), i.halted[dir]:
 			// Resume, or goOn, starts the time again.
-		case dir == dirRead && s.in.eof, dir == dirWrite && s.out.queue.n == 0:
+		case dir == dirRead && s.in.eof, dir == dirWrite && output == 0:
 			// There is nothing to wait for.
 		case rest > 0:
 			l.startTimer(&i.timers[dir], now, time.Duration(rest))

@@ -55,6 +55,7 @@ func (s *Stream) writeSlow(p []byte, n int) (int, error) {
 			s.waive(dirWrite)
 		}
 		if n == len(p) {
+			s.noteBelow()
 			return n, nil
 		}
 		if err != nil && err != eAGAIN {
@@ -92,7 +93,8 @@ func (s *Stream) writeErr() error {
 		return ErrClosed
 	case s.out.fin != finNone:
 		return s.opError("write", ePIPE)
-	case s.out.queue.n >= s.limits.Load().writeHigh && s.full():
+	case s.output() >= s.limits.Load().writeHigh && s.full():
+		s.noteOwed() // what lies below a filter may not have been told
 		return ErrFull
 	}
 	return nil
@@ -115,14 +117,15 @@ func (s *Stream) full() bool {
 	high := s.limits.Load().writeHigh
 	x := s.more()
 	last := &x.counted
-	added := s.out.queue.n - last.queued + x.sent - last.sent
+	queued, sent := s.output(), s.written()
+	added := queued - last.queued + sent - last.sent
 	switch {
-	case last.memory >= high && x.sent == last.sent:
+	case last.memory >= high && sent == last.sent:
 		return true
 	case last.memory < high-added:
 		return false
 	}
-	*last = countedOutput{s.out.queue.inMemory(), s.out.queue.n, x.sent}
+	*last = countedOutput{s.outputInMemory(), queued, sent}
 	return last.memory >= high
 }
 
@@ -130,7 +133,7 @@ func (s *Stream) full() bool {
 type countedOutput struct {
 	memory int // bytes that were not in files
 	queued int // bytes
-	sent   int // streamExtra.sent at that time
+	sent   int // what written returned at that time
 }
 
 // ReadFrom writes what r has until r returns io.EOF. It stops with ErrFull
@@ -286,6 +289,7 @@ func (s *Stream) flush() (bits pending) {
 		if n > 0 {
 			s.Loop().bytesOut.Add(uint64(n))
 			s.moved(dirWrite, n)
+			s.progressed()
 		}
 		if err != nil {
 			s.fail("write", err, bits)
@@ -313,12 +317,9 @@ func (s *Stream) flush() (bits pending) {
 		s.noteOwed()
 	} else {
 		s.out.lagging.Store(false)
+		s.noteBelow()
 	}
-	if s.out.queue.n <= s.lowMark() && s.out.owed && !s.connecting() { // Connected comes first
-		s.out.owed = false
-		bits |= msgDrained
-		s.unblock()
-	}
+	bits |= s.checkDrained()
 	if s.out.queue.n == 0 && s.out.fin == finQueued {
 		s.out.fin = finSent
 		if err := s.transport().closeWrite(); err != nil && err != eNOTCONN {
@@ -336,6 +337,17 @@ func (s *Stream) goOnLater() {
 	l.unlock()
 }
 
+// checkDrained returns msgDrained if that is owed and the output has fallen. The caller
+// holds mu.
+func (s *Stream) checkDrained() pending {
+	if !s.out.owed || s.connecting() || s.paused.has(Write) && !s.life.closed() || s.output() > s.lowMark() {
+		return 0 // Connected comes first
+	}
+	s.out.owed = false
+	s.unblock()
+	return msgDrained
+}
+
 func (s *Stream) flushOnce(out *chain, limit int) (n int, spent *chunk, err error) {
 	if s.extra != nil && s.extra.transport != nil {
 		return s.extra.transport.flush(out, limit)
@@ -350,14 +362,18 @@ func (s *Stream) writeOnce(p []byte) (n int, err error) {
 	return s.sock.write(p)
 }
 
-// Queued returns how many bytes of output the kernel has not taken yet: 0 also after the
-// end, which Err tells. Of a stream that Filter has made, it is what the filter has not
-// been given yet: neither what lies in the filter, up to 64 KiB and what Encode has left,
-// nor what has come of it, of which Under().Queued() is what was given to the stream below.
+// Queued returns how many bytes of output the kernel has not taken yet. It is 0 after the
+// end, which Err tells. Of a stream that Filter has made, what lies in the filter and in the
+// streams below counts, in bytes as they lie there, encoded or not. If Queued returns more
+// than the write low mark, Drained will come.
 func (s *Stream) Queued() int {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.out.queue.n
+	defer s.unlock()
+	n := s.output()
+	if n > 0 && s.below() != nil {
+		s.noteOwed() // it may all be sent before it has to wait
+	}
+	return n
 }
 
 // lowMark returns the output from which on downwards Drained is sent: when nothing
@@ -371,8 +387,9 @@ func (s *Stream) lowMark() int {
 
 // noteOwed takes note that output was added to what waits. mu is held.
 func (s *Stream) noteOwed() {
-	if s.out.queue.n > s.lowMark() && !s.out.owed {
+	if !s.out.owed && s.output() > s.lowMark() {
 		s.out.owed = true
+		s.watchBelow()
 		l := s.lockAndWithdraw()
 		l.retract(&s.source, msgDrained)
 		l.unlock()
@@ -438,7 +455,7 @@ func (s *Stream) SetWriteMarks(low, high int) {
 	lim.writeLow = max(low, 0)
 	lim.raise()
 	s.limits.Store(&lim)
-	if s.out.queue.n > 0 {
+	if s.output() > 0 {
 		s.announce(s.flush()) // it may be low enough now
 	}
 }
