@@ -10,12 +10,12 @@ import "golang.org/x/sys/unix"
 // sysWriteChain writes c and the chunks that follow it, up to the first file, to fd once.
 func sysWriteChain(fd sysFD, c *chunk, limit int, socket bool) (int, error) {
 	if !socket && mayBlock(fd) {
-		return sysWrite(fd, c.buf[c.r:min(c.w, c.r+limit)])
+		return sysWrite(fd, c.buf[c.r:c.r+min(c.size(), limit)])
 	}
 	x := vectorPool.Get().(*vector)
 	count := 0
 	for limit = min(limit, maxWrite); c != nil && count < maxVector && limit > 0 && !c.isFile(); c = c.next {
-		p := c.buf[c.r:c.r+min(c.size(), limit)]
+		p := c.buf[c.r : c.r+min(c.size(), limit)]
 		x.array[count] = p
 		count++
 		limit -= len(p)
