@@ -222,8 +222,8 @@ func TestKqueueOneDirection(t *testing.T) {
 			}
 			err := p.add(a, testToken(1), c.i)
 			if c.want == 0 {
-				if err != c.err {
-					t.Errorf("got %v, want %v", err, c.err)
+				if err != unix.EPERM { // what add says of a descriptor that it cannot watch
+					t.Errorf("got %v, want %v", err, unix.EPERM)
 				}
 				n.write(t, b)
 				expectBlocks(t, p)
