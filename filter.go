@@ -107,7 +107,10 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	}
 	up.setupLocked(u)
 	up.extra.transport = x // after the timeouts were set, which asks what lies below
-	x.timed.Store(u.WriteIdle > 0)
+	if u.WriteIdle > 0 {
+		x.timed.Store(true)
+		s.timeBelow()
+	}
 	l := s.lockAndWithdraw()
 	defer l.unlock()
 	if l.closed {

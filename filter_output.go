@@ -17,10 +17,11 @@ func (s *Stream) below() *filtering {
 	return x
 }
 
-// below returns the filter under x, or nil.
+// below returns the filter under x, or nil. Caller holds upper's mu.
 func (x *filtering) below() *filtering {
-	y, _ := x.lower.extra.transport.(*filtering) // neither pointer changes
-	return y
+	x.lower.mu.Lock()
+	defer x.lower.mu.Unlock()
+	return x.lower.below()
 }
 
 // output returns how many bytes of output lie in s and below. Caller holds s.mu.

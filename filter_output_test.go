@@ -180,6 +180,14 @@ func TestFilterOutput(t *testing.T) {
 				up, err := stacked(t, a, n-1).Filter(new(plainFilter), conf)
 				must(t, err)
 				up.Write(make([]byte, 2*pipeRoom))
+				polled(l)
+				for range 3 { // not as long as the peer reads
+					if ev, ok := l.Poll(900 * time.Millisecond); ok {
+						t.Fatalf("unexpected %v", ev)
+					}
+					take(t, l, b, 1000)
+					noMessage(t, l)
+				}
 				if ev, ok := l.Poll(time.Minute); !ok || ev != (TimedOut{up}) {
 					t.Errorf("unexpected %v, %v", ev, ok)
 				}
