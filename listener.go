@@ -10,6 +10,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"reflect"
 	"sync"
 	"syscall"
 	"time"
@@ -145,11 +146,12 @@ type Listener struct {
 	wrapped    bool         // WrapListener has made it; never changes
 	setup      *streamSetup // of its streams; never changes
 	maxPending int          // never changes
-	path       string       // of the socket's file, which release removes; "": none; mu guards it
+	file       socketFile   // of a unix socket; never changes
 
 	// mu guards the following. It is taken before the loop's mu.
-	mu sync.Mutex
-	fd sysFD // noFD: closed
+	mu      sync.Mutex
+	fd      sysFD // noFD: closed
+	unlinks bool  // release removes the socket's file, if there is one
 
 	// The loop's mu guards the following.
 
@@ -167,7 +169,7 @@ type Listener struct {
 // The network is tcp, tcp4, tcp6 or unix. The address has the form that net.Listen takes;
 // for port 0 the system chooses a port, which Addr tells. The address of a closed
 // listener can be used again at once. Closing the listener removes the file of a unix
-// socket.
+// socket, see [Listener.SetUnlinkOnClose].
 //
 // If the address has a host name, Listen waits until it is looked up. It returns the
 // errors of net.Listen, and ErrClosed on a closed loop.
@@ -286,11 +288,10 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup, w
 		return nil, &net.OpError{Op: "listen", Net: ln.addr.Network(), Addr: ln.addr, Err: err}
 	}
 	ln.fd = fd
-	unlinker, unlinks := nl.(interface{ SetUnlinkOnClose(bool) })
-	if unlinks {
-		if name := ln.addr.String(); name != "" && name[0] != '@' {
-			ln.path = name
-		}
+	ul, _ := nl.(*net.UnixListener)
+	if ul != nil {
+		ln.file = fileOf(ln.addr.String())
+		ln.unlinks = unlinksOnClose(ul)
 	}
 	restore := resetLinger(fd) // accepted sockets inherit it
 	err = ln.setOptions()
@@ -299,17 +300,15 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup, w
 	}
 	if err != nil {
 		restore()
-		ln.mu.Lock()
-		ln.path = "" // nl still owns the file
-		ln.mu.Unlock()
+		ln.SetUnlinkOnClose(false) // nl still owns the file
 		ln.Close()
 		if err == ErrClosed {
 			return nil, err
 		}
 		return nil, &net.OpError{Op: "listen", Net: ln.addr.Network(), Addr: ln.addr, Err: err}
 	}
-	if unlinks {
-		unlinker.SetUnlinkOnClose(false)
+	if ul != nil {
+		ul.SetUnlinkOnClose(false)
 	}
 	nl.Close()
 	return ln, nil
@@ -414,7 +413,8 @@ func (ln *Listener) Resume() {
 }
 
 // File returns a duplicate of the listener's descriptor, as net.TCPListener.File does: to
-// hand the socket to another process, for example. The caller closes it.
+// hand the socket to another process, for example. The caller closes it. Before Close of a
+// unix listener that was handed over, call SetUnlinkOnClose(false).
 func (ln *Listener) File() (*os.File, error) {
 	ln.mustBeMade() // the zero descriptor is standard input
 	ln.mu.Lock()
@@ -427,6 +427,59 @@ func (ln *Listener) File() (*os.File, error) {
 		return nil, &net.OpError{Op: "file", Net: ln.addr.Network(), Addr: ln.addr, Err: err}
 	}
 	return os.NewFile(uintptr(fd), "listener "+ln.addr.String()), nil
+}
+
+// SetUnlinkOnClose says whether closing the listener, or its loop, removes the file of its
+// unix socket. From the beginning it does if Listen has made the listener. After WrapListener
+// it does what closing the net.Listener would have done: package net removes the file if it
+// has created it (net.Listen), not if it was given the socket (net.FileListener), unless
+// its own SetUnlinkOnClose was called.
+//
+// A file that has another's socket by now stays in any case. Listeners without a file, and
+// closed ones, ignore the call.
+func (ln *Listener) SetUnlinkOnClose(unlink bool) {
+	ln.mustBeMade()
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	ln.unlinks = unlink
+}
+
+// unlinksOnClose reports whether closing nl removes its file. Package net does not tell, so
+// the answer is read from its own field; were that to go, the file would stay.
+func unlinksOnClose(nl *net.UnixListener) bool {
+	f := reflect.ValueOf(nl).Elem().FieldByName("unlink")
+	return f.IsValid() && f.Kind() == reflect.Bool && f.Bool()
+}
+
+// A socketFile is the file of a unix socket.
+type socketFile struct {
+	name string      // "": it has none
+	info os.FileInfo // as it was in the beginning; nil if it could not be asked for
+}
+
+// fileOf returns the file of the unix socket with the address name.
+func fileOf(name string) socketFile {
+	if name == "" || name[0] == '@' {
+		return socketFile{}
+	}
+	info, err := os.Lstat(name)
+	if err != nil {
+		info = nil
+	}
+	return socketFile{name, info}
+}
+
+// remove removes the file, unless it is another one by now.
+func (f *socketFile) remove() {
+	if f.name == "" {
+		return
+	}
+	if f.info != nil {
+		if now, err := os.Lstat(f.name); err != nil || !os.SameFile(f.info, now) {
+			return
+		}
+	}
+	os.Remove(f.name)
 }
 
 // Close stops listening; the address is free again. Connections that the kernel holds are
@@ -455,8 +508,8 @@ func (ln *Listener) release() {
 	}
 	l.refresh(&ln.source)
 	l.unlock()
-	if ln.path != "" {
-		os.Remove(ln.path)
+	if ln.unlinks {
+		ln.file.remove()
 	}
 	l.poller.remove(ln.fd)
 	closeFD(ln.fd)

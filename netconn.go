@@ -372,7 +372,7 @@ func (w *waiter) check(closed <-chan struct{}) error {
 // NetListener turns the listener into a net.Listener, which needs no loop; an
 // http.Server can take it. The Listener is closed. Its socket stays open, with the
 // connections in its backlog. Closing the net.Listener removes the file of a unix
-// socket.
+// socket if closing the Listener would have, see SetUnlinkOnClose.
 //
 // Streams that were accepted before still belong to the loop; listen with Paused if
 // there must be none. MaxStreams and the other settings of ListenConfig for streams do
@@ -389,9 +389,9 @@ func (ln *Listener) NetListener() (net.Listener, error) {
 		return nil, err
 	}
 	ln.mu.Lock()
-	if u, ok := nl.(interface{ SetUnlinkOnClose(bool) }); ok && ln.path != "" {
-		u.SetUnlinkOnClose(true)
-		ln.path = ""
+	if u, ok := nl.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(ln.unlinks)
+		ln.unlinks = false
 	}
 	ln.mu.Unlock()
 	ln.Close()

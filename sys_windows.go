@@ -77,7 +77,7 @@ func sysWriteChain(fd sysFD, c *chunk, limit int, _ bool) (int, error) {
 	var v [maxVector]windows.WSABuf
 	count := 0
 	for room := min(maxSend, limit); c != nil && count < maxVector && room > 0 && !c.isFile(); c = c.next {
-		p := c.buf[c.r:c.r+min(c.size(), room)]
+		p := c.buf[c.r : c.r+min(c.size(), room)]
 		v[count] = windows.WSABuf{Len: uint32(len(p)), Buf: &p[0]}
 		count++
 		room -= len(p)

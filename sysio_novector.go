@@ -7,7 +7,7 @@ package evchan
 
 // sysWriteChain writes c to fd once. It does not write what follows: x/sys has no writev here.
 func sysWriteChain(fd sysFD, c *chunk, limit int, socket bool) (int, error) {
-	p := c.buf[c.r:c.r+min(c.size(), limit)]
+	p := c.buf[c.r : c.r+min(c.size(), limit)]
 	if socket {
 		return sysSend(fd, p)
 	}

@@ -15,7 +15,7 @@ func sysWriteChain(fd sysFD, c *chunk, limit int, socket bool) (int, error) {
 	x := vectorPool.Get().(*vector)
 	count := 0
 	for limit = min(limit, maxWrite); c != nil && count < maxVector && limit > 0 && !c.isFile(); c = c.next {
-		p := c.buf[c.r:c.r+min(c.size(), limit)]
+		p := c.buf[c.r : c.r+min(c.size(), limit)]
 		x.array[count] = p
 		count++
 		limit -= len(p)
