@@ -153,6 +153,8 @@ type Listener struct {
 	fd      sysFD // noFD: closed
 	unlinks bool  // release removes the socket's file, if there is one
 
+	borrowers int // running Controls of SyscallConn, the last of which closes the descriptor if release could not
+
 	// The loop's mu guards the following.
 
 	full    bool          // task has stopped because of atLimit
@@ -288,8 +290,8 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup, w
 		return nil, &net.OpError{Op: "listen", Net: ln.addr.Network(), Addr: ln.addr, Err: err}
 	}
 	ln.fd = fd
-	ul, _ := nl.(*net.UnixListener)
-	if ul != nil {
+	ul, unlinks := nl.(unlinker)
+	if unlinks {
 		ln.file = fileOf(ln.addr.String())
 		ln.unlinks = unlinksOnClose(ul)
 	}
@@ -307,7 +309,7 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup, w
 		}
 		return nil, &net.OpError{Op: "listen", Net: ln.addr.Network(), Addr: ln.addr, Err: err}
 	}
-	if ul != nil {
+	if unlinks {
 		ul.SetUnlinkOnClose(false)
 	}
 	nl.Close()
@@ -444,9 +446,12 @@ func (ln *Listener) SetUnlinkOnClose(unlink bool) {
 	ln.unlinks = unlink
 }
 
+// An unlinker is a *net.UnixListener, where that has a file.
+type unlinker interface{ SetUnlinkOnClose(bool) }
+
 // unlinksOnClose reports whether closing nl removes its file. Package net does not tell, so
 // the answer is read from its own field; were that to go, the file would stay.
-func unlinksOnClose(nl *net.UnixListener) bool {
+func unlinksOnClose(nl unlinker) bool {
 	f := reflect.ValueOf(nl).Elem().FieldByName("unlink")
 	return f.IsValid() && f.Kind() == reflect.Bool && f.Bool()
 }
@@ -512,7 +517,9 @@ func (ln *Listener) release() {
 		ln.file.remove()
 	}
 	l.poller.remove(ln.fd)
-	closeFD(ln.fd)
+	if ln.borrowers == 0 {
+		closeFD(ln.fd)
+	}
 	ln.fd = noFD
 }
 

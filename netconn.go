@@ -389,7 +389,7 @@ func (ln *Listener) NetListener() (net.Listener, error) {
 		return nil, err
 	}
 	ln.mu.Lock()
-	if u, ok := nl.(*net.UnixListener); ok {
+	if u, ok := nl.(unlinker); ok {
 		u.SetUnlinkOnClose(ln.unlinks)
 		ln.unlinks = false
 	}

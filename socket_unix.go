@@ -23,6 +23,9 @@ type sock struct {
 	plain      bool // not a socket: a pipe, a terminal, an eventfd
 	class      int8 // of the chunk that the next read is expected to fill
 	shortReads bool // a read may give less than there is; never changes once there is a socket
+
+	lent      bool  // close has left closing fd to the last of the borrowers
+	borrowers int32 // running Controls of SyscallConn
 }
 
 var _ transport = (*sock)(nil)
@@ -64,7 +67,7 @@ func (k *sock) close(reset bool) {
 		// Closing with a linger time of 0 resets the connection (socket(7)).
 		syscall.SetsockoptLinger(k.fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
 	}
-	closeFD(k.fd)
+	k.letGo()
 }
 
 func (k *sock) localAddr() net.Addr {

@@ -26,6 +26,9 @@ type sock struct {
 	plain      bool // never set
 	class      int8 // of the chunk that the next read is expected to fill
 	shortReads bool // a read may give less than there is; never changes once there is a socket
+
+	lent      bool  // close has left closing fd to the last of the borrowers
+	borrowers int32 // running Controls of SyscallConn
 }
 
 var _ transport = (*sock)(nil)
@@ -69,7 +72,7 @@ func (k *sock) close(reset bool) {
 		linger := windows.Linger{Onoff: 1}
 		windows.SetsockoptLinger(windows.Handle(k.fd), windows.SOL_SOCKET, windows.SO_LINGER, &linger)
 	}
-	closeFD(k.fd)
+	k.letGo()
 }
 
 func (k *sock) localAddr() net.Addr {

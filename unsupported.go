@@ -18,6 +18,9 @@ type sock struct {
 	plain      bool
 	class      int8
 	shortReads bool // a read may give less than there is; never changes once there is a socket
+
+	lent      bool  // close has left closing fd to the last of the borrowers
+	borrowers int32 // running Controls of SyscallConn
 }
 
 func (k *sock) write(p []byte) (int, error)                { return 0, ErrUnsupported }
