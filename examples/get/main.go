@@ -76,11 +76,14 @@ func get(w io.Writer, address string, timeout time.Duration) error {
 	defer loop.Close()
 	// Dial returns before the name is looked up. The request is sent once the stream
 	// is connected.
-	s, err := loop.Dial("tcp", net.JoinHostPort(u.Hostname(), port), &evchan.DialConfig{Timeout: timeout})
+	s, err := loop.Dial("tcp", net.JoinHostPort(u.Hostname(), port), &evchan.DialConfig{
+		Timeout:   timeout,
+		ReadIdle:  timeout,
+		WriteIdle: timeout,
+	})
 	if err != nil {
 		return err
 	}
-	s.SetIdleTimeouts(timeout, timeout)
 	fmt.Fprintf(s, "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n", u.RequestURI(), u.Host)
 
 	var status string // the beginning of the answer, such as "HTTP/1.0 200"

@@ -52,12 +52,15 @@ func main() {
 	for ev := range loop.All() {
 		switch ev := ev.(type) {
 		case evchan.Accepted:
-			out, err := loop.Dial("tcp", *to, &evchan.DialConfig{MaxOutput: maxWaiting})
+			out, err := loop.Dial("tcp", *to, &evchan.DialConfig{
+				Data:      ev.Stream,
+				MaxOutput: maxWaiting,
+				WriteIdle: maxIdle,
+			})
 			if err != nil {
 				log.Fatal(err) // the address is not valid
 			}
-			out.SetIdleTimeouts(0, maxIdle)
-			ev.Stream.Data, out.Data = out, ev.Stream
+			ev.Stream.Data = out
 		case evchan.Readable:
 			io.Copy(other(ev.Stream), ev.Stream)
 		case evchan.EOF:
