@@ -68,7 +68,7 @@ func sysWrite(fd sysFD, p []byte) (int, error) {
 // sysWriteChain writes c and the chunks that follow it, up to the first file, to fd once.
 func sysWriteChain(fd sysFD, c *chunk, limit int, socket bool) (int, error) {
 	if !socket && mayBlock(fd) {
-		return sysWrite(fd, c.buf[c.r : c.r+min(c.size(), limit)])
+		return sysWrite(fd, c.buf[c.r:c.r+min(c.size(), limit)])
 	}
 	var v [maxVector]unix.Iovec
 	count := 0

@@ -10,7 +10,7 @@ import "golang.org/x/sys/unix"
 // sysWriteChain writes c and the chunks that follow it, up to the first file, to fd once.
 func sysWriteChain(fd sysFD, c *chunk, limit int, socket bool) (int, error) {
 	if !socket && mayBlock(fd) {
-		return sysWrite(fd, c.buf[c.r : c.r+min(c.size(), limit)])
+		return sysWrite(fd, c.buf[c.r:c.r+min(c.size(), limit)])
 	}
 	x := vectorPool.Get().(*vector)
 	count := 0
