@@ -128,7 +128,7 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	s.received(msgAccepted) // as far as its listener is concerned
 	l.retract(&s.source, msgMask|workRead)
 	s.in.unwait(waitEOF)
-	s.in.unwait(waitBlocked)
+	s.forgetBlocked(l)
 	s.more().tap, s.filtered = x, true
 	s.in.set(flagQuiet) // its consumer is the filter
 	up.publish(l, passed)

@@ -57,14 +57,15 @@ type Loop struct {
 	freed    uint32                  // the first slot to be used again, plus one; 0: none
 	taken    fdSet                   // of streams, listeners and packet connections
 	timers   timerQueue
-	spent    *chunk        // sent in turns: their release functions are to be called
-	due      int64         // when the turn that waits for the kernel, if there is one, will end by itself
-	work     []pollable    // wants its turn's task called
-	seq      uint64        // of the last entry into a lane
-	streams  int           // that are not released yet
-	quiet    chan struct{} // closed when streams falls to 0; nil: nobody waits for it
-	draining atomic.Bool   // Shutdown was called; to change it, mu is held
-	lost     int           // bytes of output that were lost since then
+	blocked  map[*Stream]*blocked // streams whose WriteTo has found its destination full
+	spent    *chunk               // sent in turns: their release functions are to be called
+	due      int64                // when the turn that waits for the kernel, if there is one, will end by itself
+	work     []pollable           // wants its turn's task called
+	seq      uint64               // of the last entry into a lane
+	streams  int                  // that are not released yet
+	quiet    chan struct{}        // closed when streams falls to 0; nil: nobody waits for it
+	draining atomic.Bool          // Shutdown was called; to change it, mu is held
+	lost     int                  // bytes of output that were lost since then
 
 	feedersToWake []*route // feeders to wake when the lock is let go
 	preempted     []*route // offers to withdraw when the lock is let go
@@ -133,6 +134,23 @@ func newLoop(c Config, p poller) *Loop {
 	l.exit.owner = &l.exit
 	return l
 }
+
+// String returns a short description of the loop for people: its method, and whether it is
+// closed.
+func (l *Loop) String() string {
+	if l.done == nil {
+		return "loop (zero)"
+	}
+	if l.isClosed() {
+		return "loop " + l.Method() + " closed"
+	}
+	return "loop " + l.Method()
+}
+
+// Done returns a channel that is closed when the loop is: by Close or Shutdown, by Exit,
+// Break or ExitOnEmpty with Events and Batches, or because the kernel failed. The messages
+// of the loop have ended by then; Err tells whether it has failed.
+func (l *Loop) Done() <-chan struct{} { return l.done }
 
 // Method returns the name of the method that the loop uses, such as "epoll".
 func (l *Loop) Method() string { return l.poller.name() }
@@ -557,10 +575,12 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 		case <-l.done:
 		case <-ctx.Done():
 		case l.turnc <- struct{}{}: // nobody is making a turn
-			if ctx.Err() == nil {
-				l.turnHoldingToken(-1, false)
-			}
-			<-l.turnc
+			func() {
+				defer func() { <-l.turnc }()
+				if ctx.Err() == nil {
+					l.turnHoldingToken(-1, false)
+				}
+			}()
 			l.callReleases()
 		}
 	}

@@ -106,6 +106,7 @@ func (s *Stream) depart(l, to *Loop) {
 	if s.queued {
 		s.route.remove(&s.source)
 	}
+	s.forgetBlocked(l)
 	s.received(msgAccepted) // for its listener's MaxPending
 	l.unassign(s)
 	if x, ok := s.transport().(*filtering); ok {

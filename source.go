@@ -40,7 +40,12 @@ type Source interface {
 	// Close ends the source and takes back what it has not delivered. Closing
 	// again returns nil. The kinds of source say more about it.
 	Close() error
+
+	base() *source // only this package has sources
 }
+
+// base returns s. It makes sources of all that embeds one.
+func (s *source) base() *source { return s }
 
 // String returns what kind of source it is and what tells it from others, an address,
 // say, for people to read. It is part of what the events' String methods return.

@@ -141,7 +141,7 @@ type streamExtra struct {
 	counted       countedOutput
 	spent         *chunk     // sent chunks whose release functions are to be called without the lock
 	local, remote net.Addr   // where they cannot be had from the socket; never change
-	waiters       []*Stream  // whose WriteTo into this stream has found it full
+	waiters       []*blocked // streams whose WriteTo into this one has found it full
 	idle          *idle      // nil: no timeouts were set
 	shares        [2]*share  // in rate limits: its own and its group's; nil: none
 	under         *Stream    // that Filter was called on; nil: none; never changes

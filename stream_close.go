@@ -90,6 +90,7 @@ func (s *Stream) silence() {
 	defer l.unlock()
 	s.setClosed()
 	s.in.unwait(waitEOF)
+	s.forgetBlocked(l)
 	s.received(msgAccepted)
 	l.retract(&s.source, msgMask|workRead)
 }

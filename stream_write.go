@@ -6,6 +6,7 @@ package evchan
 import (
 	"io"
 	"slices"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -396,21 +397,31 @@ func (s *Stream) noteOwed() {
 	}
 }
 
-// unblock tells the streams whose WriteTo has found this one full that it is
-// not any more. mu is held.
+// A blocked stands for a stream whose WriteTo has found dst full.
+type blocked struct {
+	stream atomic.Pointer[Stream] // nil: it waits no more, and need not be kept in memory
+	dst    *Stream                // never changes
+}
+
+// unblock tells the streams whose WriteTo has found this one full that it is not any more.
+// The caller holds mu.
 func (s *Stream) unblock() {
 	if s.extra == nil {
 		return
 	}
 	waiters := s.extra.waiters
 	s.extra.waiters = nil
-	for _, w := range waiters {
+	for _, b := range waiters {
+		w := b.stream.Load()
+		if w == nil {
+			continue
+		}
 		l := w.lockLoop()
-		if w.in.waits&waitBlocked == 0 { // it has found another way
+		if l.blocked[w] != b || w.in.waits&waitBlocked == 0 { // it has found another way
 			l.unlock()
 			continue
 		}
-		w.in.unwait(waitBlocked)
+		w.forgetBlocked(l)
 		w.in.wait(waitRefused)
 		switch {
 		case w.silent():
@@ -426,7 +437,7 @@ func (s *Stream) unblock() {
 	}
 }
 
-// block notes that s waits until dst, whose mu is held, has drained.
+// block notes that s waits until dst has drained. The caller holds dst's mu.
 func (s *Stream) block(dst *Stream) {
 	l := s.lockAndWithdraw()
 	s.in.wait(waitBlocked)
@@ -434,9 +445,34 @@ func (s *Stream) block(dst *Stream) {
 		l.retract(&s.source, msgEOF)
 		s.in.wait(waitEOF)
 	}
+	b := l.blocked[s]
+	if b != nil && b.dst == dst {
+		l.unlock()
+		return // it is among dst's waiters
+	}
+	if b != nil {
+		b.stream.Store(nil)
+	}
+	b = &blocked{dst: dst}
+	b.stream.Store(s)
+	if l.blocked == nil {
+		l.blocked = make(map[*Stream]*blocked)
+	}
+	l.blocked[s] = b
 	l.unlock()
-	if x := dst.more(); !slices.Contains(x.waiters, s) {
-		x.waiters = append(x.waiters, s)
+	x := dst.more()
+	if len(x.waiters) == cap(x.waiters) { // those that wait no more do not make it grow
+		x.waiters = slices.DeleteFunc(x.waiters, func(b *blocked) bool { return b.stream.Load() == nil })
+	}
+	x.waiters = append(x.waiters, b)
+}
+
+// forgetBlocked notes that s waits for no destination. The caller holds the loop's lock.
+func (s *Stream) forgetBlocked(l *Loop) {
+	s.in.unwait(waitBlocked)
+	if b := l.blocked[s]; b != nil {
+		b.stream.Store(nil)
+		delete(l.blocked, s)
 	}
 }
 

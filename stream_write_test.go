@@ -620,3 +620,84 @@ func TestFullWithoutWalking(t *testing.T) {
 	s.out.queue = q
 	s.mu.Unlock()
 }
+
+// A source that waits for a full destination is kept by nobody once it has ended, and many
+// that come and go do not make the destination's list grow.
+func TestBlockedSourcesAreForgotten(t *testing.T) {
+	l, err := New(&Config{IgnoreEnv: true, MaxOutput: 1})
+	must(t, err)
+	defer l.Close()
+	dst, _ := l.Pipe(nil, nil)
+	dst.Pause(Write)
+	dst.Write(make([]byte, 10))
+	for i := range 1000 {
+		a, b := l.Pipe(nil, nil)
+		a.Write([]byte("x"))
+		if ev, _ := l.Poll(time.Minute); ev != Event(Readable{b}) {
+			t.Fatal(ev)
+		}
+		if _, err := b.WriteTo(dst); err != ErrFull {
+			t.Fatal(err)
+		}
+		if _, err := b.WriteTo(dst); err != ErrFull { // again changes nothing
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			b.Close()
+		} else {
+			b.Abort()
+		}
+		a.Abort()
+	}
+	if len(l.blocked) > 0 || cap(dst.extra.waiters) > 8 {
+		t.Errorf("%d sources are kept, and there is room for %d", len(l.blocked), cap(dst.extra.waiters))
+	}
+}
+
+// One large output does not hold up a turn: what is sent for a stream in one turn, and for
+// all together, has a limit.
+func TestOutputBudget(t *testing.T) {
+	l, err := New(&Config{IgnoreEnv: true})
+	must(t, err)
+	defer l.Close()
+	const streams = 10
+	var far []*Stream
+	for range streams {
+		a, b := l.Pipe(nil, nil)
+		a.extra.transport = endlessPipe{a.extra.transport}
+		a.Pause(Write)
+		for range 8 {
+			a.Write(make([]byte, flushBudget))
+		}
+		far = append(far, b)
+		a.Resume(Write) // sends flushBudget at once
+	}
+	before := l.Stats()
+	turns := 0
+	for {
+		if _, ok := l.Poll(0); ok {
+			continue
+		}
+		st := l.Stats()
+		if n := st.BytesOut - before.BytesOut; n > uint64(st.Turns-before.Turns)*(turnBudget+flushBudget) {
+			t.Fatalf("%d bytes were sent in %d turns", n, st.Turns-before.Turns)
+		}
+		if st.BytesOut == streams*8*flushBudget {
+			break
+		}
+		if turns++; turns > 1000 {
+			t.Fatalf("%d bytes were sent in %d turns", st.BytesOut, turns)
+		}
+	}
+	for _, s := range far {
+		s.Abort()
+	}
+}
+
+// An endlessPipe takes whatever it is given.
+type endlessPipe struct{ transport }
+
+func (endlessPipe) flush(out *chain, limit int) (int, *chunk, error) {
+	n := min(out.n, limit)
+	return n, out.cut(n), nil
+}
