@@ -5,6 +5,7 @@ package evchan
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -507,6 +508,7 @@ type limits struct {
 // raise lifts limits that lie below their low marks.
 func (lim *limits) raise() {
 	lim.readHigh = max(lim.readHigh, lim.readLow)
+	lim.writeLow = min(lim.writeLow, math.MaxInt-1)
 	if lim.writeHigh <= lim.writeLow {
 		lim.writeHigh = lim.writeLow + 1
 	}

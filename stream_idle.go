@@ -198,7 +198,7 @@ func (s *Stream) checkIdle() {
 			continue
 		}
 		i.due[dir] = false
-		switch rest := i.last[dir] + int64(i.after[dir]) - now; {
+		switch rest := int64(i.after[dir]) - (now - i.last[dir]); {
 		case s.paused.has(bit), i.halted[dir]:
 			// Resume, or goOn, starts the time again.
 		case dir == dirRead && s.in.eof, dir == dirWrite && output == 0:
