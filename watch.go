@@ -6,6 +6,8 @@ package evchan
 import (
 	"errors"
 	"fmt"
+	"math"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -131,6 +133,9 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 	if bad := interest &^ (whatPolled | Edge | Persist); bad != 0 {
 		return nil, fmt.Errorf("evchan: interest %v: %v is nothing to watch for", interest, bad)
 	}
+	if !isFD(fd) {
+		return nil, fmt.Errorf("evchan: watch descriptor %d: %w", fd, eBADF)
+	}
 	sysfd := sysFD(fd)
 	w := &Watch{fd: sysfd, interest: interest, conn: conn}
 	w.init(l, w)
@@ -172,6 +177,10 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 	}
 	return w, nil
 }
+
+// isFD reports whether fd can be a descriptor. System calls of Unix take its lower 32 bits,
+// which may be those of another one.
+func isFD(fd uintptr) bool { return runtime.GOOS == "windows" || fd <= math.MaxInt32 }
 
 // errWatch returns the error that the poller has refused fd with err.
 func (l *Loop) errWatch(fd sysFD, err error) error {
