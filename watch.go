@@ -157,7 +157,7 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 		err := l.askLocked(l.watched[sysfd], true)
 		l.unlock()
 		if err != nil {
-			return nil, l.errWatch(sysfd, err)
+			return nil, l.errWatch("watch", sysfd, err)
 		}
 		return w, nil
 	}
@@ -171,9 +171,12 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 	}
 	l.lock()
 	l.unregister(w.desc, noFD)
+	if err != nil && l.closed {
+		err = ErrClosed
+	}
 	l.unlock()
 	if err != nil {
-		return nil, l.errWatch(sysfd, err)
+		return nil, l.errWatch("watch", sysfd, err)
 	}
 	return w, nil
 }
@@ -183,8 +186,11 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 func isFD(fd uintptr) bool { return runtime.GOOS == "windows" || fd <= math.MaxInt32 }
 
 // errWatch returns the error that the poller has refused fd with err.
-func (l *Loop) errWatch(fd sysFD, err error) error {
-	return fmt.Errorf("evchan: watch descriptor %d: %w", int(fd), l.watchError(err))
+func (l *Loop) errWatch(what string, fd sysFD, err error) error {
+	if err == ErrClosed {
+		return err
+	}
+	return fmt.Errorf("evchan: %s descriptor %d: %w", what, int(fd), l.watchError(err))
 }
 
 // armedLocked reports whether a watch of fd is armed. If none is, the poller forgets fd.
@@ -250,7 +256,7 @@ func (w *Watch) Arm(timeout time.Duration) error {
 		w.disarmLocked(l)
 		l.trimLocked(d)
 		l.unlock()
-		return fmt.Errorf("evchan: arm watch of descriptor %d: %w", int(w.fd), l.watchError(err))
+		return l.errWatch("arm watch of", w.fd, err)
 	}
 	l.unlock()
 	return nil
@@ -387,6 +393,9 @@ func (l *Loop) askLocked(d *descriptor, always bool) error {
 		err = l.poller.add(d.fd, tok, want)
 	}
 	l.lock()
+	if err != nil && l.closed {
+		err = ErrClosed
+	}
 	return err
 }
 
