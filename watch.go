@@ -134,7 +134,7 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 		return nil, fmt.Errorf("evchan: interest %v: %v is nothing to watch for", interest, bad)
 	}
 	if !isFD(fd) {
-		return nil, fmt.Errorf("evchan: watch descriptor %d: %w", fd, eBADF)
+		return nil, fmt.Errorf("evchan: watch descriptor %d: %w", int(fd), eBADF)
 	}
 	sysfd := sysFD(fd)
 	w := &Watch{fd: sysfd, interest: interest, conn: conn}

@@ -101,7 +101,7 @@ func (l *Loop) WrapFD(fd uintptr, conf *StreamConfig) (*Stream, error) {
 		return nil, ErrClosed
 	}
 	if !isFD(fd) {
-		return nil, fmt.Errorf("evchan: wrap descriptor %d: %w", fd, eBADF)
+		return nil, fmt.Errorf("evchan: wrap descriptor %d: %w", int(fd), eBADF)
 	}
 	watched := l.hasArmedWatch(sysFD(fd))
 	l.lock()
