@@ -114,10 +114,7 @@ This server answers each line with a line. It is a skeleton to copy: put the rep
 of your protocol in place of bytes.ToUpper, and the end of its requests in place of
 ReadLine.
 
-	const (
-		maxLine   = 4 << 10  // bytes of the longest request
-		maxOutput = 64 << 10 // when so many bytes are unsent, no request is answered
-	)
+	const maxLine = 4 << 10 // bytes of the longest request
 
 	func serve(loop *evchan.Loop) {
 		for ev := range loop.Events() {
@@ -137,7 +134,7 @@ ReadLine.
 
 	func answer(s *evchan.Stream) {
 		in, out := s.Input(), s.Output()
-		for s.Queued() < maxOutput { // else Drained will come
+		for !s.OutputFull() { // else Drained will come
 			line, ok := in.ReadLine(evchan.LFOrCRLF)
 			if !ok { // all complete requests are answered
 				switch {
@@ -160,7 +157,7 @@ It is right for all clients:
 
   - A client may send requests in pieces, or many at once. All replies to what has
     arrived are sent together, or 16 KiB at a time.
-  - A client may send requests and not read the replies. When maxOutput bytes are
+  - A client may send requests and not read the replies. When MaxOutput bytes are
     unsent, no request is answered until they are sent. The input fills meanwhile, and
     the loop stops reading.
   - A client may finish sending after its last request. It gets all replies. An
