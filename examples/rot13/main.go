@@ -29,7 +29,7 @@ import (
 
 const (
 	maxLine   = 16 << 10    // bytes of the longest line
-	maxOutput = 4 * maxLine // when so many bytes are unsent, no line is answered
+	maxOutput = 4 * maxLine // unsent bytes at which no more lines are answered
 )
 
 func main() {
