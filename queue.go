@@ -22,6 +22,20 @@ const (
 	msgMask = workRead - 1
 )
 
+// A route is a queue of sources that have something to say and the way on which it leaves:
+// the loop's own (delivered to the goroutine in All or Poll, or over the channel of Events or
+// Batches), or a channel given to Notify. The loop's mu guards all fields.
+type route struct {
+	lanes         []lane // by priority
+	first         int    // no lane before this one has anything
+	n             int    // sources in all lanes
+	busy          int    // sources that prepare their next message
+	live          int    // live sources that send here; counted for Notify's routes only
+	frontRequeues int    // how often requeueFront has put a source at the head of its lane, since it last did not
+
+	feeder
+}
+
 // maxFrontRequeues is how many times in a row streams whose input was full, and has been
 // consumed, read before others of the lane have their turn: 1 MiB, with the default
 // MaxInput. So what has come on one connection is read while it is in the processor's
