@@ -8,35 +8,23 @@ import (
 	"time"
 )
 
-// A route is a queue of sources that have something to say and the way on which
-// it leaves: the loop's own (delivered to the goroutine in All or Poll, or over
-// the channel of Events or Batches), or a channel given to Notify.
+// A feeder is what a route has for the goroutine that sends its messages to a channel. The
+// loop's mu guards all fields.
 //
-// A route with a channel has a feeder, a goroutine that waits until the channel
-// takes the next message. What is being offered there has not been received:
-// before a source is changed, the offer is withdrawn.
-//
-// The loop's mu guards all fields.
-type route struct {
-	lanes []lane // by priority
-	first int    // no lane before this one has anything
-	n     int    // sources in all lanes
+// The feeder waits until the channel takes the next message. What is being offered there has
+// not been received: before a source is changed, the offer is withdrawn.
+type feeder struct {
+	ch      chan<- Event  // where messages are sent; nil: the loop's own route, without Events
+	batches chan<- Batch  // where batches are offered instead
+	fed     bool          // the goroutine runs
+	wakec   chan struct{} // one token: there is something to look at
+	kickc   chan struct{} // one token: the offer is to be withdrawn
 
-	ch      chan<- Event  // where the feeder sends; nil: the loop's own without Events
-	batches chan<- Batch  // where the feeder offers batches instead
-	busy    int           // sources that prepare their next message
-	live    int           // live sources that send here; counted for Notify's routes only
-	fed     bool          // there is a feeder
-	wakec   chan struct{} // one token: the feeder has something to look at
-	kickc   chan struct{} // one token: the feeder shall withdraw its offer
-
-	frontRequeues int // sources that favour has put at the head of their lane, since it last did not
-
-	waiting   int     // goroutines that wait until the offer is withdrawn
-	offer     *source // what the feeder offers, taken out of its lane; nil: nothing
+	offer     *source // what is offered, taken out of its lane; nil: nothing
 	offerBit  pending // the message of it that is offered, taken out of its pend
-	preempted bool    // stands in Loop.overtaken: something more urgent than the offer has come
-	waking    bool    // stands in Loop.starts
+	waiting   int     // goroutines that wait until the offer is withdrawn
+	preempted bool    // stands in Loop.preempted: something more urgent than the offer has come
+	waking    bool    // stands in Loop.feedersToWake
 }
 
 // An outcome tells what became of an offer.
@@ -302,10 +290,12 @@ func (l *Loop) launch(r *route) {
 // newRoute returns a route to ch.
 func (l *Loop) newRoute(ch chan<- Event) *route {
 	return &route{
-		ch:    ch,
 		lanes: make([]lane, l.conf.Priorities),
-		wakec: make(chan struct{}, 1),
-		kickc: make(chan struct{}, 1),
+		feeder: feeder{
+			ch:    ch,
+			wakec: make(chan struct{}, 1),
+			kickc: make(chan struct{}, 1),
+		},
 	}
 }
 
