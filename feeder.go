@@ -25,6 +25,7 @@ type feeder struct {
 	waiting   int     // goroutines that wait until the offer is withdrawn
 	preempted bool    // stands in Loop.preempted: something more urgent than the offer has come
 	waking    bool    // stands in Loop.feedersToWake
+	dissolved bool    // the user has closed ch
 }
 
 // An outcome tells what became of an offer.
@@ -80,7 +81,7 @@ func (l *Loop) feed(r *route) {
 	l.lock()
 	yielded := false
 	var manners yieldPolicy
-	for !l.closed && (r.live > 0 || r == &l.own) {
+	for !l.closed && (r.live > 0 && !r.dissolved || r == &l.own) {
 		l.giveWay()
 		if l.brk && r == &l.own {
 			l.rest(r) // the loop is about to end
@@ -334,7 +335,7 @@ func (l *Loop) reroute(s *source, r *route) {
 // joined counts s, which is live, as a user of its route. The loop knows a
 // route to a channel of the user's only while it has live users. l.mu is held.
 func (l *Loop) joined(s *source) {
-	r := s.route
+	r := l.routeOf(s)
 	if r == &l.own {
 		return
 	}
@@ -353,7 +354,7 @@ func (l *Loop) joined(s *source) {
 // parted undoes joined. l.mu is held.
 func (l *Loop) parted(s *source) {
 	r := s.route
-	if r == &l.own {
+	if r == &l.own || r.dissolved {
 		return
 	}
 	if r.live--; r.live == 0 {
@@ -362,12 +363,25 @@ func (l *Loop) parted(s *source) {
 	}
 }
 
-// dissolve sends all that went to r, whose channel the user has closed, the
-// loop's own way. l.mu is held.
+// dissolve ends r, whose channel the user has closed. What stands in r goes to the loop's own
+// route at once, and each other source when it next has something to say: a walk over all
+// sources for each of many channels would take long. The caller holds l.mu.
 func (l *Loop) dissolve(r *route) {
-	for _, s := range l.allLive() {
-		if s.route == r {
-			l.reroute(s, &l.own)
+	delete(l.routes, r.ch)
+	r.dissolved = true
+	for i := range r.lanes {
+		for s := r.lanes[i].head; s != nil; s = r.lanes[i].head {
+			r.remove(s)
+			l.push(s)
 		}
 	}
+}
+
+// routeOf returns the route of s: the loop's own, if that which it had was dissolved. The
+// caller holds l.mu.
+func (l *Loop) routeOf(s *source) *route {
+	if s.route.dissolved {
+		s.route = &l.own
+	}
+	return s.route
 }
