@@ -15,7 +15,7 @@ const fillBudget = 256 << 10
 // prepare reads what has arrived.
 func (s *Stream) prepare(pending) pending {
 	s.mu.Lock()
-	if room := s.limits.Load().readHigh - int(s.in.held.Load()); room > 0 && s.in.unread.n == 0 && s.ordinary() && !s.in.has(flagSeen) && !s.sock.shortReads && s.Loop().edge {
+	if room := s.limits.Load().readHigh - int(s.in.held.Load()); room > 0 && s.in.unread.n == 0 && s.ordinary() && !s.in.has(flagsReported) && !s.sock.shortReads && s.Loop().edge {
 		// What fill would do, in one step: see ordinary.
 		c := newChunk(max(s.sock.class, minClass))
 		p := c.buf[:min(len(c.buf), room)]
@@ -122,7 +122,7 @@ func (s *Stream) fillSome() (bits pending, got int) {
 			s.in.eof = true
 			return bits | msgEOF, got
 		}
-		if !full && !s.in.has(flagSeen) && !s.sock.shortReads {
+		if !full && !s.in.has(flagsReported) && !s.sock.shortReads {
 			// A stream socket that gave less than was asked has no more, and
 			// will report it when it has (epoll(7)). Not so if the end, or
 			// urgent bytes, were reported already, nor of a Unix socket: see distrust.
