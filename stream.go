@@ -209,7 +209,7 @@ type streamExtra struct {
 
 	// Closing.
 
-	last       progress      // what progress had returned when linger was last started
+	last       progress      // what progress has returned last
 	lingerEnds int64         // when a close without further progress is overdue
 	movedAt    int64         // when a stream that lingers has last sent output
 	ackWait    time.Duration // how long acknowledged has waited last
