@@ -46,9 +46,9 @@ func (s *Stream) CloseWrite() error {
 // Config.Linger, by default 5 seconds, bounds the time without progress. It starts again
 // whenever the kernel has taken some of the output, or the peer has acknowledged some. (Only
 // Linux, macOS, FreeBSD and NetBSD tell what was acknowledged.) When it has passed, the loop
-// drops the output that is left, and releases the stream. So a slow peer gets all, however long it takes, and a peer that takes
-// a byte now and then can hold the stream for as long: SetLifetime, called before Close,
-// bounds the whole.
+// drops the output that is left, and releases the stream. So a slow peer gets all, however
+// long it takes, and a peer that takes a byte now and then can hold the stream for as long:
+// SetLifetime, called before Close, bounds the whole.
 //
 // If output may have to wait for longer than Linger, under a tight rate limit for example,
 // call CloseWrite first, and Close when Queued() is 0; Drained tells when. Then a write
@@ -58,7 +58,8 @@ func (s *Stream) CloseWrite() error {
 // tell how much.
 //
 // The stream sends no more messages, and those that were not received are taken back. What
-// the consumer has taken into Input stays there. Closing again returns nil.
+// lies in Input stays there; what has arrived since the last call of Input is dropped.
+// Closing again returns nil.
 func (s *Stream) Close() error {
 	return s.close(false, false)
 }
