@@ -34,7 +34,7 @@ import (
 //	flushOnce    sends from a chain: by the transport's flush, of a socket by chain.writeFD
 //	writeOnce    sends bytes that are in no chain, once: by the transport's write
 //
-// Ending, from a call of Close to the last byte of memory:
+// Ending:
 //
 //	close        is Close and Abort; closeLocked is the same for a caller that holds mu
 //	silence      takes back all messages, and allows no more
@@ -42,8 +42,8 @@ import (
 //	fail         ends the stream because of an error, which Closed tells
 //	abandon      ends the stream because its loop was closed
 //	release      ends the stream: unwatch, the transport's close, finish
-//	unwatch      has the poller report on the stream no more
-//	finish       notes that the stream has ended, and has the loop count it no more
+//	unwatch      makes the poller report on the stream no more
+//	finish       notes that the stream has ended; the loop counts it no more
 //	discard      ends a stream that was never published
 //	leave        ends what the loop does for the stream: its timers, and its rate limits
 //
@@ -65,13 +65,14 @@ import (
 // A stream sends its messages in this order:
 //
 //  1. Accepted if a listener has accepted it, or Connected if Dial has made it
-//  2. Readable, for what arrives, as often as there is reason
+//  2. Readable, as often as there is reason
 //  3. EOF, when the peer has finished sending
 //  4. Closed, when the stream has ended by itself
 //
-// Drained and TimedOut come between the first and the last, as often as there is reason. All
-// that was received before EOF or Closed is readable when that message is delivered. After
-// your own Close there are no messages.
+// Drained and TimedOut come between the first and the last. After EOF, Readable comes only for
+// input that is left: after Resume and MoveTo, and when a destination that WriteTo had found
+// full has drained. All that was received before EOF or Closed is readable when that message
+// is delivered. After your own Close there are no messages.
 type Stream struct {
 	source
 

@@ -17,7 +17,7 @@ type idle struct {
 	timers  [2]timerNode     // each runs until it is time to look at last
 	halted  [2]bool          // the direction cannot go on, as its input is full or it waits for its rate: no time passes
 	over    What             // the directions that were paused because they were idle too long
-	recheck bool             // checkIdle waits for prepare, which has it called again
+	recheck bool             // checkIdle waits for prepare, after which it is called again
 	due     [2]bool          // the timer has expired, and checkIdle has not looked yet
 }
 
@@ -191,7 +191,7 @@ func (s *Stream) checkIdle() {
 		}
 		if dir == dirRead && s.pend&workRead != 0 {
 			i.recheck = true
-			continue // prepare comes first, and has this called again
+			continue // prepare comes first, and calls recheckIdle
 		}
 		if dir == dirRead && s.busy {
 			l.assign(s) // prepare is running, and may have looked at recheck already

@@ -68,9 +68,9 @@ func (k *sock) flush(out *chain, limit int) (n int, spent *chunk, err error) {
 }
 
 // readFD reads once from the non-blocking descriptor fd, at most limit > 0 bytes, and appends
-// them to q: into the room of the tail if it has some, otherwise into a new chunk of class. plain
-// tells that fd is not a socket. full tells that all of the room was used, so that there may
-// be more. n == 0 without an error is the end of input. An error is a bare syscall.Errno.
+// them to q: into the room of the tail if it has some, otherwise into a new chunk of class.
+// plain tells that fd is not a socket. full tells that all of the room was used, so that there
+// may be more. n == 0 without an error is the end of input. An error is a bare syscall.Errno.
 func (q *chain) readFD(fd sysFD, class int8, limit int, plain bool) (n int, full bool, err error) {
 	c := q.tail
 	fresh := c == nil || c.w == len(c.buf)
