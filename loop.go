@@ -405,7 +405,7 @@ func (l *Loop) turnHoldingToken(limit time.Duration, delivers bool) {
 //
 // Other goroutines that can run get the processor now and then, before the
 // runtime's monitor takes it away, which is dearer; each 8th turn is arbitrary. Where
-// that takes long they are many, and left to the monitor for a while (see manners).
+// that takes long they are many, and left to the monitor for a while (see yieldPolicy).
 // While no processor is idle, those that wait for the network, or for one that
 // computes without end, depend on the monitor. It falls asleep, for up to a minute,
 // when all is idle, and only an ordinary system call wakes it. Then it looks around
