@@ -66,8 +66,8 @@ type owner interface {
 
 	// prepare does the work without which the next message is not known, such as to read
 	// from a socket, and returns the resulting message bits. It is called at delivery, on
-	// the goroutine that delivers: see queue.go. No lock is held, and prepare is never
-	// called twice at once for one source.
+	// the goroutine that delivers: see queue.go. The caller holds no lock. prepare is
+	// never called twice at once for one source.
 	prepare(work pending) pending
 
 	// confirm returns those of bits that are true now. The caller holds the loop's lock.
@@ -91,14 +91,14 @@ type owner interface {
 	// pending, without another call by the user. The caller holds the loop's lock.
 	alive() bool
 
-	// abandon ends the source because its loop has been closed. No lock is held.
+	// abandon ends the source because its loop has been closed. The caller holds no lock.
 	abandon()
 
 	// label describes the source for people to read. A stream's label takes the stream's
 	// mu, so the caller does not hold that.
 	label() string
 
-	// dump describes the source's state in "key=value" words. No lock is held.
+	// dump describes the source's state in "key=value" words. The caller holds no lock.
 	dump() string
 }
 
