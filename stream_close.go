@@ -438,25 +438,37 @@ func (s *Stream) finish(bits pending) {
 }
 
 // released closes dones once all that is under s, which is gone, was released as well. The
-// caller holds mu.
+// caller holds mu, and may hold the mu of streams under s that are gone: NetConn does.
 func (s *Stream) released(dones []chan struct{}) {
 	if len(dones) == 0 {
 		return
 	}
-	if s.extra != nil && s.extra.under != nil {
-		under := s.extra.under
-		under.mu.Lock()
-		defer under.mu.Unlock()
-		if !under.gone() {
-			under.more().dones = append(under.extra.dones, dones...)
-		} else {
-			under.released(dones)
+	for x := s.extra; x != nil && x.under != nil; x = x.under.extra {
+		if x.under.passDones(dones) {
+			return
 		}
-		return
 	}
 	for _, c := range dones {
 		close(c)
 	}
+}
+
+// passDones has dones closed when s, which has a filter, is released. It returns false if
+// s is gone already, and then it does not take mu.
+func (s *Stream) passDones(dones []chan struct{}) bool {
+	l := s.lockLoop()
+	gone := s.gone()
+	l.unlock()
+	if gone {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone() {
+		return false
+	}
+	s.extra.dones = append(s.extra.dones, dones...)
+	return true
 }
 
 // Done returns a channel that is closed once all of the stream is released, whoever has
