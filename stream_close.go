@@ -138,8 +138,9 @@ func (s *Stream) startLingerLocked() {
 
 // A progress tells how far the output of a stream and those under it has come.
 type progress struct {
-	sent    int // bytes that were written to the transports; may overflow
-	unacked int // bytes that the kernel has, and that the peer has not acknowledged; -1: the system cannot tell
+	sent    int   // bytes that were written to the transports; may overflow
+	at      int64 // when the last of them were, on the loop's clock; 0: before linger was started
+	unacked int   // bytes that the kernel has, and that the peer has not acknowledged; -1: the system cannot tell
 }
 
 // progress returns how far the output has come. The caller holds mu.
@@ -153,9 +154,10 @@ func (s *Stream) progress() (p progress) {
 			p = under.progress()
 			under.unlock()
 			p.sent += s.extra.sent
+			p.at = max(p.at, s.extra.movedAt)
 			return p
 		}
-		p.sent = s.extra.sent
+		p.sent, p.at = s.extra.sent, s.extra.movedAt
 	}
 	p.unacked = s.unacked()
 	return p
@@ -196,7 +198,7 @@ func (s *Stream) checkLinger() {
 		x.last = s.progress()
 		switch {
 		case x.last.sent != last.sent:
-			x.lingerEnds = addTime(max(x.movedAt, x.lingerEnds-int64(l.conf.Linger)), l.conf.Linger)
+			x.lingerEnds = addTime(max(x.last.at, x.lingerEnds-int64(l.conf.Linger)), l.conf.Linger)
 		case x.last.unacked >= 0 && x.last.unacked < last.unacked:
 			x.lingerEnds = addTime(now, l.conf.Linger)
 		}
