@@ -27,6 +27,7 @@ type feeder struct {
 	waiting   int     // goroutines that wait until the offer is withdrawn
 	preempted bool    // stands in Loop.preempted: something more urgent than the offer has come
 	waking    bool    // stands in Loop.feedersToWake
+	dissolved bool    // the user has closed ch, see dissolve
 }
 
 // An outcome is the result of an attempt to send a message.
@@ -77,7 +78,7 @@ func (r *route) await(ev Event, done <-chan struct{}) (o outcome) {
 }
 
 // feed is the feeder's goroutine: it delivers the messages of r until the loop is closed or
-// no live source sends there any more.
+// no live source sends there any more, or the user has closed the channel.
 //
 // For each message, it first tries to send without waiting. If no receiver is ready, it
 // yields to other goroutines once, if the yieldPolicy allows it, and tries again. Only then
@@ -86,7 +87,7 @@ func (l *Loop) feed(r *route) {
 	l.lock()
 	yielded := false
 	var policy yieldPolicy
-	for !l.closed && (r.live > 0 || r == &l.own) {
+	for !l.closed && (r.live > 0 && !r.dissolved || r == &l.own) {
 		l.giveWay()
 		if l.brk && r == &l.own {
 			l.rest(r) // Break was called: the loop is about to end
@@ -347,7 +348,7 @@ func (l *Loop) reroute(s *source, r *route) {
 // there is none. A route to a channel of Notify stands in Loop.routes only while it has live
 // users. The caller holds l.mu.
 func (l *Loop) joined(s *source) {
-	r := s.route
+	r := l.routeOf(s)
 	if r == &l.own {
 		return
 	}
@@ -366,7 +367,7 @@ func (l *Loop) joined(s *source) {
 // parted undoes joined. Without users, the feeder ends. The caller holds l.mu.
 func (l *Loop) parted(s *source) {
 	r := s.route
-	if r == &l.own {
+	if r == &l.own || r.dissolved {
 		return
 	}
 	if r.live--; r.live == 0 {
@@ -375,12 +376,25 @@ func (l *Loop) parted(s *source) {
 	}
 }
 
-// dissolve makes all live sources of r, whose channel the user has closed, send on the loop's
-// own route. The caller holds l.mu.
+// dissolve ends r, whose channel the user has closed. The sources that stand in r go to the
+// loop's own route at once. The others go there when they next have a message: a walk over all
+// sources for each of many channels would take long. The caller holds l.mu.
 func (l *Loop) dissolve(r *route) {
-	for _, s := range l.allLive() {
-		if s.route == r {
-			l.reroute(s, &l.own)
+	delete(l.routes, r.ch)
+	r.dissolved = true
+	for i := range r.lanes {
+		for s := r.lanes[i].head; s != nil; s = r.lanes[i].head {
+			r.remove(s)
+			l.push(s)
 		}
 	}
+}
+
+// routeOf returns the route of s. If that was dissolved, it first gives s the loop's own. The
+// caller holds l.mu.
+func (l *Loop) routeOf(s *source) *route {
+	if s.route.dissolved {
+		s.route = &l.own
+	}
+	return s.route
 }

@@ -109,8 +109,9 @@ func (s *source) unreceived() pending {
 func (l *Loop) push(s *source) {
 	l.seq++
 	s.seq = l.seq
-	s.route.pushBack(s)
-	l.stir(s.route, s)
+	r := l.routeOf(s)
+	r.pushBack(s)
+	l.stir(r, s)
 }
 
 // stir makes sure that s, which was put into r, will be delivered: unlock then withdraws an
@@ -308,8 +309,9 @@ func (l *Loop) take(s *source, bit pending, ev Event) {
 func (l *Loop) unpop(s *source, bit pending) {
 	s.pend |= bit
 	if !s.queued {
-		s.route.pushFront(s)
-		l.stir(s.route, s)
+		r := l.routeOf(s)
+		r.pushFront(s)
+		l.stir(r, s)
 	}
 }
 

@@ -56,7 +56,7 @@ func (l *Loop) Poll(wait time.Duration) (Event, bool) {
 	if ev, ok := l.deliver(); ok {
 		return ev, true
 	}
-	until := l.clock() + int64(max(wait, 0))
+	until := addTime(l.clock(), max(wait, 0))
 	for {
 		l.turn(wait)
 		if ev, ok := l.deliver(); ok {
@@ -315,7 +315,7 @@ func (l *Loop) Exit(after time.Duration) {
 		return
 	}
 	now := l.clock()
-	if l.exit.running() && l.exit.when <= now+int64(after) {
+	if l.exit.running() && l.exit.when <= addTime(now, after) {
 		return
 	}
 	l.startTimer(&l.exit.timerNode, now, after)

@@ -125,10 +125,15 @@ func (g *siege) answer(s *Stream) {
 	raise(&g.most, bufferMemory(s))
 }
 
-// bufferMemory returns the size of the memory that the buffers of s have.
+// bufferMemory returns the size of the memory that the buffers of s have. Of a stream that
+// has failed it is 0: what the kernel held then is read as a whole, and the size of its
+// receive buffer bounds that.
 func bufferMemory(s *Stream) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.gone() {
+		return 0
+	}
 	chains := []chain{s.in.unread, s.out.queue}
 	for _, b := range []*Buffer{s.in.taken, s.out.pieces} {
 		if b != nil {
