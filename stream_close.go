@@ -155,8 +155,9 @@ func (s *Stream) startOwnLinger() {
 
 // A progress tells how far the output of a stream and of the streams under it has come.
 type progress struct {
-	sent    int // bytes that were written to the transports; may overflow
-	unacked int // bytes that the kernel has taken, and the peer has not acknowledged; -1: the system cannot tell
+	sent    int   // bytes that were written to the transports; may overflow
+	at      int64 // when the last of them were, on the loop's clock; 0: before linger was started
+	unacked int   // bytes that the kernel has taken, and the peer has not acknowledged; -1: the system cannot tell
 }
 
 // progress returns how far the output has come. The caller holds s.mu.
@@ -170,9 +171,10 @@ func (s *Stream) progress() (p progress) {
 			p = under.progress()
 			under.unlock()
 			p.sent += s.extra.sent
+			p.at = max(p.at, s.extra.movedAt)
 			return p
 		}
-		p.sent = s.extra.sent
+		p.sent, p.at = s.extra.sent, s.extra.movedAt
 	}
 	p.unacked = s.unacked()
 	return p
@@ -214,7 +216,7 @@ func (s *Stream) checkLinger() {
 		x.last = s.progress()
 		switch {
 		case x.last.sent != last.sent:
-			x.lingerEnds = addTime(max(x.movedAt, x.lingerEnds-int64(l.conf.Linger)), l.conf.Linger)
+			x.lingerEnds = addTime(max(x.last.at, x.lingerEnds-int64(l.conf.Linger)), l.conf.Linger)
 		case x.last.unacked >= 0 && x.last.unacked < last.unacked:
 			x.lingerEnds = addTime(now, l.conf.Linger)
 		}
@@ -465,25 +467,38 @@ func (s *Stream) finish(bits pending) {
 }
 
 // released closes the channels dones as soon as all streams under s are released. s itself is
-// gone. The caller holds s.mu.
+// gone. The caller holds s.mu, and may hold the mu of streams under s that are gone: NetConn
+// does.
 func (s *Stream) released(dones []chan struct{}) {
 	if len(dones) == 0 {
 		return
 	}
-	if s.extra != nil && s.extra.under != nil {
-		under := s.extra.under
-		under.mu.Lock()
-		defer under.mu.Unlock()
-		if !under.gone() {
-			under.more().dones = append(under.extra.dones, dones...)
-		} else {
-			under.released(dones)
+	for x := s.extra; x != nil && x.under != nil; x = x.under.extra {
+		if x.under.passDones(dones) {
+			return
 		}
-		return
 	}
 	for _, c := range dones {
 		close(c)
 	}
+}
+
+// passDones has dones closed when s, which has a filter, is released. It returns false if
+// s is gone already, and then it does not take mu.
+func (s *Stream) passDones(dones []chan struct{}) bool {
+	l := s.lockLoop()
+	gone := s.gone()
+	l.unlock()
+	if gone {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone() {
+		return false
+	}
+	s.extra.dones = append(s.extra.dones, dones...)
+	return true
 }
 
 // Done returns a channel that is closed when the stream is released, for whatever reason it
