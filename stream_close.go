@@ -97,6 +97,9 @@ func (s *Stream) closeLocked(now, reset bool) {
 		return
 	}
 	s.flush()
+	if s.Loop().draining.Load() {
+		s.startLinger() // acknowledged uses its timer
+	}
 	s.driveClose()
 	s.startLinger()
 }
@@ -149,7 +152,7 @@ func (s *Stream) startOwnLinger() {
 	if !l.closed && !x.overdue && !x.lingers {
 		x.lingers = true
 		x.last, x.lingerEnds = last, addTime(now, l.conf.Linger)
-		l.startTimer(&x.linger, now, x.rest(now, l.conf.Linger))
+		l.startTimer(&x.linger, now, x.rest(now, lookAfter(l.conf.Linger, l.conf.Linger)))
 	}
 }
 
@@ -217,7 +220,7 @@ func (s *Stream) checkLinger() {
 		switch {
 		case x.last.sent != last.sent:
 			x.lingerEnds = addTime(max(x.last.at, x.lingerEnds-int64(l.conf.Linger)), l.conf.Linger)
-		case x.last.unacked >= 0 && x.last.unacked < last.unacked:
+		case x.last.unacked > 0 && x.last.unacked < last.unacked:
 			x.lingerEnds = addTime(now, l.conf.Linger)
 		}
 		late = now >= x.lingerEnds
@@ -231,8 +234,12 @@ func (s *Stream) checkLinger() {
 		}
 		return
 	}
-	l.startTimer(&x.linger, now, x.rest(now, time.Duration(x.lingerEnds-now)))
+	l.startTimer(&x.linger, now, x.rest(now, lookAfter(l.conf.Linger, time.Duration(x.lingerEnds-now))))
 }
+
+// lookAfter returns when checkLinger looks again, if left is left of linger: four times in all,
+// since when the peer has acknowledged something is not known any better than that.
+func lookAfter(linger, left time.Duration) time.Duration { return min(left, linger/4+1) }
 
 // acknowledged reports whether Shutdown is under way and need not wait for s, because the
 // peer's system has received all output. If it has not, acknowledged makes the loop call task
