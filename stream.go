@@ -207,7 +207,8 @@ type streamExtra struct {
 
 	err   error           // why the stream has ended; nil: for no error
 	lost  int             // bytes of output that were dropped at the end
-	dones []chan struct{} // to be closed once everything is released
+	done  chan struct{}   // what Done returns; nil before
+	dones []chan struct{} // to be closed once all is released: done, and those of streams on top
 
 	// Closing.
 
@@ -449,13 +450,14 @@ func (s *Stream) more() *streamExtra {
 // lost because the close took too long (see Config.Linger and SetLifetime), errors.Is(err,
 // os.ErrDeadlineExceeded) is true.
 func (s *Stream) Err() error {
+	lost, late := s.lostAndLate()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.why(); err != nil || s.extra == nil || s.extra.lost == 0 {
+	if err := s.why(); err != nil || lost == 0 {
 		return err
 	}
-	err := fmt.Errorf("%d bytes of output were lost", s.extra.lost)
-	if s.overdue() {
+	err := fmt.Errorf("%d bytes of output were lost", lost)
+	if late {
 		err = fmt.Errorf("%w: %w", err, os.ErrDeadlineExceeded)
 	}
 	return s.opError("close", err)

@@ -97,9 +97,6 @@ func (s *Stream) closeLocked(now, reset bool) {
 		return
 	}
 	s.flush()
-	if s.Loop().draining.Load() {
-		s.startLinger() // acknowledged uses its timer
-	}
 	s.driveClose()
 	s.startLinger()
 }
@@ -152,7 +149,11 @@ func (s *Stream) startOwnLinger() {
 	if !l.closed && !x.overdue && !x.lingers {
 		x.lingers = true
 		x.last, x.lingerEnds = last, addTime(now, l.conf.Linger)
-		l.startTimer(&x.linger, now, x.rest(now, lookAfter(l.conf.Linger, l.conf.Linger)))
+		d := lookAfter(l.conf.Linger, l.conf.Linger)
+		if x.ackWait > 0 { // Shutdown asks before
+			d = min(d, x.ackWait)
+		}
+		l.startTimer(&x.linger, now, x.rest(now, d))
 	}
 }
 
@@ -193,6 +194,8 @@ func (s *Stream) unacked() int {
 		}
 	case *pipeEnd:
 		return t.unread()
+	case *filtering:
+		return 0 // the filter has it, and closes the stream under it when all is sent
 	}
 	return -1
 }
@@ -452,6 +455,7 @@ func (s *Stream) finish(bits pending) {
 		s.life = lifeClosed
 	}
 	l.streamReleased()
+	s.forgetBlocked(l)
 	l.retract(&s.source, workRead) // there is nothing left to read from
 	if bits = s.confirm(bits); bits != 0 {
 		l.enqueue(&s.source, bits)
@@ -466,11 +470,7 @@ func (s *Stream) finish(bits pending) {
 	}
 	s.out.lagging.Store(false)
 	s.spend(s.out.queue.detach())
-	if s.extra != nil {
-		dones := s.extra.dones
-		s.extra.dones = nil
-		s.released(dones)
-	}
+	s.released(s.takeDones())
 }
 
 // released closes the channels dones as soon as all streams under s are released. s itself is
@@ -485,6 +485,21 @@ func (s *Stream) released(dones []chan struct{}) {
 			return
 		}
 	}
+	closeAll(dones)
+}
+
+// takeDones returns the channels to be closed once all is released, which is the caller's
+// business from then on. Caller holds s.mu.
+func (s *Stream) takeDones() []chan struct{} {
+	if s.extra == nil {
+		return nil
+	}
+	dones := s.extra.dones
+	s.extra.dones = nil
+	return dones
+}
+
+func closeAll(dones []chan struct{}) {
 	for _, c := range dones {
 		close(c)
 	}
@@ -510,19 +525,22 @@ func (s *Stream) passDones(dones []chan struct{}) bool {
 
 // Done returns a channel that is closed when the stream is released, for whatever reason it
 // has ended. So after Close it tells that the output was sent, or dropped; Lost tells which.
-// If Filter has made the stream, the streams under it are released then, too. Each call
-// returns another channel.
+// If Filter has made the stream, the streams under it are released then, too. All calls
+// return the same channel.
 func (s *Stream) Done() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := make(chan struct{})
-	if s.gone() {
-		s.released([]chan struct{}{c})
-	} else {
-		x := s.more()
-		x.dones = append(x.dones, c)
+	x := s.more()
+	if x.done != nil {
+		return x.done
 	}
-	return c
+	x.done = make(chan struct{})
+	if s.gone() {
+		s.released([]chan struct{}{x.done})
+	} else {
+		x.dones = append(x.dones, x.done)
+	}
+	return x.done
 }
 
 // Lost returns how many bytes of output were dropped when the stream ended: those that were
@@ -533,22 +551,29 @@ func (s *Stream) Done() <-chan struct{} {
 // under it, in bytes as they lay there, encoded or not. It does not count what was in Output
 // and not flushed, nor what the kernel had and the peer did not take.
 func (s *Stream) Lost() int {
+	lost, _ := s.lostAndLate()
+	return lost
+}
+
+// lostAndLate returns Lost, and whether s or a stream under it has taken too long to close.
+func (s *Stream) lostAndLate() (lost int, late bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := s.extra
 	if x == nil {
-		return 0
+		return 0, false
 	}
-	lost := x.lost
+	lost, late = x.lost, s.overdue()
 	if f, ok := x.transport.(*filtering); ok {
 		f.mu.Lock()
 		lost += f.lost
 		f.mu.Unlock()
 	}
 	if x.under != nil {
-		lost += x.under.Lost()
+		n, tooLate := x.under.lostAndLate()
+		lost, late = lost+n, late || tooLate
 	}
-	return lost
+	return lost, late
 }
 
 // leave ends what the loop does for x's stream: it stops the timers, and ends the membership

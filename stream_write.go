@@ -464,6 +464,10 @@ func (s *Stream) unblock() {
 // caller holds dst.mu.
 func (s *Stream) block(dst *Stream) {
 	l := s.lockAndWithdraw()
+	if s.gone() { // no Readable comes any more
+		l.unlock()
+		return
+	}
 	s.in.wait(waitBlocked)
 	if s.pend&msgEOF != 0 {
 		l.retract(&s.source, msgEOF)
