@@ -312,7 +312,7 @@ func (l *Loop) Exit(after time.Duration) {
 		return
 	}
 	now := l.clock()
-	if l.exit.running() && l.exit.when <= now+int64(after) {
+	if l.exit.running() && l.exit.when <= addTime(now, after) {
 		return
 	}
 	l.startTimer(&l.exit.timerNode, now, after)
