@@ -80,6 +80,9 @@ func (s *Stream) closeLocked(now, reset bool) {
 		return
 	}
 	s.flush()
+	if s.Loop().draining.Load() {
+		s.startLinger() // before the first look at what the peer has received, which starts it anew
+	}
 	s.driveClose()
 	s.startLinger()
 }
@@ -223,7 +226,10 @@ func (s *Stream) acknowledged() bool {
 	if !l.draining.Load() || s.out.queue.n > 0 {
 		return false
 	}
-	unacked := s.unacked()
+	unacked := s.output() // below s, which nothing tells to s
+	if unacked == 0 {
+		unacked = s.progress().unacked
+	}
 	if unacked > 0 {
 		x := s.more()
 		x.ackWait = min(max(2*x.ackWait, minAckWait), maxAckWait)
