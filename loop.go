@@ -268,9 +268,21 @@ func (l *Loop) runTasks() {
 	}
 }
 
-// postpone assigns tasks, before those that were assigned during this turn.
+// postpone assigns tasks, before those that were assigned during this turn. If the loop was
+// closed meanwhile, it does with them what Close does with what it has found.
 func (l *Loop) postpone(tasks []pollable) {
 	l.lock()
+	if l.closed {
+		l.unlock()
+		var all []abandoned
+		for _, p := range tasks {
+			if p, ok := p.(abandoned); ok {
+				all = append(all, p)
+			}
+		}
+		abandonAll(all)
+		return
+	}
 	defer l.unlock()
 	assigned := l.work
 	l.work = nil
