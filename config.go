@@ -52,7 +52,8 @@ type Config struct {
 
 	// MaxInput is how many unread bytes a stream holds before it stops
 	// reading; 0 means 64 KiB; if negative, there is no limit. When its input is consumed
-	// it reads on at once, 16 times in a row at most before others of its lane.
+	// it reads on at once, 16 times in a row at most before others of its lane. When a
+	// connection fails, what the kernel has received of it by then is read, however much.
 	MaxInput int
 
 	// MaxOutput is how many unsent bytes a stream must hold for Write to return

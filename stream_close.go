@@ -356,6 +356,11 @@ func (s *Stream) abandon() {
 	}
 }
 
+// failBudget is how many bytes are read, at most, of a stream that has failed: if that is for
+// another reason than its peer, a file that cannot be sent, for example, the peer may go on
+// sending as fast as it is read. Arbitrary, but more than kernels hold.
+const failBudget = 64 << 20
+
 // fail ends the stream because of err: it reads what the kernel still holds, lets go of the
 // transport, and sends bits, the messages so far, Readable for what it has read, and Closed.
 // The caller holds mu.
@@ -364,11 +369,12 @@ func (s *Stream) fail(op string, err error, bits pending) {
 		x.err = s.opError(op, err)
 	}
 	if s.life == lifeOpen && !s.in.eof {
-		for {
+		for total := 0; total < failBudget; {
 			n, _, err := s.fillOnce(&s.in.unread, fillBudget)
 			if n == 0 || err != nil {
 				break
 			}
+			total += n
 			s.in.held.Add(int64(n))
 			s.Loop().bytesIn.Add(uint64(n))
 			bits |= msgReadable

@@ -125,12 +125,18 @@ func (g *siege) answer(s *Stream) {
 	raise(&g.most, bufferMemory(s))
 }
 
-// bufferMemory returns the size of the memory that the buffers of s have.
+// bufferMemory returns the size of the memory that the buffers of s have. If s has failed, that
+// is without its input, which is what the kernel has received, however much.
 func bufferMemory(s *Stream) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	chains := []chain{s.in.unread, s.out.queue}
-	for _, b := range []*Buffer{s.in.taken, s.out.pieces} {
+	chains := []chain{s.out.queue}
+	buffers := []*Buffer{s.out.pieces}
+	if s.life != lifeFailed {
+		chains = append(chains, s.in.unread)
+		buffers = append(buffers, s.in.taken)
+	}
+	for _, b := range buffers {
 		if b != nil {
 			chains = append(chains, b.chain)
 		}
