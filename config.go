@@ -12,58 +12,69 @@ import (
 	"time"
 )
 
-// A Config sets up a Loop. A nil Config and zero values mean the defaults. It
-// is copied by New.
+// A Config sets up a Loop. A nil Config and zero values mean the defaults. New
+// copies it.
 type Config struct {
-	// Method is the way of asking the kernel what is ready, one of Methods().
-	// If empty, the best that may be used is taken. New fails if it is not to
-	// be had.
+	// Method is the way of asking the kernel what is ready: one of Methods(). If
+	// it is empty, New takes the best one that Avoid and Require allow and that
+	// works. New fails if the method is unavailable.
 	Method string
 
 	// Avoid lists methods that must not be used.
 	Avoid []string
 
-	// Require lists features that the method must have. New fails if no
-	// method that may be used has them.
+	// Require lists features that the method must have. New fails if the method
+	// that is asked for lacks one of them, or if all methods that may be used do.
 	Require Feature
 
-	// IgnoreEnv makes New look at Method and Avoid only. Otherwise the
-	// environment variable EVCHAN_METHOD names the method to use where Method
-	// is empty, and EVCHAN_AVOID, a comma-separated list, adds to Avoid.
+	// IgnoreEnv makes New ignore the environment. If it is false, two variables
+	// count: if Method is empty, EVCHAN_METHOD names the method; and the methods
+	// in EVCHAN_AVOID, a comma-separated list, are added to Avoid.
 	IgnoreEnv bool
 
 	// Priorities is the number of lanes, 1 to 256; 0 means 1. Lane 0 is the most
-	// urgent. As long as it has messages, lane 1 waits, and so on. That is about
-	// messages: output is sent as the kernel takes it, whatever its lane. A source
-	// starts in the middle, lane Priorities/2.
+	// urgent: as long as it has messages, lane 1 waits, and so on. A source starts
+	// in the middle, lane Priorities/2. Lanes order messages only: output is sent
+	// as the kernel takes it, whatever the lane of its stream.
 	Priorities int
 
-	// MaxBatch is how many messages are delivered at most before the kernel
-	// is asked again; 0 means 512; if negative, there is no limit. With Events and
-	// Batches it is asked in any case when there is time, and after so many
-	// messages even if the receivers keep all processors busy.
+	// MaxBatch is how many messages the loop delivers at most before it asks the
+	// kernel again what is ready; 0 means 512; if negative, there is no limit.
+	//
+	// With Events and Batches, another goroutine asks the kernel while messages
+	// are received. MaxBatch matters there only while the receivers keep all
+	// processors busy: after so many messages, that goroutine gets one of them.
+	// It is also the greatest number of messages in one Batch.
 	MaxBatch int
 
-	// ExitOnEmpty ends the range over All, or the loop if it is received from
-	// Events or Batches, when no live source is left, after there has been one.
-	// If false it runs until Close. With Events and Batches, where the loop goes on
-	// while a message is answered, a source that the answer makes may be too late.
+	// ExitOnEmpty ends the range over All when no live source is left (see
+	// [Loop.Sources]), after there has been one. With Events and Batches it closes
+	// the loop. If it is false, the range goes on until Close, Exit or Break.
+	//
+	// With Events and Batches, the loop goes on while you handle a message: a
+	// source that you make then may come too late.
 	ExitOnEmpty bool
 
-	// MaxInput is how many unread bytes a stream holds before it stops
-	// reading; 0 means 64 KiB; if negative, there is no limit. When its input is consumed
-	// it reads on at once, 16 times in a row at most before others of its lane. When a
-	// connection fails, what the kernel has received of it by then is read, however much.
+	// MaxInput is how many unread bytes a stream holds before it stops reading;
+	// 0 means 64 KiB; if negative, there is no limit. The memory that holds them
+	// is at most twice as much, and 64 KiB.
+	//
+	// When its input is consumed, the stream reads on at once: at most 16 times in
+	// a row before the others of its lane have their turn.
+	//
+	// If the connection fails, the stream reads all that the kernel has received of it
+	// until then, also above MaxInput.
 	MaxInput int
 
-	// MaxOutput is how many unsent bytes a stream must hold for Write to return
-	// ErrFull; 0 means 16 MiB; if negative, there is no limit. A proxy may hold
-	// that much for each peer that is slow.
+	// MaxOutput is how many unsent bytes a stream holds before Write returns
+	// ErrFull; 0 means 16 MiB; if negative, there is no limit. The Write that
+	// exceeds it is still taken whole. What SendFile sends does not count. A proxy
+	// may hold that much for each peer that is slow.
 	MaxOutput int
 
-	// Linger is how long a stream may take to close once Close was called, even if
-	// its peer keeps reading (see Stream.Close); 0 means 5 seconds. If negative,
-	// Close waits for nothing and drops what is unsent.
+	// Linger is how long a closing stream may go without progress (see
+	// [Stream.Close]); 0 means 5 seconds. If negative, Close waits for nothing and
+	// drops what is unsent.
 	Linger time.Duration
 }
 
@@ -76,7 +87,8 @@ const (
 	maxPriorities = 256
 )
 
-// complete returns c with the defaults filled in.
+// complete returns a copy of c with the defaults filled in, and the environment's
+// choice of a method. It returns an error if Priorities is out of range.
 func (c *Config) complete() (Config, error) {
 	var d Config
 	if c != nil {
@@ -110,7 +122,8 @@ func (c *Config) complete() (Config, error) {
 	return d, nil
 }
 
-// open returns a poller of the method that c asks for.
+// open returns a poller of the best method that c allows and that works. Its error is the
+// one of the best method, if any was tried.
 func (c *Config) open() (poller, error) {
 	all := methods()
 	if c.Method != "" && !slices.ContainsFunc(all, func(m method) bool { return m.name == c.Method }) {
@@ -136,8 +149,8 @@ func (c *Config) open() (poller, error) {
 		Methods(), c.Method, c.Avoid, c.Require, ErrUnsupported)
 }
 
-// Methods returns the names of the methods that this program has on this
-// system, the best first.
+// Methods returns the names of the methods that this program has on this system, the
+// best first. A Loop uses one of them.
 func Methods() []string {
 	var names []string
 	for _, m := range methods() {
@@ -146,17 +159,17 @@ func Methods() []string {
 	return names
 }
 
-// Feature is a set of the abilities in which methods differ.
+// A Feature is a set of abilities that some methods have and others do not.
 type Feature uint
 
 const (
-	FeatureEdge       Feature = 1 << iota // edge-triggered interest (Edge) is the system's own
+	FeatureEdge       Feature = 1 << iota // the kernel itself reports edge-triggered (see Edge)
 	FeatureO1                             // the cost of a wait does not grow with the number of descriptors
 	FeatureAnyFD                          // any descriptor can be watched, also one of a regular file
 	FeatureEarlyClose                     // EarlyClose is reported while input is still unread
 )
 
-// String returns the names of the members of f joined by "|", or "0".
+// String returns the names of the features in f joined by "|", or "0".
 func (f Feature) String() string {
 	if f == 0 {
 		return "0"

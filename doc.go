@@ -66,6 +66,9 @@ There are four ways to receive messages:
     for many messages, so that they need one hand-over between goroutines.
   - [Loop.Poll] returns one message.
 
+[Loop.Done] returns a channel that is closed when the loop is, for a select in other
+goroutines.
+
 What you receive is true at the moment at which you receive it:
 
   - Once Close, Disarm, Stop or Take has returned, you receive no message that the
@@ -91,9 +94,19 @@ The loop reads what arrives and sends [Readable]. [Stream.Read], [Stream.WriteTo
 finished sending; you can still write. [Closed] says that the connection has failed;
 [Stream.Err] tells why.
 
+Readable comes for new bytes, and again when a call has consumed some of the input and
+has left some. So all of these are right:
+
+  - to read one line for each message,
+  - to read until no full line is left, which is faster,
+  - to leave an incomplete line and wait: a call that consumes nothing brings no
+    message, and the rest of the line brings one.
+
 [Stream.Write] sends at once what the kernel takes. It queues the rest, which the loop
-sends later; [Drained] says when all of it is sent. To build a reply piece by piece,
-write to [Stream.Output] and call [Stream.Flush].
+sends later; [Drained] says when all of it is sent. [Stream.OutputFull] says whether
+Write would take nothing now. To build a reply piece by piece, write to
+[Stream.Output] and call [Stream.Flush]. Output itself has no limit, and Close does not
+send what was not flushed.
 
 A stream can do more:
 
@@ -114,10 +127,7 @@ This server answers each line with a line. It is a skeleton to copy: put the rep
 of your protocol in place of bytes.ToUpper, and the end of its requests in place of
 ReadLine.
 
-	const (
-		maxLine   = 4 << 10  // bytes of the longest request
-		maxOutput = 64 << 10 // when so many bytes are unsent, no request is answered
-	)
+	const maxLine = 4 << 10 // bytes of the longest request
 
 	func serve(loop *evchan.Loop) {
 		for ev := range loop.Events() {
@@ -137,7 +147,7 @@ ReadLine.
 
 	func answer(s *evchan.Stream) {
 		in, out := s.Input(), s.Output()
-		for s.Queued() < maxOutput { // else Drained will come
+		for !s.OutputFull() { // else Drained will come
 			line, ok := in.ReadLine(evchan.LFOrCRLF)
 			if !ok { // all complete requests are answered
 				switch {
@@ -160,7 +170,7 @@ It is right for all clients:
 
   - A client may send requests in pieces, or many at once. All replies to what has
     arrived are sent together, or 16 KiB at a time.
-  - A client may send requests and not read the replies. When maxOutput bytes are
+  - A client may send requests and not read the replies. When MaxOutput bytes are
     unsent, no request is answered until they are sent. The input fills meanwhile, and
     the loop stops reading.
   - A client may finish sending after its last request. It gets all replies. An
@@ -239,6 +249,9 @@ Errors of the system are a *net.OpError around an *os.SyscallError, as in packag
 [ErrClosed], [ErrWouldBlock], [ErrFull], [ErrFrozen] and [ErrUnsupported] are returned
 as they are. Test for all of them with errors.Is.
 
+A size that an int cannot count gives [ErrTooLarge], if it is that of a Buffer, or
+ErrFull, if it is that of unsent output.
+
 Closing twice returns nil. After Close, methods that return an error return ErrClosed,
 and the others do nothing or return nothing. If another goroutine calls Close during a
 Write, the Write takes all of its bytes or none.
@@ -252,8 +265,19 @@ A loop is received from in one way at a time: two ranges at once panic.
 
 A panic in the body of a range, or runtime.Goexit, has the effect of break: the loop
 can be ranged over again, and must be closed. A panic in a [Filter], or
-runtime.Goexit, ends its stream, and the loop goes on. A panic in a release function goes on in the call that released
-the last byte.
+runtime.Goexit, ends its stream, and the loop goes on.
+
+A release function is called by the call that has released the last byte. If that was
+the loop, which has sent it, the function is called after the loop's turn. A panic
+there reaches
+
+  - the caller of the method, such as Write or Discard, if that has released the byte;
+  - with All and Poll, the receiver. All other tasks of the turn are done, and the loop
+    can be used on, as after break.
+  - with Events and Batches, the loop's own goroutine, so it ends the program.
+
+runtime.Goexit ends the same goroutine; with Events and Batches, another one takes its
+place. In all of these cases the other release functions are still called.
 
 A receiver that stops receiving stops no other receiver. What is meant for it waits
 until Close.
@@ -272,8 +296,11 @@ Some things are bounded by default, whatever a peer does:
   - unsent output of a stream: 16 MiB
   - accepted connections that you have not received yet: 128. The kernel's backlog
     holds more.
-  - the time that a closing stream takes: 5 seconds. It keeps its descriptor
-    meanwhile.
+  - the time in which a closing stream makes no progress: 5 seconds. It keeps its
+    descriptor meanwhile. If the peer takes a little now and then, only Lifetime bounds
+    the whole.
+  - how much is read and sent for one stream, and for all in a turn, before others
+    have their turn. So one large download does not delay other messages.
   - silence of a machine that is gone: the kernel's keep-alives begin after 15
     seconds.
 
@@ -287,11 +314,12 @@ bounded by default. A server on the Internet should set these fields of
     stream has ended.
   - ReadIdle, for a peer that sends nothing, and WriteIdle, for a peer that reads
     nothing. When the time has passed, TimedOut comes and the direction is paused.
-    Call Abort: Close would wait for the peer again, as long as Linger says. Set both:
+    Call Abort: Close would wait for the peer again, for Linger at least. Set both:
     a direction that the library has stopped does not time out, so only WriteIdle
     finds a peer that keeps sending and reads no reply.
   - Lifetime, for a peer that sends or reads a byte now and then, which no idle
-    timeout finds, and for one that never finishes. The stream ends with Closed. To
+    timeout finds, and for one that never finishes. After Close as well, it alone
+    bounds how long such a peer keeps the stream. The stream ends with Closed. To
     bound a single request, use a [Timer].
   - MaxInput: the length of the longest line, or of the longest message of your
     protocol. When so much is unread, reading stops. Take what is complete from Input.
@@ -321,7 +349,8 @@ These limits do not hold for everything:
     net.Listener of [Listener.NetListener] accepts: use their deadlines.
   - A stream that [Stream.Filter] has made has the idle timeouts of the stream below
     it and ends with the lifetime of that, but its MaxInput and MaxOutput are those of
-    the StreamConfig that Filter was given.
+    the StreamConfig that Filter was given. Its output is counted with what lies in
+    the filter and in the streams below.
 
 The example of ListenConfig is a server that sets most of them.
 
@@ -334,13 +363,35 @@ The example of ListenConfig is a server that sets most of them.
  3. discards what the peer still sends, until the peer has finished too,
  4. closes the socket.
 
-Config.Linger, by default 5 seconds, bounds the whole, even if the peer keeps reading.
-The comment of Close says what to do with much output for a slow peer. [Stream.Abort]
-closes the socket at once.
+What lies in Output and was not flushed is not sent. [Stream.Abort] closes the socket at
+once.
 
-[Loop.Close] waits for nothing. [Loop.Shutdown] closes all streams in this way and
-waits for them. It does not know which requests your program still works on. To answer
-those first,
+Config.Linger, by default 5 seconds, bounds the time without progress. It begins again
+when the kernel has taken some of the output, and when the peer has acknowledged some
+(Windows does not tell that). So a peer that reads slowly gets everything, and one that
+takes nothing holds the stream for 5 seconds. [Stream.SetLifetime] bounds the whole.
+
+A stream that has to drop output ends with a reset, so that the peer does not take what
+it has for all. To know how a stream has ended:
+
+  - [Stream.Done] returns a channel that is closed once all of the stream is released,
+    however it has ended.
+  - [Stream.Lost] then says how many bytes were written and not handed to the kernel. It
+    cannot count what the kernel had and the peer did not take.
+  - [Stream.Err] says why, also if output was lost after Close.
+
+[Loop.Close] waits for nothing. [Loop.Shutdown]
+
+ 1. closes all listeners; nothing new is accepted,
+ 2. closes all streams, those too that are connected or wrapped meanwhile,
+ 3. waits until their output is sent and the peers' systems have acknowledged it,
+ 4. closes the loop.
+
+It does not wait for peers that have nothing more to receive, so idle ones do not delay
+it. It returns nil if no output was lost. Otherwise it returns an error, which is that of
+its context if that has ended first.
+
+Shutdown does not know which requests your program still works on. To answer those first,
 
  1. call [Listener.Close], so that no more connections are accepted,
  2. take no more requests, and answer those that are under way,

@@ -25,10 +25,7 @@ import (
 
 // The server of lines in doc.go is this code, see TestDocSkeleton.
 
-const (
-	maxLine   = 4 << 10  // bytes of the longest request
-	maxOutput = 64 << 10 // when so many bytes are unsent, no request is answered
-)
+const maxLine = 4 << 10 // bytes of the longest request
 
 func serve(loop *evchan.Loop) {
 	for ev := range loop.Events() {
@@ -48,7 +45,7 @@ func serve(loop *evchan.Loop) {
 
 func answer(s *evchan.Stream) {
 	in, out := s.Input(), s.Output()
-	for s.Queued() < maxOutput { // else Drained will come
+	for !s.OutputFull() { // else Drained will come
 		line, ok := in.ReadLine(evchan.LFOrCRLF)
 		if !ok { // all complete requests are answered
 			switch {
@@ -67,6 +64,8 @@ func answer(s *evchan.Stream) {
 	}
 }
 
+const maxOutput = 64 << 10 // the MaxOutput of the tests
+
 // TestDocSkeleton checks that the code in doc.go is the code that is tested here.
 func TestDocSkeleton(t *testing.T) {
 	fset := token.NewFileSet()
@@ -82,7 +81,7 @@ func TestDocSkeleton(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range f.Decls[1:4] { // the constants, serve and answer
+	for _, d := range f.Decls[1:4] { // the constant, serve and answer
 		code := src[fset.Position(d.Pos()).Offset:fset.Position(d.End()).Offset]
 		indented := "\t" + strings.ReplaceAll(string(code), "\n", "\n\t")
 		indented = strings.ReplaceAll(indented, "\n\t\n", "\n\n")

@@ -17,6 +17,7 @@ type (
 
 const (
 	eAGAIN       = syscall.EAGAIN
+	eBADF        = syscall.EBADF
 	eCONNREFUSED = syscall.ECONNREFUSED
 	eCONNRESET   = syscall.ECONNRESET
 	eINTR        = syscall.EINTR

@@ -3,75 +3,90 @@
 
 package evchan
 
-// An Event is one message of a loop: one of the types below, each of which
-// holds one pointer and no data of its own. What the message is about is to be
-// asked of the source, so that it is up to date however late it is asked.
+// An Event is one message of a loop: a value of one of the types below. Each of them
+// holds one pointer and no data of its own. Ask the source for the data: it is up to date
+// however late you ask.
 //
 // The set of types is closed: no other package can add to it.
 type Event interface {
 	// Source returns what sent the message.
 	Source() Source
 
-	// String describes the message for people. It changes nothing.
+	// String describes the message for people to read: its type, and its source. It
+	// changes nothing.
 	String() string
 
-	// kind keeps the interface closed, and numbers the types for Stats.
+	// kind returns the number of the type, for Stats. It also keeps the interface
+	// closed.
 	kind() eventKind
 }
 
-// Accepted says that a listener has accepted a connection. Its source is the
-// new stream, which is already reading; [Stream.Listener] tells where it came
-// in. The stream has inherited the listener's priority and its Notify channel.
+// Accepted says that a listener has accepted a connection. Stream is the new stream,
+// which the loop already reads from; [Stream.Listener] returns the listener. The stream has
+// inherited the listener's priority and its Notify channel.
 type Accepted struct{ Stream *Stream }
 
-// Connected says that a stream that was made by Dial is connected.
+// Connected says that a stream that Dial has made is connected.
 type Connected struct{ Stream *Stream }
 
-// Readable says that a stream's input has grown, and is now at its low mark or
-// more. It is sent for new bytes; for bytes that were left unread only after Resume and
-// MoveTo, and when the output has drained that WriteTo found full.
+// Readable says that a stream has input to be read, at least as much as its low mark (see
+// [Stream.SetReadMarks]): by default one byte. It is sent
+//
+//   - for new bytes;
+//   - again when a call has consumed some of the input and at least the low mark is left;
+//   - for what was left unread, after Resume and MoveTo, and when the destination that
+//     WriteTo had found full has drained.
+//
+// So it is right to read one line for each message, and faster to read as many as there
+// are. If what is left is an incomplete line, leave it in the input, or put it back: the
+// next Readable comes with more bytes.
+//
+// A Readable that was not received is taken back when the input is consumed to below the
+// low mark. One that was sent again is also taken back when bytes are put back into the
+// input. It is not sent again after EOF was received, nor while WriteTo waits for its
+// destination.
 type Readable struct{ Stream *Stream }
 
-// Drained says that a stream's output, of which some had been left queued, has
-// fallen to its write low mark, by default to nothing.
+// Drained says that a stream's output has fallen to its write low mark (see
+// [Stream.SetWriteMarks]), by default to nothing. It is sent only if some output had to
+// wait.
 type Drained struct{ Stream *Stream }
 
-// EOF says that the peer has finished sending: all it sent is in the stream's
-// input. Writing still works. Close the stream when done.
+// EOF says that the peer has finished sending, and that all it has sent is in the stream's
+// input. Writing still works. Close the stream when you are done.
 type EOF struct{ Stream *Stream }
 
-// Closed says that a stream has ended and that you did not close it:
-// [Stream.Err] says why. It is the stream's last message. What was received
-// before is still readable; all else is released.
+// Closed says that a stream has ended and that you did not close it: [Stream.Err] tells
+// why. It is the stream's last message. What was received before is still readable;
+// everything else is released.
 type Closed struct{ Stream *Stream }
 
-// TimedOut says that a stream has been idle too long: [Stream.TimedOut] tells in
-// which directions, which are paused until Resume.
+// TimedOut says that a stream has been idle for too long (see [Stream.SetIdleTimeouts]).
+// [Stream.TimedOut] tells in which directions. These are paused until Resume.
 type TimedOut struct{ Stream *Stream }
 
-// Packets says that datagrams wait to be read from a packet connection, or an
-// error of its socket. It is sent when some have come, and again after a read
-// that has left some, so that reading one for each message is right, and reading
-// until ErrWouldBlock is faster.
+// Packets says that datagrams, or an error of the socket, wait to be read from a packet
+// connection. It is sent when some have come, and again after a read that has left some. So
+// it is right to read one for each message, and faster to read until ErrWouldBlock.
 type Packets struct{ Conn *PacketConn }
 
-// AcceptFailed says that a listener could not accept, for want of descriptors,
-// say: [Listener.Err] tells. It is sent once for a row of failures. The
-// listener waits a while and tries again by itself.
+// AcceptFailed says that a listener could not accept a connection, for example because
+// no descriptors are left: [Listener.Err] tells why. It is sent once for several failures in a
+// row. The listener waits a while and tries again by itself.
 type AcceptFailed struct{ Listener *Listener }
 
-// Ready says that something has happened to a watched descriptor, or that its
-// time limit has passed: [Watch.Take] tells which.
+// Ready says that something has happened to a watched descriptor, or that the time limit of
+// the watch has passed: [Watch.Take] tells which.
 type Ready struct{ Watch *Watch }
 
-// Tick says that a timer has expired: [Timer.Take] tells how many times.
+// Tick says that a timer has expired: [Timer.Take] returns how many times.
 type Tick struct{ Timer *Timer }
 
-// Signaled says that the process was sent a signal: [SignalWatch.Take] tells how
-// many times.
+// Signaled says that the process was sent a signal: [SignalWatch.Take] returns how many
+// times.
 type Signaled struct{ Signal *SignalWatch }
 
-// Fired says that a trigger was fired: [Trigger.Take] tells how many times.
+// Fired says that a trigger was fired: [Trigger.Take] returns how many times.
 type Fired struct{ Trigger *Trigger }
 
 // An eventKind numbers the types of Event.
@@ -94,7 +109,7 @@ const (
 	kinds // how many there are
 )
 
-// kindNames has the name of each type, by its kind.
+// kindNames has the names of the types, by kind.
 var kindNames = [kinds]string{
 	"Accepted", "Connected", "Readable", "Drained", "TimedOut", "EOF", "Closed",
 	"Packets", "AcceptFailed", "Ready", "Tick", "Signaled", "Fired",
@@ -202,7 +217,7 @@ func (e Signaled) String() string { return describe(e) }
 // String returns the name of the message and of its trigger.
 func (e Fired) String() string { return describe(e) }
 
-// describe returns the name of e's type and what its source calls itself.
+// describe returns the name of e's type and the label of its source.
 func describe(e Event) string {
 	return kindNames[e.kind()] + " " + e.Source().(owner).label()
 }

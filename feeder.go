@@ -8,50 +8,41 @@ import (
 	"time"
 )
 
-// A route is a queue of sources that have something to say and the way on which
-// it leaves: the loop's own (delivered to the goroutine in All or Poll, or over
-// the channel of Events or Batches), or a channel given to Notify.
+// A feeder is the goroutine that sends the messages of a route to a channel, and this is what
+// it needs. A route to a channel of Notify has one while live sources send there. The loop's
+// own route has one with Events and Batches. The loop's mu guards all fields.
 //
-// A route with a channel has a feeder, a goroutine that waits until the channel
-// takes the next message. What is being offered there has not been received:
-// before a source is changed, the offer is withdrawn.
-//
-// The loop's mu guards all fields.
-type route struct {
-	lanes []lane // by priority
-	first int    // no lane before this one has anything
-	n     int    // sources in all lanes
+// A message is on offer while the feeder waits for the channel to take it. It has not been
+// received then, so it can still be taken back: before a source is changed, its offer is
+// withdrawn (see lockAndWithdraw).
+type feeder struct {
+	ch      chan<- Event  // takes the messages; nil: the loop's own route, without Events
+	batches chan<- Batch  // takes batches instead, with Batches
+	fed     bool          // the goroutine runs
+	wakec   chan struct{} // holds at most one token, which asks the feeder to look again
+	kickc   chan struct{} // holds at most one token, which asks the feeder to cancel its offer
 
-	ch      chan<- Event  // where the feeder sends; nil: the loop's own without Events
-	batches chan<- Batch  // where the feeder offers batches instead
-	busy    int           // sources that prepare their next message
-	live    int           // live sources that send here; counted for Notify's routes only
-	fed     bool          // there is a feeder
-	wakec   chan struct{} // one token: the feeder has something to look at
-	kickc   chan struct{} // one token: the feeder shall withdraw its offer
-
-	frontRequeues int // sources that favour has put at the head of their lane, since it last did not
-
+	offer     *source // what is on offer, taken out of its lane; nil: nothing
+	offerBit  pending // the message of offer, taken out of its pend
 	waiting   int     // goroutines that wait until the offer is withdrawn
-	offer     *source // what the feeder offers, taken out of its lane; nil: nothing
-	offerBit  pending // the message of it that is offered, taken out of its pend
-	preempted bool    // stands in Loop.overtaken: something more urgent than the offer has come
-	waking    bool    // stands in Loop.starts
+	preempted bool    // stands in Loop.preempted: something more urgent than the offer has come
+	waking    bool    // stands in Loop.feedersToWake
+	dissolved bool    // the user has closed ch, see dissolve
 }
 
-// An outcome tells what became of an offer.
+// An outcome is the result of an attempt to send a message.
 type outcome int
 
 const (
-	offerRefused  outcome = iota // nobody took it, or it was withdrawn
+	offerRefused  outcome = iota // nobody took it, it was withdrawn, or the loop was closed
 	offerReceived                // it was received, or lies in the user's buffered channel
 	offerClosed                  // the user has closed the channel
 )
 
-// try sends ev if that is possible at once.
+// try sends ev if the channel takes it at once.
 func (r *route) try(ev Event) (o outcome) {
 	defer func() {
-		if recover() != nil { // send on closed channel: nothing else can panic here
+		if recover() != nil { // a send on a closed channel: nothing else panics here
 			o = offerClosed
 		}
 	}()
@@ -63,8 +54,8 @@ func (r *route) try(ev Event) (o outcome) {
 	}
 }
 
-// await sends ev as soon as it is received, unless the offer is withdrawn or
-// the loop closed.
+// await waits until the channel takes ev, the offer is withdrawn, or done is closed. The
+// caller does not hold the loop's mu.
 func (r *route) await(ev Event, done <-chan struct{}) (o outcome) {
 	defer func() {
 		if recover() != nil {
@@ -72,7 +63,7 @@ func (r *route) await(ev Event, done <-chan struct{}) (o outcome) {
 		}
 	}()
 	select {
-	case <-r.kickc: // goes first if a receiver is there as well
+	case <-r.kickc: // comes first even if a receiver is ready
 		return offerRefused
 	default:
 	}
@@ -86,16 +77,20 @@ func (r *route) await(ev Event, done <-chan struct{}) (o outcome) {
 	}
 }
 
-// feed delivers what comes to r until the loop is closed or nobody sends there
-// any more. It is a goroutine.
+// feed is the feeder's goroutine: it delivers the messages of r until the loop is closed or
+// no live source sends there any more, or the user has closed the channel.
+//
+// For each message, it first tries to send without waiting. If no receiver is ready, it
+// yields to other goroutines once, if the yieldPolicy allows it, and tries again. Only then
+// does it put the message on offer and wait in a select, which costs far more.
 func (l *Loop) feed(r *route) {
 	l.lock()
 	yielded := false
-	var manners yieldPolicy
-	for !l.closed && (r.live > 0 || r == &l.own) {
+	var policy yieldPolicy
+	for !l.closed && (r.live > 0 && !r.dissolved || r == &l.own) {
 		l.giveWay()
 		if l.brk && r == &l.own {
-			l.rest(r) // the loop is about to end
+			l.rest(r) // Break was called: the loop is about to end
 			continue
 		}
 		if r.batches != nil {
@@ -106,7 +101,7 @@ func (l *Loop) feed(r *route) {
 		if s == nil {
 			l.rest(r)
 			yielded = false
-			manners.begin()
+			policy.idle()
 			continue
 		}
 		if !l.vouch(s, bit) {
@@ -114,9 +109,9 @@ func (l *Loop) feed(r *route) {
 		}
 		ev := s.owner.event(bit)
 		o := r.try(ev)
-		if o == offerRefused && (yielded || !manners.pay()) {
+		if o == offerRefused && (yielded || !policy.mayYield()) {
 			r.offer, r.offerBit, s.offered = s, bit, true
-			l.unlockOffering() // not unlock: two feeders could wait for each other's offer
+			l.unlockOffering() // not unlock: two feeders could wait for each other
 			o = r.await(ev, l.done)
 			l.lock()
 			r.offer, s.offered = nil, false
@@ -134,16 +129,15 @@ func (l *Loop) feed(r *route) {
 			l.dissolve(r)
 		}
 		l.step(r)
-		if o == offerReceived && cap(r.ch) == 0 && r.n > 0 && manners.pay() {
-			yielded = true // it has yet to run, and would only be found not to be back
+		if o == offerReceived && cap(r.ch) == 0 && r.n > 0 && policy.mayYield() {
+			yielded = true // the receiver has yet to run: it cannot be ready for the next one
 		}
 		if yielded {
-			// The receiver is most often about to come back: let it run
-			// rather than wait in a select, which costs far more.
+			// Most often the receiver is about to come back: let it run.
 			l.unlock()
 			runtime.Gosched()
 			l.lock()
-			manners.yielded(l)
+			policy.yielded(l)
 		}
 	}
 	r.fed = false
@@ -153,29 +147,32 @@ func (l *Loop) feed(r *route) {
 	}
 }
 
-// yieldPolicy tell a feeder whether to yield to its receiver. That is the cheapest way to
-// hand messages over, but where other goroutines keep all processors busy, who yields
-// stands behind them all, for 10 ms each, and once a message.
+// A yieldPolicy decides whether a feeder yields to its receiver. To yield is the cheapest way
+// to hand messages over. But if other goroutines keep all processors busy, a feeder that
+// yields waits for all of them, up to 10 ms each, and again for the next message.
+//
+// So the policy measures groups of four yields. If a group took longer than slowYield for
+// each yield, the feeder does not yield for the next yieldSkip messages.
 type yieldPolicy struct {
-	yields int   // in this group of 4
-	began  int64 // when the group did, by the loop's clock
+	yields int   // in this group
+	began  int64 // when the group began, on the loop's clock
 	skip   int   // messages before the next yield
 }
 
-// A message that takes longer than slowYield, of a few, has been waiting for others than its
-// receiver, or for one that is slow. Then the next yieldSkip messages, or so, are waited
-// with in a select. Both are arbitrary; but 1 ms was too little where the peer's process
-// shares the processor, and has it for some milliseconds now and then.
+// A yield that takes longer than slowYield has waited for other goroutines than the receiver,
+// or for a slow receiver. Both values are arbitrary. 1 ms was too little for slowYield: a
+// peer's process that shares the processor has it for some milliseconds now and then.
+// yieldToScheduler uses both as well.
 const (
 	slowYield = int64(5 * time.Millisecond)
 	yieldSkip = 1000
 )
 
-// begin is told that there was nothing to do for a while.
-func (m *yieldPolicy) begin() { m.yields = 0 }
+// idle notes that the feeder had nothing to send for a while: a new group begins.
+func (m *yieldPolicy) idle() { m.yields = 0 }
 
-// pay reports whether to yield for the next message.
-func (m *yieldPolicy) pay() bool {
+// mayYield reports whether to yield for the next message. If not, it counts the message.
+func (m *yieldPolicy) mayYield() bool {
 	if m.skip > 0 {
 		m.skip--
 		return false
@@ -183,7 +180,7 @@ func (m *yieldPolicy) pay() bool {
 	return true
 }
 
-// yielded is told of each yield.
+// yielded notes that the feeder has yielded. The caller holds l.mu.
 func (m *yieldPolicy) yielded(l *Loop) {
 	if m.yields++; m.yields == 1 {
 		m.began = l.clock()
@@ -195,9 +192,10 @@ func (m *yieldPolicy) yielded(l *Loop) {
 	}
 }
 
-// giveWay lets the goroutine that makes the turns go on, if it is late: the runtime
-// runs those who wake each other in turn, as a feeder and a receiver do, before all
-// others. l.mu is held, and let go meanwhile.
+// giveWay yields to the goroutine that makes the turns, if MaxBatch messages were delivered
+// since the last turn. Without that it could wait long: the runtime prefers goroutines that
+// wake each other in turn, as a feeder and a receiver do. The caller holds l.mu, which is let
+// go meanwhile.
 func (l *Loop) giveWay() {
 	if l.left > 0 {
 		return
@@ -207,9 +205,9 @@ func (l *Loop) giveWay() {
 	l.lock()
 }
 
-// vouch holds the message of bit, which next returned with s, and reports whether it is
-// still true. If it is not, vouch drops it; else it stays true until unhold, or is taken
-// back. The caller holds the loop's lock.
+// vouch reports whether the message of bit, which next has returned with s, is still true.
+// If so, vouch has called hold: until unhold, the message stays true or is taken back. If
+// not, vouch has dropped it. The caller holds l.mu.
 func (l *Loop) vouch(s *source, bit pending) bool {
 	s.owner.hold(bit)
 	if s.owner.confirm(bit) != 0 {
@@ -220,11 +218,11 @@ func (l *Loop) vouch(s *source, bit pending) bool {
 	return false
 }
 
-// step ends the delivery of one message: whoever waits for the offer to be
-// withdrawn goes first. l.mu is held, and let go meanwhile.
+// step ends the delivery of one message. It first lets those goroutines go on that wait
+// until the offer is withdrawn. The caller holds l.mu, which is let go meanwhile.
 func (l *Loop) step(r *route) {
 	select {
-	case <-r.kickc: // came too late
+	case <-r.kickc: // came too late: the offer has ended already
 	default:
 	}
 	for r.waiting > 0 {
@@ -233,8 +231,8 @@ func (l *Loop) step(r *route) {
 	}
 }
 
-// offerBatch offers a batch if there is anything to be had. l.mu is held, and
-// let go meanwhile.
+// offerBatch offers a batch if there is something to take from r, and then rests. The caller
+// holds l.mu, which is let go meanwhile.
 func (l *Loop) offerBatch(r *route) {
 	if r.head(l.upto(r)) != nil {
 		l.unlock()
@@ -245,15 +243,15 @@ func (l *Loop) offerBatch(r *route) {
 		l.lock()
 	}
 	if !l.closed {
-		l.rest(r) // the end of the batch wakes the feeder if there is more
+		l.rest(r) // if there is more, takeBatch wakes the feeder when the batch ends
 	}
 }
 
-// rest waits until something may have changed for r. l.mu is held, and let go
-// meanwhile.
+// rest waits until something may have changed for r, or the loop is closed. The caller holds
+// l.mu, which is let go meanwhile.
 func (l *Loop) rest(r *route) {
 	if l.exitDue && r == &l.own {
-		l.wakePoller = true // the loop may end now
+		l.wakePoller = true // Exit was called, and the last message may have been received
 	}
 	l.unlock()
 	select {
@@ -263,7 +261,7 @@ func (l *Loop) rest(r *route) {
 	l.lock()
 }
 
-// wakeFeeder has r's feeder woken when the lock is let go. l.mu is held.
+// wakeFeeder has unlock wake r's feeder, if r has one. The caller holds l.mu.
 func (l *Loop) wakeFeeder(r *route) {
 	if r.fed && !r.waking {
 		r.waking = true
@@ -271,9 +269,9 @@ func (l *Loop) wakeFeeder(r *route) {
 	}
 }
 
-// withdraw takes back what r offers. It waits for the feeder, never for the
-// receiver. The feeder goes on when the lock is next let go. l.mu is held, and
-// let go meanwhile.
+// withdraw has r's feeder cancel its offer, and waits until it has done so or the message was
+// received. It waits for the feeder, never for the receiver. The feeder offers nothing more
+// until the caller lets go of l.mu. The caller holds l.mu, which is let go meanwhile.
 func (l *Loop) withdraw(r *route) {
 	r.waiting++
 	for s := r.offer; s != nil && r.offer == s; {
@@ -285,7 +283,8 @@ func (l *Loop) withdraw(r *route) {
 	}
 }
 
-// kick has the feeder take its offer back, and then go on. The loop's mu is held.
+// kick asks the feeder to cancel its offer; it then goes on with the most urgent message. The
+// caller holds the loop's mu.
 func (r *route) kick() {
 	select {
 	case r.kickc <- struct{}{}:
@@ -293,23 +292,26 @@ func (r *route) kick() {
 	}
 }
 
-// launch gives r its feeder. l.mu is held.
+// launch starts r's feeder. The caller holds l.mu.
 func (l *Loop) launch(r *route) {
 	r.fed = true
 	go l.feed(r)
 }
 
-// newRoute returns a route to ch.
+// newRoute returns a route to ch, without a feeder. If ch is nil, it is the loop's own route.
 func (l *Loop) newRoute(ch chan<- Event) *route {
 	return &route{
-		ch:    ch,
 		lanes: make([]lane, l.conf.Priorities),
-		wakec: make(chan struct{}, 1),
-		kickc: make(chan struct{}, 1),
+		feeder: feeder{
+			ch:    ch,
+			wakec: make(chan struct{}, 1),
+			kickc: make(chan struct{}, 1),
+		},
 	}
 }
 
-// routeTo returns the route to ch. l.mu is held.
+// routeTo returns the route to ch, a new one if the loop knows none; if ch is nil, the loop's
+// own. The caller holds l.mu.
 func (l *Loop) routeTo(ch chan<- Event) *route {
 	if ch == nil {
 		return &l.own
@@ -320,7 +322,8 @@ func (l *Loop) routeTo(ch chan<- Event) *route {
 	return l.newRoute(ch)
 }
 
-// reroute makes s send on r. l.mu is held, and s is not offered.
+// reroute makes s send on r, also what it has pending. The caller holds l.mu, and s is not on
+// offer.
 func (l *Loop) reroute(s *source, r *route) {
 	if s.route == r {
 		return
@@ -341,17 +344,18 @@ func (l *Loop) reroute(s *source, r *route) {
 	}
 }
 
-// joined counts s, which is live, as a user of its route. The loop knows a
-// route to a channel of the user's only while it has live users. l.mu is held.
+// joined counts s, which has become live, as a user of its route, and starts the feeder if
+// there is none. A route to a channel of Notify stands in Loop.routes only while it has live
+// users. The caller holds l.mu.
 func (l *Loop) joined(s *source) {
-	r := s.route
+	r := l.routeOf(s)
 	if r == &l.own {
 		return
 	}
 	if known := l.routes[r.ch]; known == nil {
 		l.routes[r.ch] = r
 	} else if known != r {
-		r = known // two sources were sent to one channel before either was live
+		r = known // Notify was called for two sources before either was live
 		s.route = r
 	}
 	r.live++
@@ -360,24 +364,37 @@ func (l *Loop) joined(s *source) {
 	}
 }
 
-// parted undoes joined. l.mu is held.
+// parted undoes joined. Without users, the feeder ends. The caller holds l.mu.
 func (l *Loop) parted(s *source) {
 	r := s.route
-	if r == &l.own {
+	if r == &l.own || r.dissolved {
 		return
 	}
 	if r.live--; r.live == 0 {
 		delete(l.routes, r.ch)
-		l.wakeFeeder(r) // to find that it is over
+		l.wakeFeeder(r) // to end
 	}
 }
 
-// dissolve sends all that went to r, whose channel the user has closed, the
-// loop's own way. l.mu is held.
+// dissolve ends r, whose channel the user has closed. The sources that stand in r go to the
+// loop's own route at once. The others go there when they next have a message: a walk over all
+// sources for each of many channels would take long. The caller holds l.mu.
 func (l *Loop) dissolve(r *route) {
-	for _, s := range l.allLive() {
-		if s.route == r {
-			l.reroute(s, &l.own)
+	delete(l.routes, r.ch)
+	r.dissolved = true
+	for i := range r.lanes {
+		for s := r.lanes[i].head; s != nil; s = r.lanes[i].head {
+			r.remove(s)
+			l.push(s)
 		}
 	}
+}
+
+// routeOf returns the route of s. If that was dissolved, it first gives s the loop's own. The
+// caller holds l.mu.
+func (l *Loop) routeOf(s *source) *route {
+	if s.route.dissolved {
+		s.route = &l.own
+	}
+	return s.route
 }

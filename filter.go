@@ -148,13 +148,6 @@ func (s *Stream) Under() *Stream {
 	return s.extra.under
 }
 
-// underFilter reports whether there is a stream on top of s.
-func (s *Stream) underFilter() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.filtered
-}
-
 // A filtering is the transport of a stream that Filter has made. The loop calls its
 // task when something has happened to the upper or the lower stream; the task moves
 // bytes between the two.

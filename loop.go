@@ -5,6 +5,7 @@ package evchan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -13,83 +14,81 @@ import (
 	"time"
 )
 
-// A Loop waits for what happens to its sources and delivers it as messages. It
-// must be made by New: a zero Loop panics when it is run or closed.
+// A Loop waits for what happens to its sources and delivers it as messages. It must be
+// made by New: a zero Loop panics when it is run or closed.
 //
-// Its messages are received in one of four ways: by ranging over All, by calling
-// Poll, or from the channel that Events or Batches returns. There can be one of
-// them at a time.
+// You receive its messages in one of four ways: range over All, call Poll, or receive from
+// the channel that Events or Batches returns. Only one of them can be used at a time.
 //
-// All methods are safe for concurrent use. None of them waits for whoever
-// receives the messages, so all may be called by the receiver itself.
+// All methods are safe for concurrent use. None of them waits for the receiver of the
+// messages, so the receiver may call all of them.
 type Loop struct {
 	conf   Config        // as completed; never changes
 	poller poller        // never changes
-	edge   bool          // the poller tells new readiness from lasting one; never changes
-	limits limits        // of its streams, if nothing else is said; never changes
+	edge   bool          // the poller has FeatureEdge; never changes
+	limits limits        // of streams that have none of their own; never changes
 	epoch  time.Time     // zero of the loop's clock; never changes
 	done   chan struct{} // closed by Close
 	fedc   chan struct{} // closed when the feeder of Events or Batches has ended
 
-	// turnc holds a token while somebody makes a turn. Its holder owns the
-	// following three.
+	// turnc holds a token while a goroutine makes a turn. That goroutine owns the
+	// following four.
 	turnc          chan struct{}
-	events         []ready
-	tasks          []pollable
-	yieldAt        uint64    // the turn after which others get the processor, see courtesy
-	monitorWokenAt time.Time // when the runtime's monitor was woken, see courtesy
+	events         []ready    // what the poller has reported
+	tasks          []pollable // those whose task this turn calls
+	yieldAt        uint64     // the number of the turn that yields next: see yieldToScheduler
+	monitorWokenAt time.Time  // when the runtime's monitor was woken: see yieldToScheduler
 
-	bytesIn, bytesOut atomic.Uint64
+	bytesIn, bytesOut atomic.Uint64 // for Stats
+	watchMu           sync.Mutex    // serializes what the poller is told about watches; taken before mu
 
-	watchMu sync.Mutex // serializes what the poller is told for watches; taken before mu
-
-	// mu guards the following. It is the innermost lock: no other is taken, no
-	// system call made and no code of the user's called under it.
+	// mu guards the following. It is the innermost lock. While it is held, no other
+	// lock is taken, no system call is made, and no code of the user is called.
 	mu        sync.Mutex
-	withdrawn *sync.Cond // on mu: an offer was withdrawn, or those who wanted that have changed what they wanted
+	withdrawn *sync.Cond // on mu: route.offer or route.waiting of a route may have changed
 
-	own      route                   // to All, Poll, Events or Batches
-	routes   map[chan<- Event]*route // to Notify's channels, those with live sources
-	live     table[*source]          // in no order, all but the counted
+	own      route                   // to the receiver of All, Poll, Events or Batches
+	routes   map[chan<- Event]*route // to channels of Notify, if live sources send there
+	live     table[*source]          // the live sources, in no order, without those in counted
 	counted  int                     // live sources that are not in live: timers
-	watched  map[sysFD]*descriptor   // those with a Watch
-	regs     table[registered]       // by slot
+	watched  map[sysFD]*descriptor   // descriptors with a Watch
+	regs     table[registered]       // by the slot of a token
 	freed    uint32                  // the first slot to be used again, plus one; 0: none
-	taken    fdSet                   // of streams, listeners and packet connections
+	taken    fdSet                   // descriptors of streams, listeners and packet connections
 	timers   timerQueue
 	blocked  map[*Stream]*blocked // streams whose WriteTo has found its destination full
-	spent    *chunk               // sent in turns: their release functions are to be called
+	spent    *chunk               // sent in turns; their release functions are to be called
 	due      int64                // when the turn that waits for the kernel, if there is one, will end by itself
-	work     []pollable           // wants its turn's task called
-	seq      uint64               // of the last entry into a lane
-	streams  int                  // that are not released yet
-	quiet    chan struct{}        // closed when streams falls to 0; nil: nobody waits for it
-	draining atomic.Bool          // Shutdown was called; to change it, mu is held
+	work     []pollable           // those whose task is to be called: see assign
+	seq      uint64               // number of the last entry into a lane
+	streams  int                  // streams that are not released yet
+	quiet    chan struct{}        // closed when streams falls to 0; nil: nothing waits for it
+	draining atomic.Bool          // Shutdown was called; changed only with mu held
 	lost     int                  // bytes of output that were lost since then
 
-	feedersToWake []*route // feeders to wake when the lock is let go
-	preempted     []*route // offers to withdraw when the lock is let go
-	wakePoller    bool     // the goroutine that makes the turns has something to look at
+	feedersToWake []*route // routes whose feeders unlock wakes
+	preempted     []*route // routes whose offers unlock withdraws
+	wakePoller    bool     // unlock ends the wait for the kernel, if there is one
 
-	running   bool // somebody ranges over All, or calls Poll, or Events or Batches was called
+	running   bool // All or Poll is running, or Events or Batches was called
 	stepping  bool // it is Poll
-	parked    bool // the turn's maker may be waiting for the kernel
+	parked    bool // the goroutine that makes the turn may be waiting for the kernel
 	closed    bool
-	hadLive   bool // there has been a live source
+	hadLive   bool // there has been a live source, for ExitOnEmpty
 	left      int  // messages to deliver before the next turn
 	turns     uint64
 	wakeups   uint64
 	messages  [kinds]uint64
-	turnTime  time.Time // when the last turn began
-	turnClock int64     // the same on the loop's clock
-	err       error     // why the loop ended
+	turnTime  time.Time // when the kernel had answered in the last turn, or UpdateNow was called
+	turnClock int64     // when the kernel had answered in the last turn, on the loop's clock
+	err       error     // why the kernel has failed, if that has ended the loop
 
 	exit     exitTimer
-	exitDue  bool // the range ends after what entered the queue up to exitMark
-	exitMark uint64
-	brk      bool // the range ends before the next message
-	exited   bool // how the last range ended
-	broke    bool
+	exitDue  bool   // the range ends when all that entered the queue up to exitMark is received
+	exitMark uint64 // a seq; MaxUint64: the turn sets it
+	brk      bool   // the range ends before the next message
+	exited   bool   // Exit has ended the last range
+	broke    bool   // Break has
 
 	eventsc  chan Event
 	batchesc chan Batch
@@ -97,10 +96,10 @@ type Loop struct {
 	signals signalHub
 }
 
-// New returns a loop that has no sources yet. Close releases it.
+// New returns a loop that has no sources yet. Close releases it. conf may be nil.
 //
-// It returns an error if conf is not valid, if no method meets it, or if the
-// kernel refuses the descriptors.
+// New returns an error if conf is not valid, if no method meets it (errors.Is(err,
+// ErrUnsupported)), or if the kernel refuses the descriptors that the method needs.
 func New(conf *Config) (*Loop, error) {
 	c, err := conf.complete()
 	if err != nil {
@@ -113,7 +112,7 @@ func New(conf *Config) (*Loop, error) {
 	return newLoop(c, p), nil
 }
 
-// newLoop returns a loop on p.
+// newLoop returns a loop with the poller p. c is completed.
 func newLoop(c Config, p poller) *Loop {
 	l := &Loop{
 		conf:    c,
@@ -135,8 +134,7 @@ func newLoop(c Config, p poller) *Loop {
 	return l
 }
 
-// String returns a short description of the loop for people: its method, and whether it is
-// closed.
+// String describes the loop for people to read: its method, and whether it is closed.
 func (l *Loop) String() string {
 	if l.done == nil {
 		return "loop (zero)"
@@ -147,9 +145,9 @@ func (l *Loop) String() string {
 	return "loop " + l.Method()
 }
 
-// Done returns a channel that is closed when the loop is: by Close or Shutdown, by Exit,
-// Break or ExitOnEmpty with Events and Batches, or because the kernel failed. The messages
-// of the loop have ended by then; Err tells whether it has failed.
+// Done returns a channel that is closed when the loop is closed: by Close or Shutdown, because
+// the kernel has failed, which Err tells, or, with Events and Batches, by Exit, Break or
+// ExitOnEmpty. The loop's messages end at the same time.
 func (l *Loop) Done() <-chan struct{} { return l.done }
 
 // Method returns the name of the method that the loop uses, such as "epoll".
@@ -161,13 +159,14 @@ func (l *Loop) Features() Feature { return l.poller.features() }
 // clock returns the time on the loop's clock, in nanoseconds.
 func (l *Loop) clock() int64 { return int64(time.Since(l.epoch)) }
 
-// mustBeMade panics if l is a zero Loop, which would wait for ever.
+// mustBeMade panics if l is a zero Loop, which would wait without end.
 func (l *Loop) mustBeMade() {
 	if l.done == nil {
 		panic("evchan: a Loop must be made by New")
 	}
 }
 
+// mustNotRun panics if the loop is running. The caller holds l.mu.
 func (l *Loop) mustNotRun() {
 	l.mustBeMade()
 	if l.running {
@@ -175,17 +174,18 @@ func (l *Loop) mustNotRun() {
 	}
 }
 
-// A pollable is what the poller reports on.
+// A pollable has a task, and can have a descriptor that the poller reports on.
 type pollable interface {
-	// ready is told what the poller has reported. The loop's mu is held.
+	// ready is called with what the poller has reported. It enqueues workRead or assigns
+	// the task: see queue.go. The caller holds the loop's mu.
 	ready(what What)
 
-	// task does the part of the source's work that is nobody else's: what
-	// needs a system call and does not wait until a message is received. No
-	// lock is held; never called twice at once.
+	// task does the work that needs system calls and no receiver, such as to flush output,
+	// accept connections or drive a close. A turn calls it after assign, with no lock held
+	// and never twice at once.
 	task()
 
-	// registration returns the part that the loop keeps in the pollable.
+	// registration returns what the loop keeps in the pollable.
 	registration() *registration
 }
 
@@ -197,13 +197,13 @@ type registration struct {
 
 // A registered is a slot of the table that leads from tokens to pollables.
 type registered struct {
-	who  pollable // nil: free
-	gen  uint32   // counts the holders, so that late reports are told apart
-	next uint32   // of a free slot: the next one, as in Loop.freed
+	who  pollable // nil: the slot is free
+	gen  uint32   // counts the holders, so that reports for earlier ones are recognized
+	next uint32   // of a free slot: the next free one, as in Loop.freed
 }
 
-// register gives p a slot and returns the token for the poller. fd is the descriptor
-// that p owns; noFD: it is the user's. mu is held.
+// register gives p a slot and returns the token for the poller. fd is the descriptor if p owns
+// it, else noFD. The caller holds l.mu.
 func (l *Loop) register(p pollable, fd sysFD) token {
 	if l.freed == 0 {
 		l.regs.push(registered{})
@@ -218,8 +218,8 @@ func (l *Loop) register(p pollable, fd sysFD) token {
 	return token{slot, r.gen}
 }
 
-// unregister undoes register: what the poller still reports is not for p. mu is
-// held.
+// unregister undoes register. Reports that the poller makes later with the token are
+// dropped. If p is not registered, it does nothing. The caller holds l.mu.
 func (l *Loop) unregister(p pollable, fd sysFD) {
 	slot := p.registration().slot
 	if int(slot) >= l.regs.n || l.regs.at(int(slot)).who != p {
@@ -232,13 +232,15 @@ func (l *Loop) unregister(p pollable, fd sysFD) {
 	l.taken.remove(fd)
 }
 
-// token returns the token of p, which is registered. mu is held.
+// token returns the token of p, which is registered. The caller holds l.mu.
 func (l *Loop) token(p pollable) token {
 	slot := p.registration().slot
 	return token{slot, l.regs.at(int(slot)).gen}
 }
 
-// assign has p's task called in the next turn. mu is held.
+// assign puts p into Loop.work, unless it stands there already. Each turn takes what stands
+// there after it has called ready and handled the timers, and calls task of all. On a closed
+// loop, assign does nothing. The caller holds l.mu.
 func (l *Loop) assign(p pollable) {
 	if r := p.registration(); !r.inWork && !l.closed {
 		r.inWork = true
@@ -247,12 +249,11 @@ func (l *Loop) assign(p pollable) {
 	}
 }
 
-// turnBudget is how many bytes are sent in one turn before messages are delivered again.
-// Arbitrary.
+// turnBudget is how many bytes a turn sends before messages are delivered again. Arbitrary.
 const turnBudget = 1 << 20
 
-// runTasks calls the tasks of this turn. What the budget has no room for, or what comes
-// after a task that has ended this goroutine, has its turn next. The caller holds the token.
+// runTasks calls the tasks of this turn. It leaves the rest for the next turn when turnBudget
+// is used up, or when a task has panicked or ended the goroutine. The caller holds the token.
 func (l *Loop) runTasks() {
 	next, sent := 0, l.bytesOut.Load()
 	defer func() {
@@ -268,8 +269,8 @@ func (l *Loop) runTasks() {
 	}
 }
 
-// postpone assigns tasks, before those that were assigned during this turn. If the loop was
-// closed meanwhile, it does with them what Close does with what it has found.
+// postpone assigns tasks for the next turn, before those that were assigned during this turn.
+// If the loop was closed meanwhile, it ends them as Close does.
 func (l *Loop) postpone(tasks []pollable) {
 	l.lock()
 	if l.closed {
@@ -297,24 +298,24 @@ func (l *Loop) postpone(tasks []pollable) {
 	}
 }
 
-// turn asks the kernel what is ready, waits for it if there is nothing to be
-// delivered on this goroutine, but not longer than limit if that is not
-// negative, and has all that happened put into the queue.
+// turn makes one turn of the loop: it asks the kernel what is ready, puts what has happened
+// into the queue, and calls the tasks. If this goroutine has nothing to deliver, turn waits
+// for the kernel: at most for limit, or without limit if that is negative.
 func (l *Loop) turn(limit time.Duration) {
 	l.makeTurn(limit, true)
 	l.callReleases()
 }
 
-// makeTurn makes a turn as soon as nobody else makes one.
+// makeTurn waits for the token, and then makes a turn. See turnHoldingToken for delivers.
 func (l *Loop) makeTurn(limit time.Duration, delivers bool) {
 	l.turnc <- struct{}{}
 	defer func() { <-l.turnc }()
 	l.turnHoldingToken(limit, delivers)
 }
 
-// callReleases calls the release functions of what was sent in turns. It is called without
-// the token, so that a release function may call Shutdown. If one of them panics, or ends
-// the goroutine, the next turn calls the others.
+// callReleases calls the release functions of what was sent in turns. The caller does not
+// hold the token, so that a release function may call Shutdown. If one of them panics, or
+// ends the goroutine, the others are called after the next turn.
 func (l *Loop) callReleases() {
 	l.lock()
 	spent := l.spent
@@ -334,8 +335,8 @@ func (l *Loop) callReleases() {
 	}
 }
 
-// releaseLater frees the chain c, whose release functions are called when the turn is
-// over; at once if the loop is closed.
+// releaseLater has the chain c freed after the turn, or at once if the loop is closed. That
+// calls its release functions. The caller holds no lock.
 func (l *Loop) releaseLater(c *chunk) {
 	if c == nil {
 		return
@@ -356,8 +357,8 @@ func (l *Loop) releaseLater(c *chunk) {
 	l.unlock()
 }
 
-// turnHoldingToken is turn for the holder of the token. If nobody is to deliver what is in
-// the queue, that is no reason not to wait.
+// turnHoldingToken is turn for a caller that holds the token, without the release functions.
+// If delivers is false, the caller delivers no messages: those in the queue do not end a wait.
 func (l *Loop) turnHoldingToken(limit time.Duration, delivers bool) {
 	l.lock()
 	wait := l.wait(limit, delivers)
@@ -383,8 +384,7 @@ func (l *Loop) turnHoldingToken(limit time.Duration, delivers bool) {
 		return
 	}
 	for _, e := range events {
-		// The slot may have another holder by now, or none.
-		if int(e.tok.slot) >= l.regs.n {
+		if int(e.tok.slot) >= l.regs.n { // by now, a slot may be free or have another holder
 			continue
 		}
 		if r := l.regs.at(int(e.tok.slot)); r.gen == e.tok.gen && r.who != nil {
@@ -412,16 +412,17 @@ func (l *Loop) turnHoldingToken(limit time.Duration, delivers bool) {
 	l.yieldToScheduler(now, turns)
 }
 
-// yieldToScheduler lets the rest of the program go on, however busy the loop is. The
-// caller makes turns, and holds the token.
+// yieldToScheduler lets other goroutines run, however busy the loop is. The caller has made a
+// turn and holds the token.
 //
-// Other goroutines that can run get the processor now and then, before the
-// runtime's monitor takes it away, which is dearer; each 8th turn is arbitrary. Where
-// that takes long they are many, and left to the monitor for a while (see manners).
-// While no processor is idle, those that wait for the network, or for one that
-// computes without end, depend on the monitor. It falls asleep, for up to a minute,
-// when all is idle, and only an ordinary system call wakes it. Then it looks around
-// every 20 µs for a while, so it is not woken more often than 10 times a second:
+// It yields every eighth turn, which is arbitrary. That costs less than to wait until the
+// runtime's monitor takes the processor away. If a yield takes longer than slowYield, many
+// other goroutines want to run: it leaves them to the monitor for yieldSkip turns.
+//
+// It wakes the monitor. If no processor is idle, goroutines that wait for the network, or for
+// the processor of one that computes without end, depend on the monitor. When everything is
+// idle the monitor falls asleep, for up to a minute, and only an ordinary system call wakes
+// it. Then it looks around every 20 µs for a while. So it is woken at most 10 times a second:
 // arbitrary, but 100 times cost 3 % of a processor.
 func (l *Loop) yieldToScheduler(now time.Time, turns uint64) {
 	if now.Sub(l.monitorWokenAt) >= 100*time.Millisecond {
@@ -438,7 +439,8 @@ func (l *Loop) yieldToScheduler(now time.Time, turns uint64) {
 	}
 }
 
-// wait returns how long the turn may wait for the kernel. mu is held.
+// wait returns how long the turn may wait for the kernel, without limit if negative: see turn
+// and turnHoldingToken. It sets l.due. The caller holds l.mu.
 func (l *Loop) wait(limit time.Duration, delivers bool) time.Duration {
 	if len(l.work) > 0 || l.spent != nil || l.closed || l.draining.Load() && l.streams == 0 {
 		return 0
@@ -456,7 +458,7 @@ func (l *Loop) wait(limit time.Duration, delivers bool) time.Duration {
 	return limit
 }
 
-// fail ends the loop because the kernel has failed.
+// fail closes the loop because the poller has failed with err.
 func (l *Loop) fail(err error) {
 	l.lock()
 	if !l.closed && l.err == nil {
@@ -466,22 +468,21 @@ func (l *Loop) fail(err error) {
 	l.Close()
 }
 
-// Err returns why the loop has ended, if the kernel failed. It returns nil as
-// long as the loop has not ended, and after Close, Exit, Break and ExitOnEmpty.
+// Err returns the kernel's error, if that has ended the loop. It returns nil as long as the
+// loop has not ended, and after Close, Exit, Break and ExitOnEmpty.
 func (l *Loop) Err() error {
 	l.lock()
 	defer l.unlock()
 	return l.err
 }
 
-// Close ends the loop and all its sources at once: descriptors are closed and
-// what is unsent or undelivered is dropped; a peer that does not get all that was
-// written gets a reset. See Shutdown for the gentle way. A
-// range ends, and the channel of Events or Batches is closed, before the next
-// message. What streams have received stays readable.
+// Close ends the loop and all its sources at once. Descriptors are closed. Output that is
+// unsent and messages that were not received are dropped; a peer that does not get all
+// that was written gets a reset. What streams have received stays readable. A range ends,
+// and the channel of Events or Batches is closed, before the next message.
 //
-// Later calls of other methods return ErrClosed, or do nothing. Close returns
-// the same the second time: nil.
+// Close returns nil, also the second time. After it, other methods return ErrClosed or do
+// nothing. To close streams gracefully, call Shutdown.
 func (l *Loop) Close() error {
 	l.mustBeMade()
 	l.lock()
@@ -497,7 +498,7 @@ func (l *Loop) Close() error {
 	for _, s := range live {
 		s.index = 0
 	}
-	var paused []owner // not live, but with a descriptor
+	var paused []owner // sources that are not live, but have a descriptor
 	for i := range l.regs.n {
 		if o, ok := l.regs.at(i).who.(owner); ok && !o.alive() {
 			paused = append(paused, o)
@@ -528,10 +529,10 @@ func (l *Loop) Close() error {
 	return nil
 }
 
-// An abandoned is what Close ends.
+// An abandoned is ended by Loop.Close, which calls abandon.
 type abandoned interface{ abandon() }
 
-// abandonAll calls abandon of all, even if one of them panics or calls runtime.Goexit.
+// abandonAll calls abandon of all, even if a call panics or ends the goroutine.
 func abandonAll(all []abandoned) {
 	i := 0
 	defer func() {
@@ -545,20 +546,23 @@ func abandonAll(all []abandoned) {
 	}
 }
 
-// Shutdown ends the loop gently: it closes all listeners, then all streams, those included
-// that are made meanwhile, waits until all output is sent and the peers' systems have
-// received it, and then does what Close does. It does not wait for peers that merely keep
-// their end open. Listen returns ErrClosed from the beginning of Shutdown on.
+// Shutdown ends the loop gracefully. It closes all listeners, and then all streams, also
+// those that are made meanwhile. It waits until all output is sent and the peers' systems have
+// received it, but not for peers that only keep their end open. Then it does what Close does.
+// From the beginning of Shutdown on, Listen returns ErrClosed.
 //
-// Shutdown returns nil if no output was lost. If ctx ends first, it closes the loop at once;
-// then it returns ctx.Err() if that has lost output. Otherwise it returns an error that says
-// how much was lost: a peer took nothing for Config.Linger, was gone, or Abort was called. It
-// returns ErrClosed if the loop is closed already.
+// Shutdown returns nil if no output was lost. If ctx ends first, it closes the loop at once,
+// and returns ctx.Err() if output was lost. Otherwise, if output was lost, it returns an error
+// that says how much: a peer took nothing for Config.Linger or was gone, or Abort was called.
+// If the loop is closed already, it returns ErrClosed.
 //
-// It makes the loop's turns itself where nobody else does. So it may be called from anywhere,
-// also in the body of a range and in a release function. To let requests that are under way
-// finish, call Listener.Close, wait for their end, and then call Shutdown.
+// If no other goroutine makes the loop's turns, Shutdown makes them itself. So it may be
+// called from anywhere, also in the body of a range and in a release function. To finish
+// requests that are under way, call Listener.Close, finish them, and then call Shutdown.
 func (l *Loop) Shutdown(ctx context.Context) error {
+	if ctx == nil {
+		return errors.New("evchan: Shutdown with a nil context")
+	}
 	l.lock()
 	if l.closed {
 		l.unlock()
@@ -571,7 +575,7 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 			ln.Close()
 		}
 	}
-	// Their tasks close the streams, as they close those that are made later.
+	// The tasks of the streams close them, also of those that are made later.
 	l.lock()
 	for _, s := range l.allLive() {
 		if s, ok := s.owner.(*Stream); ok {
@@ -586,7 +590,7 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 		case <-quiet:
 		case <-l.done:
 		case <-ctx.Done():
-		case l.turnc <- struct{}{}: // nobody is making a turn
+		case l.turnc <- struct{}{}: // no other goroutine makes a turn
 			func() {
 				defer func() { <-l.turnc }()
 				if ctx.Err() == nil {
@@ -609,14 +613,14 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 	return fmt.Errorf("evchan: Shutdown: %d bytes of output were lost", lost)
 }
 
-// noteLost counts output that is lost, for Shutdown. The caller holds the loop's lock.
+// noteLost counts n bytes of output as lost, for Shutdown. The caller holds l.mu.
 func (l *Loop) noteLost(n int) {
 	if l.draining.Load() {
 		l.lost += n
 	}
 }
 
-// noteLostLocking is noteLost for a caller that does not hold the lock.
+// noteLostLocking is noteLost for a caller that does not hold l.mu.
 func (l *Loop) noteLostLocking(n int) {
 	if n > 0 {
 		l.lock()
@@ -625,8 +629,8 @@ func (l *Loop) noteLostLocking(n int) {
 	}
 }
 
-// whenQuiet returns a channel that is closed when no stream is left that has
-// not been released, or nil if that is so already.
+// whenQuiet returns a channel that is closed when all streams are released. It returns nil if
+// they are already, or if the loop is closed.
 func (l *Loop) whenQuiet() <-chan struct{} {
 	l.lock()
 	defer l.unlock()
@@ -639,39 +643,40 @@ func (l *Loop) whenQuiet() <-chan struct{} {
 	return l.quiet
 }
 
-// streamReleased counts. mu is held.
+// streamReleased notes that a stream was released or moved away. The caller holds l.mu.
 func (l *Loop) streamReleased() {
 	if l.streams--; l.streams == 0 && l.quiet != nil {
 		close(l.quiet)
 		l.quiet = nil
-		l.wakePoller = true // the one who waits for the kernel may be Shutdown
+		l.wakePoller = true // it may be Shutdown that waits for the kernel
 	}
 }
 
+// isClosed reports whether the loop is closed. The caller does not hold l.mu.
 func (l *Loop) isClosed() bool {
 	l.lock()
 	defer l.unlock()
 	return l.closed
 }
 
-// startTimer starts t for d after now, which is the real time on the loop's
-// clock. mu is held.
+// startTimer starts t: it expires when d has passed since now, which is the real time on the
+// loop's clock. The caller holds l.mu.
 func (l *Loop) startTimer(t *timerNode, now int64, d time.Duration) {
 	l.timers.start(t, now, d)
 	if t.when < l.due {
-		l.wakePoller = true // the wait is too long now
+		l.wakePoller = true // the wait in progress, if there is one, would last too long
 	}
 }
 
-// lock takes the loop's lock. There are three ways to take it: lock, for one who has the
-// loop, and source.lockLoop and source.lockAndWithdraw, for one who has a source. All
-// three end with unlock.
+// lock takes the loop's lock, l.mu. There are three ways to take it: lock, for a caller that
+// has the loop, and source.lockLoop and source.lockAndWithdraw, for a caller that has a
+// source. All three end with unlock.
 func (l *Loop) lock() { l.mu.Lock() }
 
-// unlock withdraws the offers that something more urgent has preempted, lets go of the
-// loop's lock, and wakes what has something to do because of what was changed under it:
-// feeders, and the goroutine that waits for the kernel. While it withdraws offers, it
-// waits for their feeders, never for a receiver.
+// unlock lets go of the loop's lock. Before, it withdraws the offers of l.preempted, to whose
+// routes something more urgent has come: it waits for their feeders, never for a receiver. It
+// also wakes the feeders of l.feedersToWake and, if l.wakePoller is set, the goroutine that
+// waits for the kernel.
 func (l *Loop) unlock() {
 	if len(l.preempted) == 0 && len(l.feedersToWake) == 0 && !(l.wakePoller && l.parked) {
 		l.mu.Unlock()
@@ -686,9 +691,9 @@ func (l *Loop) unlock() {
 	l.unlockOffering()
 }
 
-// unlockOffering is unlock for a feeder that has an offer out. It does not wait for other
-// feeders, which could wait for it: another goroutine that unlocks withdraws what was
-// preempted.
+// unlockOffering is unlock for a feeder that has a message on offer. It withdraws no other
+// offers: if it waited for another feeder, that one could wait for it. The next unlock of
+// another goroutine withdraws them.
 func (l *Loop) unlockOffering() {
 	for i, r := range l.feedersToWake {
 		l.feedersToWake[i] = nil

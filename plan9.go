@@ -17,6 +17,7 @@ type sysErrno = syscall.ErrorString
 
 const (
 	eAGAIN       = sysErrno("would block")
+	eBADF        = sysErrno("bad descriptor")
 	eCONNREFUSED = sysErrno("connection refused")
 	eCONNRESET   = sysErrno("connection reset")
 	eINTR        = sysErrno("interrupted")

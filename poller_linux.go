@@ -217,11 +217,11 @@ func (e *epoll) setAskedLocked(slot uint32, i What) {
 // setTokenLocked does nothing if fd is not a descriptor: the table must not grow because of
 // a wrong number.
 func (e *epoll) setTokenLocked(fd sysFD, tok token) {
-	if n := fd + 1 - len(e.tokens); n > 0 {
+	if fd >= len(e.tokens) {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
 			return
 		}
-		e.tokens = append(e.tokens, make([]token, n)...)
+		e.tokens = append(e.tokens, make([]token, fd+1-len(e.tokens))...)
 	}
 	if fd >= 0 {
 		e.tokens[fd] = tok

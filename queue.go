@@ -3,10 +3,25 @@
 
 package evchan
 
-// pending is a set of things that a source has to say or to do.
+// How readiness becomes a message, for a stream that can be read:
+//
+//	poller.wait -> Stream.ready -> enqueue(workRead) -> lane -> next -> prepare -> confirm -> take
+//
+// ready reads nothing: it only puts the source into the queue. The read happens at delivery:
+// next takes the source out of its lane, and calls prepare, which reads. All this is done by
+// the goroutine that delivers: the receiver itself in All, Poll and Batch.All, otherwise a
+// feeder. confirm drops messages that are no longer true. take marks the message as received.
+// A source that needs no work before its message, such as a timer, enqueues the message
+// itself, and prepare is not called.
+//
+// There is a second path: ready -> assign -> task (loop.go). It is for what needs no
+// receiver: to flush output, to accept connections, to drive a close. The goroutine that
+// makes the turn calls task in the same turn, whether or not anyone receives.
+
+// pending is a set of messages that a source has to send, and of work that it has to do.
 type pending uint16
 
-// Messages, in the order in which one source sends them, then work.
+// The messages, in the order in which one source sends them, and then the work.
 const (
 	msgAccepted pending = 1 << iota
 	msgConnected
@@ -15,21 +30,36 @@ const (
 	msgTimedOut
 	msgEOF
 	msgClosed
-	msgSingle // the one kind of message of all sources but streams
+	msgSingle // the one kind of message of a source that is not a stream
 
-	workRead // the descriptor may be readable: read before the next message is known
+	workRead // the descriptor may be readable: prepare must read to find the next message
 
 	msgMask = workRead - 1
 )
 
-// maxFrontRequeues is how many times in a row streams whose input was full, and has been
-// consumed, read before others of the lane have their turn: 1 MiB, with the default
-// MaxInput. So what has come on one connection is read while it is in the processor's
-// cache, as is what its peer sends meanwhile. Arbitrary; with 4 there was still a loss.
+// A route is a queue of sources that have pending messages or work, and the way to their
+// receiver. A loop has one of its own, for All, Poll, Events or Batches, and one for each
+// channel that was given to Notify. The loop's mu guards all fields.
+type route struct {
+	lanes         []lane // by priority
+	first         int    // all lanes before this one are empty
+	n             int    // sources in all lanes
+	busy          int    // sources whose prepare is running
+	live          int    // live sources that send here; not counted for the loop's own route
+	frontRequeues int    // how often requeueFront has put a source at the head, since it last did not
+
+	feeder
+}
+
+// maxFrontRequeues bounds how many times in a row streams read before the others of their
+// lane have their turn. It concerns streams whose input was full and has been consumed. With
+// the default MaxInput, the bound is 1 MiB. Such a stream reads on at once because its data,
+// and what its peer sends meanwhile, is in the processor's cache then. Arbitrary; with 4
+// there was still a loss.
 const maxFrontRequeues = 16
 
-// enqueue adds bits to what s has pending and makes sure that it will have its
-// turn. l.mu is held.
+// enqueue adds bits to what s has pending, and puts s into its lane if it has to be there.
+// If s is filtered, its filter gets the bits. The caller holds l.mu.
 func (l *Loop) enqueue(s *source, bits pending) {
 	if s.filtered {
 		s.owner.divert(bits)
@@ -37,21 +67,22 @@ func (l *Loop) enqueue(s *source, bits pending) {
 	}
 	s.pend |= bits
 	if s.offered && bits&s.route.offerBit != 0 {
-		// If the message has just been received there must be another one; if
-		// not, the two are one. Taking the offer back settles which.
+		// The same message is on offer. If it has just been received, there must be
+		// another one; if not, the two are one. Taking the offer back settles which.
 		s.route.kick()
 	}
 	if s.queued || s.busy || s.offered || s.pend == 0 || l.closed {
 		return
 	}
 	if s.index == 0 {
-		l.refresh(s) // before push: it may settle the route
+		l.refresh(s) // before push: it may change s.route
 	}
 	l.push(s)
 }
 
-// requeueFront puts s, which is to read on, at the head of its lane, unless others must have
-// their turn. l.mu is held.
+// requeueFront puts s, which has workRead pending, at the head of its lane. After
+// maxFrontRequeues, it leaves s where it is once, so that the others have their turn. The
+// caller holds l.mu.
 func (l *Loop) requeueFront(s *source) {
 	r := s.route
 	if s.pend != workRead || !s.queued || l.exitDue {
@@ -65,7 +96,8 @@ func (l *Loop) requeueFront(s *source) {
 	}
 }
 
-// unreceived returns the messages of s that were not received. l.mu is held.
+// unreceived returns the messages of s that were not received, the one on offer among them.
+// The caller holds the loop's mu.
 func (s *source) unreceived() pending {
 	if s.offered {
 		return s.pend&msgMask | s.route.offerBit
@@ -73,17 +105,18 @@ func (s *source) unreceived() pending {
 	return s.pend & msgMask
 }
 
-// push puts s at the end of its lane. l.mu is held.
+// push puts s at the end of its lane. The caller holds l.mu.
 func (l *Loop) push(s *source) {
 	l.seq++
 	s.seq = l.seq
-	s.route.pushBack(s)
-	l.stir(s.route, s)
+	r := l.routeOf(s)
+	r.pushBack(s)
+	l.stir(r, s)
 }
 
-// stir makes sure that what was put into r will be delivered: once the lock is
-// let go, if it waits for its feeder, or for the turn that is to come. l.mu is
-// held.
+// stir makes sure that s, which was put into r, will be delivered: unlock then withdraws an
+// offer of r that is less urgent, and wakes r's feeder or, if r has none, the goroutine that
+// waits for the kernel. The caller holds l.mu.
 func (l *Loop) stir(r *route, s *source) {
 	if r.offer != nil && s.prio < r.offer.prio && !r.preempted {
 		r.preempted = true
@@ -96,8 +129,8 @@ func (l *Loop) stir(r *route, s *source) {
 	}
 }
 
-// retract takes back bits of what s has pending. The caller has made sure that
-// none of it is being offered. l.mu is held.
+// retract takes back bits of what s has pending. The caller holds l.mu, and has made sure
+// that no message of bits is on offer (see lockAndWithdraw).
 func (l *Loop) retract(s *source, bits pending) {
 	s.pend &^= bits
 	if s.queued && s.pend == 0 {
@@ -106,9 +139,11 @@ func (l *Loop) retract(s *source, bits pending) {
 	l.refresh(s)
 }
 
-// A lane is a queue of sources of one priority. The prev of its head means nothing.
+// A lane is a list of sources of one priority, in the order of their seq. The prev of its
+// head means nothing.
 type lane struct{ head, tail *source }
 
+// pushBack puts s at the end of its lane. The caller holds the loop's mu.
 func (r *route) pushBack(s *source) {
 	q := &r.lanes[s.prio]
 	s.prev, s.next = q.tail, nil
@@ -121,6 +156,7 @@ func (r *route) pushBack(s *source) {
 	r.entered(s)
 }
 
+// pushFront puts s at the head of its lane. The caller holds the loop's mu.
 func (r *route) pushFront(s *source) {
 	q := &r.lanes[s.prio]
 	s.prev, s.next = nil, q.head
@@ -133,17 +169,19 @@ func (r *route) pushFront(s *source) {
 	r.entered(s)
 }
 
+// entered notes that s stands in its lane.
 func (r *route) entered(s *source) {
 	s.queued = true
 	r.n++
 	r.first = min(r.first, int(s.prio))
 }
 
+// remove takes s out of its lane. The caller holds the loop's mu.
 func (r *route) remove(s *source) {
 	q := &r.lanes[s.prio]
 	switch {
 	case s == q.head:
-		// The next one is not touched: it has most often left the cache.
+		// The next source is not written to: most often it is not in the cache.
 		q.head = s.next
 		if q.head == nil {
 			q.tail = nil
@@ -160,8 +198,8 @@ func (r *route) remove(s *source) {
 	r.n--
 }
 
-// head returns the first source of the most urgent lane, of those that entered
-// the queue not after upto, or nil.
+// head returns the first source of the most urgent lane, or nil. Sources whose seq is
+// greater than upto are left out. The caller holds the loop's mu.
 func (r *route) head(upto uint64) *source {
 	if r.n == 0 {
 		r.first = len(r.lanes)
@@ -171,7 +209,7 @@ func (r *route) head(upto uint64) *source {
 		r.first++
 	}
 	for i := r.first; i < len(r.lanes); i++ {
-		// A lane is in order of seq, so looking at its head is enough.
+		// A lane is in the order of seq, so its head is enough.
 		if s := r.lanes[i].head; s != nil && s.seq <= upto {
 			return s
 		}
@@ -179,11 +217,15 @@ func (r *route) head(upto uint64) *source {
 	return nil
 }
 
-// next takes the most urgent source of r that has a message out of its lane, and
-// the message's bit out of what it has pending, and returns both, or nil. The
-// caller ends with take, if the message was received, or with unpop. l.mu is
-// held, and let go while a source does the work that must come before its next
-// message.
+// next returns the next message of r: the most urgent source that has one, and the message's
+// bit. It has taken the source out of its lane, and the bit out of what the source has
+// pending. If there is no message, it returns nil.
+//
+// If a source has work to do before its next message is known, such as to read, next calls
+// prepare and lets go of l.mu meanwhile. It calls confirm, and drops messages that are no
+// longer true.
+//
+// The caller holds l.mu. It then calls take if the message was received, else unpop or drop.
 func (l *Loop) next(r *route) (*source, pending) {
 	for !l.closed {
 		s := r.head(l.upto(r))
@@ -200,7 +242,7 @@ func (l *Loop) next(r *route) (*source, pending) {
 			bits := s.owner.prepare(work)
 			l.lock()
 			r.busy--
-			if s.loop.Load() != l || s.filtered {
+			if s.loop.Load() != l || s.filtered { // since prepare began
 				l.unlock()
 				s.handOver(bits)
 				l.lock()
@@ -213,11 +255,11 @@ func (l *Loop) next(r *route) (*source, pending) {
 				continue
 			}
 			if s.pend&msgMask == 0 || s.route != r || r.n > 0 && r.first < int(s.prio) {
-				l.unpop(s, 0)
+				l.unpop(s, 0) // more work, another route, or something more urgent
 				continue
 			}
 		} else if msgs := s.pend & msgMask; s.owner.confirm(msgs) != msgs {
-			l.drop(s, msgs&^s.owner.confirm(msgs)) // a Readable, say, whose bytes were consumed meanwhile
+			l.drop(s, msgs&^s.owner.confirm(msgs)) // for example a Readable whose bytes were consumed meanwhile
 			continue
 		}
 		bit := s.pend & msgMask
@@ -228,8 +270,8 @@ func (l *Loop) next(r *route) (*source, pending) {
 	return nil, 0
 }
 
-// handOver enqueues what has come of prepare, with the loop that s was moved to
-// meanwhile, or for the filter that it has got.
+// handOver enqueues bits, the result of prepare, if s was moved to another loop or got a
+// filter while prepare ran. The caller holds no lock.
 func (s *source) handOver(bits pending) {
 	l := s.lockLoop()
 	defer l.unlock()
@@ -238,14 +280,16 @@ func (s *source) handOver(bits pending) {
 	l.refresh(s)
 }
 
-// take marks ev, the message of bit, which next returned with s, as received.
-// l.mu is held.
+// take marks ev, the message of bit, which next has returned with s, as received. If s has
+// more pending, take puts it back into its lane: at the end, unless the range is about to
+// end. The caller holds l.mu.
 func (l *Loop) take(s *source, bit pending, ev Event) {
 	l.messages[ev.kind()]++
 	if l.left--; l.left <= 0 {
-		// Where feeders and receivers keep all processors busy, the runtime may
-		// not look for a long time whether the descriptor of the goroutine that
-		// makes the turns is ready. A wake needs no look.
+		// A batch is full: the kernel is to be asked again. If feeders and
+		// receivers keep all processors busy, the runtime may take long to notice
+		// that the descriptor is ready on which the goroutine that makes the turns
+		// waits. A wake does not depend on that.
 		l.wakePoller = true
 	}
 	s.owner.received(bit)
@@ -254,24 +298,25 @@ func (l *Loop) take(s *source, bit pending, ev Event) {
 			l.strike(s)
 		}
 	} else if l.exitDue {
-		l.unpop(s, 0) // what was pending when the range was told to end comes first
+		l.unpop(s, 0) // keeps its seq: what was pending at Exit is still delivered
 	} else {
 		l.push(s)
 	}
 }
 
-// unpop puts s and bit, which next had taken out, back, at the head of the lane.
-// l.mu is held.
+// unpop puts back what next has taken out: s, at the head of its lane, and bit. The caller
+// holds l.mu.
 func (l *Loop) unpop(s *source, bit pending) {
 	s.pend |= bit
 	if !s.queued {
-		s.route.pushFront(s)
-		l.stir(s.route, s)
+		r := l.routeOf(s)
+		r.pushFront(s)
+		l.stir(r, s)
 	}
 }
 
-// drop takes bits, which are not true any more, back from s, which next had taken
-// out. l.mu is held.
+// drop takes bits, which are no longer true, from what s has pending, and puts s back into
+// its lane if anything is left. next has taken s out of it. The caller holds l.mu.
 func (l *Loop) drop(s *source, bits pending) {
 	if s.pend &^= bits; s.pend == 0 {
 		l.refresh(s)

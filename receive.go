@@ -9,18 +9,17 @@ import (
 	"time"
 )
 
-// All returns an iterator over the loop's messages that runs the loop on the
-// goroutine that ranges over it: no other is involved, which makes it the
-// fastest way to receive.
+// All returns an iterator over the loop's messages. It runs the loop on the goroutine
+// that ranges over it. No other goroutine is involved, so it is the fastest way to
+// receive.
 //
-// Breaking out of the range leaves the loop as it is, to be ranged over again.
-// So do Exit, Break, and ExitOnEmpty, which end the range. After Close the
-// range ends, and any later one ends at once; Err tells whether it ended for
-// another reason.
+// To break out of the range leaves the loop as it is: you can range over it again. The
+// same holds after Exit, Break and ExitOnEmpty have ended the range. After Close the range
+// ends, and every later one ends at once. If the kernel fails, the loop closes itself, and
+// Err tells why.
 //
-// While the body of the range runs, nothing else of the loop does, but for
-// what was sent to channels by Notify. A range while the loop runs already
-// panics.
+// While the body of the range runs, the loop is paused, except for delivery to the
+// channels of Notify. If the loop is running already, the range panics.
 func (l *Loop) All() iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		if !l.begin(false) {
@@ -42,13 +41,13 @@ func (l *Loop) All() iter.Seq[Event] {
 	}
 }
 
-// Poll returns the next message, for which it waits as long as wait says: not at
-// all if it is 0, and until there is one if it is negative. The result is
-// false if there was none in that time, or if the loop is closed. It runs the
-// loop on the calling goroutine meanwhile.
+// Poll returns the next message. It waits for one for as long as wait says: not at all if
+// wait is 0, and without limit if it is negative. The result is false if no message came
+// in that time, or if the loop is closed. Meanwhile Poll runs the loop on the calling
+// goroutine.
 //
-// Exit and Break have no effect on it: they wait for the next range.
-// Calling it while the loop runs already panics.
+// Exit and Break have no effect on Poll: they apply to the next range. If the loop is
+// running already, Poll panics.
 func (l *Loop) Poll(wait time.Duration) (Event, bool) {
 	if !l.begin(true) {
 		return nil, false
@@ -57,7 +56,7 @@ func (l *Loop) Poll(wait time.Duration) (Event, bool) {
 	if ev, ok := l.deliver(); ok {
 		return ev, true
 	}
-	until := l.clock() + int64(max(wait, 0))
+	until := addTime(l.clock(), max(wait, 0))
 	for {
 		l.turn(wait)
 		if ev, ok := l.deliver(); ok {
@@ -76,19 +75,18 @@ func (l *Loop) Poll(wait time.Duration) (Event, bool) {
 	}
 }
 
-// Events returns a channel on which the loop's messages arrive, in the order
-// of All and as exact: the channel has no buffer, and a message that stops
-// being true, or that a more urgent one overtakes, is taken back as long as it
-// has not been received. Any number of goroutines may receive. All calls return
-// the same channel.
+// Events returns a channel on which the loop's messages arrive, in the same order as from
+// All. They are as exact: the channel has no buffer, and until a message is received, it
+// is taken back when it stops being true or a more urgent one comes. Any number of
+// goroutines may receive. All calls return the same channel.
 //
-// The first call starts the loop on a goroutine of its own, which polls,
-// flushes, times and serves the channels of Notify whether or not anyone
-// receives. The channel is closed when the loop ends: by Close, Exit, Break,
-// ExitOnEmpty, or because the kernel failed, which Err tells. Where the first
-// call is made on a closed loop, the channel is closed.
+// The first call starts the loop on a goroutine of its own. The loop then asks the kernel,
+// sends output, runs timers and serves the channels of Notify, whether or not anyone
+// receives. If the loop is running already, the first call panics.
 //
-// A first call while the loop runs already panics.
+// The channel is closed when the loop ends: by Close, Exit, Break or ExitOnEmpty, or
+// because the kernel has failed, which Err tells. If the loop is closed before the first
+// call, Events returns a closed channel.
 func (l *Loop) Events() <-chan Event {
 	l.lock()
 	defer l.unlock()
@@ -103,16 +101,16 @@ func (l *Loop) Events() <-chan Event {
 	return l.eventsc
 }
 
-// Batches returns a channel on which batches of messages arrive, to be ranged
-// over with [Batch.All]. It differs from Events in that one hand-over serves
-// for many messages, which is much faster where several CPUs are idle.
+// Batches returns a channel on which batches of messages arrive. Range over each of them
+// with [Batch.All]. One hand-over between goroutines serves for many messages, which is
+// much faster than Events if several CPUs are idle.
 //
-// A batch is a right to take messages from the loop's queue, so they are as
-// exact as those of Events. Several goroutines may receive batches, and have
-// the messages of the queue divided between them. A batch can turn out to be
-// empty.
+// A batch is a right to take messages from the loop's queue, so its messages are as exact
+// as those of Events. If several goroutines receive batches, they share the messages of
+// the queue. A batch can turn out to be empty.
 //
-// All else is as with Events. A first call while the loop runs already panics.
+// Everything else is as with Events. If the loop is running already, the first call
+// panics.
 func (l *Loop) Batches() <-chan Batch {
 	l.lock()
 	defer l.unlock()
@@ -127,8 +125,9 @@ func (l *Loop) Batches() <-chan Batch {
 	return l.batchesc
 }
 
-// startLocked runs the loop on a goroutine that ends with last. It returns
-// false if the loop is closed. mu is held.
+// startLocked runs the loop on a goroutine of its own, which calls last when the loop has
+// ended. If the loop is closed, startLocked calls last itself and returns false. The
+// caller holds l.mu.
 func (l *Loop) startLocked(last func()) bool {
 	if l.closed {
 		last()
@@ -141,8 +140,9 @@ func (l *Loop) startLocked(last func()) bool {
 	return true
 }
 
-// run makes the loop's turns until it ends, then calls last. It is a goroutine. If
-// something that a turn calls ends that, by runtime.Goexit, another one goes on.
+// run is the loop's own goroutine, with Events and Batches: it makes turns until the loop
+// ends, and then calls last. If something that a turn calls ends the goroutine, by
+// runtime.Goexit, another one goes on.
 func (l *Loop) run(last func()) {
 	finished := false
 	defer func() {
@@ -159,13 +159,12 @@ func (l *Loop) run(last func()) {
 	last()
 }
 
-// A Batch is a number of messages that wait in the queue of a loop.
+// A Batch is a right to take messages from the queue of a loop. See [Loop.Batches].
 type Batch struct{ loop *Loop }
 
-// All returns an iterator that takes messages from the loop's queue, until it
-// is empty or Config.MaxBatch of them were taken. Breaking out of the range
-// leaves the rest in the queue for the next batch. The zero Batch, which a closed
-// channel gives, is empty.
+// All returns an iterator that takes messages from the loop's queue, until the queue is
+// empty or Config.MaxBatch messages were taken. To break out of the range leaves the rest
+// in the queue for the next batch. The zero Batch, which a closed channel gives, is empty.
 func (b Batch) All() iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		if b.loop != nil {
@@ -174,7 +173,8 @@ func (b Batch) All() iter.Seq[Event] {
 	}
 }
 
-// takeBatch yields the messages of one batch.
+// takeBatch yields the messages of one batch. When it ends, it wakes the feeder if the
+// queue has more.
 func (l *Loop) takeBatch(yield func(Event) bool) {
 	defer func() { // also if yield panics
 		l.lock()
@@ -206,8 +206,8 @@ func (l *Loop) takeBatch(yield func(Event) bool) {
 	}
 }
 
-// begin makes the calling goroutine the one that runs the loop. It returns
-// false if the loop is closed.
+// begin makes the calling goroutine the one that runs the loop: for Poll if stepping,
+// else for All. It returns false if the loop is closed, and panics if the loop is running.
 func (l *Loop) begin(stepping bool) bool {
 	l.lock()
 	defer l.unlock()
@@ -222,14 +222,14 @@ func (l *Loop) begin(stepping bool) bool {
 	return true
 }
 
-// end undoes begin.
+// end undoes begin: the loop is not running any more.
 func (l *Loop) end() {
 	l.lock()
 	l.running, l.stepping = false, false
 	l.unlock()
 }
 
-// proceed reports whether the range goes on. If not it notes how it ended.
+// proceed reports whether the range goes on. If not, it notes how the range has ended.
 func (l *Loop) proceed() bool {
 	l.lock()
 	defer l.unlock()
@@ -239,7 +239,7 @@ func (l *Loop) proceed() bool {
 	case l.closed:
 	case l.brk:
 		l.broke = true
-		l.brk = l.own.fed // else that ends the loop, and nothing may slip through
+		l.brk = l.own.fed // with a feeder, the loop ends too: no message may be sent meanwhile
 	case l.exitDue:
 		l.exited = true
 		l.exitDue = l.own.fed
@@ -249,14 +249,16 @@ func (l *Loop) proceed() bool {
 	return false
 }
 
-// over reports whether the range is to end. mu is held.
+// over reports whether the range is to end. After Exit, that is when the messages up to
+// exitMark were received. The caller holds l.mu.
 func (l *Loop) over() bool {
 	return l.closed || l.brk ||
 		l.exitDue && l.own.head(l.exitMark) == nil && l.own.busy == 0 && l.own.offer == nil ||
 		l.conf.ExitOnEmpty && l.hadLive && l.sources() == 0
 }
 
-// deliver takes the next message from the queue, unless it is time for a turn.
+// deliver takes the next message from the queue. It returns false if there is none, if it
+// is time for a turn, or after Break.
 func (l *Loop) deliver() (Event, bool) {
 	l.lock()
 	if l.left <= 0 || l.brk && !l.stepping {
@@ -274,8 +276,8 @@ func (l *Loop) deliver() (Event, bool) {
 	return ev, true
 }
 
-// upto returns the number of the last entry into r's lanes that may be
-// delivered. mu is held.
+// upto returns the greatest seq of sources of r that may be delivered: after Exit, the
+// mark of the loop's own route. The caller holds l.mu.
 func (l *Loop) upto(r *route) uint64 {
 	if l.exitDue && r == &l.own && !l.stepping {
 		return l.exitMark
@@ -283,22 +285,23 @@ func (l *Loop) upto(r *route) uint64 {
 	return math.MaxUint64
 }
 
-// An exitTimer is Loop.Exit's.
+// An exitTimer is the timer of Loop.Exit.
 type exitTimer struct {
 	timerNode
 	loop *Loop
 }
 
+// expired notes that the time of Exit has come. The caller holds the loop's mu.
 func (e *exitTimer) expired(int64) {
 	e.loop.exitDue = true
-	e.loop.exitMark = math.MaxUint64 // settled at the end of the turn
+	e.loop.exitMark = math.MaxUint64 // the turn sets it when all that has expired is queued
 }
 
-// Exit ends the range over All when the given time has passed, after
-// delivering what is in the queue by then. If it is 0 or less, that is what is
-// there now. Of several calls the one whose time comes first counts. Where no
-// range runs it applies to the next one. With Events or Batches, the loop is
-// closed when those messages have been received.
+// Exit ends the range over All when the time after has passed. The messages that are in
+// the queue by then are still delivered. If after is 0 or less, these are the messages
+// that are there now. Of several calls the one whose time comes first counts. If no range
+// is running, Exit applies to the next one. With Events and Batches, the loop is closed
+// when those messages have been received.
 func (l *Loop) Exit(after time.Duration) {
 	l.lock()
 	defer l.unlock()
@@ -318,9 +321,9 @@ func (l *Loop) Exit(after time.Duration) {
 	l.startTimer(&l.exit.timerNode, now, after)
 }
 
-// Break ends the range over All before the next message, which stays in the
-// queue. Where no range runs it applies to the next one. With Events or
-// Batches, the loop is closed.
+// Break ends the range over All before the next message, which stays in the queue. If no
+// range is running, it applies to the next one. With Events and Batches, the loop is
+// closed.
 func (l *Loop) Break() {
 	l.lock()
 	defer l.unlock()
@@ -329,35 +332,35 @@ func (l *Loop) Break() {
 	l.withdraw(&l.own)
 }
 
-// Continue makes the loop ask the kernel again before it delivers the rest of
-// the batch, so that what is more urgent, and has come meanwhile, is seen. With
-// Events and Batches the kernel is asked beside that, at the latest after the
-// message that is delivered next.
+// Continue makes the loop ask the kernel again before it delivers more of what is queued.
+// So a more urgent message that has come meanwhile is delivered first. With Events and
+// Batches, another goroutine asks the kernel while messages are received, at the latest
+// after the next message.
 func (l *Loop) Continue() {
 	l.lock()
 	defer l.unlock()
 	l.left = 0
 }
 
-// Exited reports whether the last range over All was ended by Exit, or the
-// loop itself, with Events and Batches.
+// Exited reports whether Exit has ended the last range over All or, with Events and
+// Batches, the loop.
 func (l *Loop) Exited() bool {
 	l.lock()
 	defer l.unlock()
 	return l.exited
 }
 
-// Broke reports whether the last range over All was ended by Break, or the loop
-// itself, with Events and Batches.
+// Broke reports whether Break has ended the last range over All or, with Events and
+// Batches, the loop.
 func (l *Loop) Broke() bool {
 	l.lock()
 	defer l.unlock()
 	return l.broke
 }
 
-// Now returns the time at which the current turn began: the same for all
-// messages of a batch, and cheap. While the loop waits, or does not run, it
-// returns the real time.
+// Now returns the time of the current turn: the time at which the kernel had answered. It
+// is the same for all messages of one turn, and costs little. While the loop waits for the
+// kernel, or is not running, Now returns the real time.
 func (l *Loop) Now() time.Time {
 	l.lock()
 	defer l.unlock()
@@ -367,8 +370,8 @@ func (l *Loop) Now() time.Time {
 	return time.Now()
 }
 
-// UpdateNow makes Now return the real time of this call for the rest of the turn.
-// It is for those who have spent much time on a message.
+// UpdateNow makes Now return the time of this call for the rest of the turn. Call it after
+// slow message handling.
 func (l *Loop) UpdateNow() {
 	l.lock()
 	defer l.unlock()

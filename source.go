@@ -8,12 +8,12 @@ import (
 	"sync/atomic"
 )
 
-// A Source is whatever can send messages: a [Stream], [Listener], [PacketConn],
-// [Watch], [Timer], [SignalWatch] or [Trigger]. Each stands in the loop's queue at most
-// once, whatever has happened to it.
+// A Source sends messages: a [Stream], [Listener], [PacketConn], [Watch], [Timer],
+// [SignalWatch] or [Trigger]. It stands in the loop's queue at most once, however much has
+// happened to it.
 //
-// All methods are safe for concurrent use, and none of them waits for whoever
-// receives the messages.
+// All methods are safe for concurrent use. None of them waits for the receiver of the
+// messages, so the receiver may call all of them.
 type Source interface {
 	// Loop returns the loop that the source belongs to.
 	Loop() *Loop
@@ -21,78 +21,84 @@ type Source interface {
 	// Priority returns the source's lane: 0 is the most urgent.
 	Priority() int
 
-	// SetPriority moves the source to another lane, with what it has waiting.
-	// The lane must be one of the Config.Priorities of the loop.
+	// SetPriority moves the source, with the messages that it has waiting, to the
+	// end of another lane. It returns an error if the loop has no such lane (see
+	// Config.Priorities).
 	SetPriority(int) error
 
 	// Notify sends the source's messages to ch from now on, those included that
-	// have not been received yet; nil means the loop's own way again. The loop
-	// never waits for ch: as long as it takes nothing, messages coalesce in the
-	// source, and one at most stands for each kind. A message that already lies
-	// in a buffered channel cannot be taken back any more.
+	// have not been received yet. If ch is nil, they go to the receiver of All,
+	// Poll, Events or Batches again.
 	//
-	// The loop never closes ch. If you close it, the sources that were sent
-	// there go back to the loop's own way, with nothing lost. (To close a
-	// channel while somebody sends to it is a race by Go's rules, and the race
+	// The loop never waits for ch: as long as ch takes nothing, messages coalesce
+	// in the source, at most one of each kind. A message that lies in a buffered
+	// channel has been received: it cannot be taken back any more.
+	//
+	// The loop never closes ch. If you close it, its sources send to the receiver
+	// of All, Poll, Events or Batches again, and nothing is lost. (To close a
+	// channel while the loop may send to it is a race by Go's rules, and the race
 	// detector says so.)
 	Notify(ch chan<- Event)
 
-	// Close ends the source and takes back what it has not delivered. Closing
-	// again returns nil. The kinds of source say more about it.
+	// Close ends the source and takes back its messages that were not received.
+	// Closing again returns nil. Each kind of source says more about it.
 	Close() error
 
-	base() *source // only this package has sources
+	base() *source // seals the interface: only this package has sources
 }
 
-// base returns s. It makes sources of all that embeds one.
+// base returns s. With it, each type that embeds a source is a Source.
 func (s *source) base() *source { return s }
 
-// String returns what kind of source it is and what tells it from others, an address,
-// say, for people to read. It is part of what the events' String methods return.
+// String describes the source for people to read: its kind and, for example, its address.
+// The String methods of messages contain it.
 func (s *source) String() string { return s.owner.label() }
 
-// An owner is one kind of Source, which embeds a source. The queue and the delivery know
-// of it only what is said here. What the embedded source does by itself suits an owner that
-// says its messages without work, and only when they are true.
+// An owner is one kind of Source: a type that embeds a source. This interface is all that the
+// queue and the delivery know of it. The embedded source implements prepare, confirm, hold,
+// unhold, received and divert for owners that enqueue a message only when it is true, take it
+// back when it is not, and have no work to do before.
 type owner interface {
 	Source
 
-	// event returns the message that the bit stands for.
+	// event returns the message for bit.
 	event(bit pending) Event
 
 	// prepare does the work without which the next message is not known, such as to read
-	// from a socket, and returns the resulting messages. It is called at delivery, on the
-	// goroutine that delivers, without a lock, and never twice at once.
+	// from a socket, and returns the resulting message bits. It is called at delivery, on
+	// the goroutine that delivers: see queue.go. The caller holds no lock. prepare is
+	// never called twice at once for one source.
 	prepare(work pending) pending
 
 	// confirm returns those of bits that are true now. The caller holds the loop's lock.
 	confirm(bits pending) pending
 
-	// hold is called before a feeder confirms the message of bit and offers it. Until
-	// unhold, whoever makes that message untrue must take it back, with the loop's lock.
-	// The caller holds the loop's lock.
+	// hold is called before a feeder confirms and sends the message of bit. From then
+	// until unhold, code that makes the message untrue must take it back, with the loop's
+	// lock held. The caller holds the loop's lock.
 	hold(bit pending)
 	unhold(bit pending)
 
-	// received is told that the message of bit has been received. The caller holds the
+	// received notes that the message of bit has been received. The caller holds the
 	// loop's lock.
 	received(bit pending)
 
-	// divert takes bits in place of the queue, if the source is filtered. The caller
+	// divert is called in place of queueing bits, if the source is filtered. The caller
 	// holds the loop's lock.
 	divert(bits pending)
 
-	// alive reports whether the source can send a message without another call of the
-	// user's, apart from what is pending. The caller holds the loop's lock.
+	// alive reports whether the source can send another message than those that are
+	// pending, without another call by the user. The caller holds the loop's lock.
 	alive() bool
 
-	// abandon ends the source because its loop has been closed. No lock is held.
+	// abandon ends the source because its loop has been closed. The caller holds no lock.
 	abandon()
 
-	// label names the source for people. It takes no lock, since String calls it.
+	// label describes the source for people to read. A stream's label takes the stream's
+	// mu, so the caller does not hold that.
 	label() string
 
-	// dump describes the source's state in "key=value" words. No lock is held.
+	// dump describes the source's state in "key=value" words. The caller holds no lock.
 	dump() string
 }
 
@@ -103,51 +109,51 @@ func (s *source) unhold(pending)               {}
 func (s *source) received(pending)             {}
 func (s *source) divert(pending)               { panic("evchan: BUG: this source has no filter") }
 
-// source is the part that all kinds of Source have in common.
+// A source is the part that all kinds of Source have in common.
 type source struct {
-	loop  atomic.Pointer[Loop] // to change it, the old loop's mu is held, and the owner's
+	loop  atomic.Pointer[Loop] // changed only with the old loop's mu and the owner's mu held
 	owner owner                // never changes
 
 	// The loop's mu guards the following.
 
 	route      *route
-	next, prev *source // in the lane, while queued
+	next, prev *source // neighbours in the lane, while queued
 	seq        uint64  // number of the entry into the lane, while queued
 	index      int32   // 0: not live; else its place in Loop.live, plus one; 1 if it is counted
 	prio       int16
 	pend       pending
 	queued     bool       // stands in its lane
-	busy       bool       // taken out of its lane by somebody who prepares its next message
-	offered    bool       // its message is being offered by route's feeder
-	life       life       // to change a stream's, its mu is held as well; then to read it, one of the two is enough
-	paused     directions // those that Pause has stopped; to change a stream's, its mu is held as well
-	filtered   bool       // its messages are diverted; to change it, the owner's mu is held as well
-	counted    bool       // live ones are counted in Loop.counted, and not in Loop.live; never changes
+	busy       bool       // taken out of its lane, while prepare runs
+	offered    bool       // taken out of its lane, and route's feeder has a message of it on offer
+	life       life       // a stream's is changed only with its mu held as well; either lock is enough to read it
+	paused     directions // stopped by Pause or an idle timeout; a stream's as life
+	filtered   bool       // messages are diverted; changed only with the owner's mu held as well
+	counted    bool       // while live, counted in Loop.counted instead of standing in Loop.live; never changes
 }
 
-// directions is a set of some of Read and Write, in a byte.
+// A directions is a set of some of Read and Write, in one byte.
 type directions uint8
 
 // has reports whether w, which is Read or Write, is in d.
 func (d directions) has(w What) bool { return What(d)&w != 0 }
 
-// A life is how far a source has come to its end.
+// A life says whether a source is open, and if not, how it has ended.
 type life uint8
 
 const (
 	lifeOpen    life = iota
-	lifeClosing      // of a stream that Close was called of: no more messages, but the rest of the output is being sent
-	lifeClosed       // closed, or its loop is, and all was let go
-	lifeFailed       // of a stream that has ended by itself, which Closed tells: all but the input was let go
+	lifeClosing      // streams only: Close was called; no more messages, but the rest of the output is being sent
+	lifeClosed       // the source or its loop was closed, and all of it is released
+	lifeFailed       // streams only: ended by itself, as Closed tells; all but the input is released
 )
 
 // closed reports whether Close or Abort was called.
 func (v life) closed() bool { return v == lifeClosing || v == lifeClosed }
 
-// gone reports whether all was let go: nothing is read or sent any more.
+// gone reports whether all but the input is released: nothing is read or sent any more.
 func (v life) gone() bool { return v == lifeClosed || v == lifeFailed }
 
-// init makes s a source of l, without a lock: nobody knows s yet.
+// init makes s the source of o, in l. It needs no lock, since no other goroutine knows s yet.
 func (s *source) init(l *Loop, o owner) {
 	s.loop.Store(l)
 	s.owner = o
@@ -155,9 +161,9 @@ func (s *source) init(l *Loop, o owner) {
 	s.prio = int16(l.conf.Priorities / 2)
 }
 
-// mustBeMade panics if s is part of a zero value. It is for methods that would not do so
-// by themselves: Close, which may be deferred, would wait for a lock that whoever has
-// panicked holds.
+// mustBeMade panics if s is part of a zero value. It is for methods that would not panic by
+// themselves. Close is one: if it is deferred, and another method has panicked with a lock
+// held, it would wait for that lock.
 func (s *source) mustBeMade() {
 	if s.Loop() == nil {
 		panic("evchan: a source must be made by a method of Loop")
@@ -179,8 +185,8 @@ func (s *source) lockLoop() *Loop {
 	}
 }
 
-// lockAndWithdraw is lockLoop for one who changes what s has to say: no message of s is on
-// offer, so until unlock none can be received.
+// lockAndWithdraw is lockLoop for callers that change what s has pending. When it returns, no
+// message of s is on offer. So none can be received until unlock.
 func (s *source) lockAndWithdraw() *Loop {
 	for {
 		l := s.lockLoop()
@@ -201,8 +207,8 @@ func (s *source) Priority() int {
 	return int(s.prio)
 }
 
-// SetPriority moves the source to another lane, with what it has waiting: to
-// the end of that lane. It returns an error if the loop has no such lane.
+// SetPriority moves the source, with the messages that it has waiting, to the end of another
+// lane. It returns an error if the loop has no such lane (see Config.Priorities).
 func (s *source) SetPriority(p int) error {
 	l := s.lockAndWithdraw()
 	defer l.unlock()
@@ -223,9 +229,9 @@ func (s *source) SetPriority(p int) error {
 	return nil
 }
 
-// Notify sends the source's messages to ch from now on, those included that
-// have not been received yet; nil means the loop's own way again.
-// See [Source] for what it promises.
+// Notify sends the source's messages to ch from now on, those included that have not been
+// received yet. If ch is nil, they go to the receiver of All, Poll, Events or Batches again.
+// See [Source] for what Notify promises.
 func (s *source) Notify(ch chan<- Event) {
 	l := s.lockAndWithdraw()
 	defer l.unlock()
@@ -235,8 +241,8 @@ func (s *source) Notify(ch chan<- Event) {
 	l.reroute(s, l.routeTo(ch))
 }
 
-// takeCount returns *count, which the loop's mu guards, sets it to 0, and takes
-// the message back that tells of it.
+// takeCount returns *count, which the loop's mu guards, and sets it to 0. It takes the message
+// back that says that there is a count.
 func (s *source) takeCount(count *int) int {
 	l := s.lockAndWithdraw()
 	defer l.unlock()
@@ -246,10 +252,9 @@ func (s *source) takeCount(count *int) int {
 	return n
 }
 
-// refresh keeps account of the live sources: s is among them as long as it is
-// live. Timers are only counted, for the list would be dear where there are many
-// of them, and those that run or wait to be received are found without it.
-// l.mu is held.
+// refresh puts s among the live sources if it is live, else it takes it from them. Call it
+// after each change that can make a difference. Timers are only counted: there may be many,
+// and those that are live can be found without a list. The caller holds l.mu.
 func (l *Loop) refresh(s *source) {
 	live := !l.closed && (s.pend != 0 || s.busy || s.offered || s.owner.alive())
 	switch {
@@ -260,7 +265,7 @@ func (l *Loop) refresh(s *source) {
 	}
 }
 
-// enlist makes s, which has become live, one of the live sources. l.mu is held.
+// enlist makes s, which has become live, one of the live sources. The caller holds l.mu.
 func (l *Loop) enlist(s *source) {
 	if s.counted {
 		l.counted++
@@ -273,7 +278,7 @@ func (l *Loop) enlist(s *source) {
 	l.joined(s)
 }
 
-// strike takes s from the live sources, if it is one. l.mu is held.
+// strike takes s from the live sources, if it is one. The caller holds l.mu.
 func (l *Loop) strike(s *source) {
 	if s.index == 0 {
 		return
@@ -290,7 +295,7 @@ func (l *Loop) strike(s *source) {
 	}
 }
 
-// unlist takes s from the list of live sources. l.mu is held.
+// unlist takes s from Loop.live. The caller holds l.mu.
 func (l *Loop) unlist(s *source) {
 	last := *l.live.at(l.live.n - 1)
 	*l.live.at(int(s.index) - 1) = last
@@ -299,10 +304,10 @@ func (l *Loop) unlist(s *source) {
 	l.live.pop()
 }
 
-// sources returns how many sources are live. l.mu is held.
+// sources returns how many sources are live. The caller holds l.mu.
 func (l *Loop) sources() int { return l.live.n + l.counted }
 
-// allLive returns the live sources, each once, in no order. l.mu is held.
+// allLive returns the live sources, each once, in no order. The caller holds l.mu.
 func (l *Loop) allLive() []*source {
 	all := make([]*source, 0, l.sources())
 	for i := range l.live.n {
@@ -311,7 +316,7 @@ func (l *Loop) allLive() []*source {
 	if l.counted == 0 {
 		return all
 	}
-	// The counted ones run, or stand in a lane, or are on offer.
+	// Those that are only counted run, or stand in a lane, or are on offer.
 	for n := range l.timers.all() {
 		if t, ok := n.owner.(interface{ counts() *source }); ok {
 			all = append(all, t.counts())

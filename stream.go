@@ -5,6 +5,7 @@ package evchan
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -12,76 +13,124 @@ import (
 	"time"
 )
 
-// A Stream is a connection, or the like, whose reading and writing the loop
-// does: what arrives is collected as input and told by [Readable], and what is
-// written is queued as output and sent as fast as the peer takes it. No method
-// waits for the peer or the kernel. It is made by Loop.Dial, Wrap, WrapFD, WrapFile or
-// Pipe, by a [Listener] or by Filter; a zero one is of no use.
+// The verbs of a stream. Each has one meaning, in this file and in stream_*.go.
 //
-// Read, WriteTo, Input, Output, Flush, MoveTo, NetConn and the two Buffers belong
-// to one goroutine at a time: the one that has received the stream's most recent message
-// or, before there is one, has made the stream.
-// All other methods, Write and Close among them, are safe for concurrent use.
+// Reading happens at delivery: ready only puts the stream into the queue. When its turn has
+// come, the goroutine that delivers calls prepare. (A stream that is being closed has no
+// messages. Its task reads and discards: see driveClose.)
 //
-// A stream's messages come in this order: Accepted if a listener made it, or Connected if Dial did, then
-// Readable and Drained as often as there is reason, then EOF, then Closed. All
-// that was received before EOF or Closed is readable when that is delivered.
-// After your own Close there are none.
+//	prepare      reads what has arrived, and returns the resulting messages
+//	fill         is prepare of a stream that is not ordinary
+//	fillSome     reads until there is no more, or no room, or it is the turn of others
+//	fillOnce     reads once: by the transport's fill, of a socket by chain.readFD
+//
+// Sending is tried at once. The loop sends the rest in its turns, by the stream's task: that
+// needs no receiver, so it does not go through the queue.
+//
+//	Write        sends bytes, and adds to the output what the kernel does not take
+//	queue        moves chunks to the output, and sends
+//	send         sends after something was added, unless the kernel is known to take no more
+//	flush        sends output until there is no more, or the kernel takes no more, or it is
+//	             the turn of others
+//	flushOnce    sends from a chain: by the transport's flush, of a socket by chain.writeFD
+//	writeOnce    sends bytes that are in no chain, once: by the transport's write
+//
+// Ending:
+//
+//	close        is Close and Abort; closeLocked is the same for a caller that holds mu
+//	silence      takes back all messages, and allows no more
+//	driveClose   takes a close as far as possible; the task calls it again
+//	fail         ends the stream because of an error, which Closed tells
+//	abandon      ends the stream because its loop was closed
+//	release      ends the stream: unwatch, the transport's close, finish
+//	unwatch      makes the poller report on the stream no more
+//	finish       notes that the stream has ended; the loop counts it no more
+//	discard      ends a stream that was never published
+//	leave        ends what the loop does for the stream: its timers, and its rate limits
+//
+// Stream.detach, for NetConn, is silence, unwatch and finish: the transport stays open.
+
+// A Stream is a connection, or something like one, that the loop reads and writes. What
+// arrives is collected as input, and [Readable] tells of it. What you write is queued as
+// output, and the loop sends it as fast as the peer takes it. No method waits for the peer
+// or the kernel.
+//
+// Streams are made by Loop.Dial, Wrap, WrapFD, WrapFile and Pipe, by a [Listener], and by
+// Filter. A zero Stream must not be used.
+//
+// Read, WriteTo, Input, Output, Flush, MoveTo, NetConn and the two Buffers belong to one
+// goroutine at a time: the one that has received the stream's most recent message or,
+// before there is one, has made the stream. All other methods, Write and Close among them,
+// are safe for concurrent use.
+//
+// A stream sends its messages in this order:
+//
+//  1. Accepted if a listener has accepted it, or Connected if Dial has made it
+//  2. Readable, as often as there is reason
+//  3. EOF, when the peer has finished sending
+//  4. Closed, when the stream has ended by itself
+//
+// Drained and TimedOut come between the first and the last. After EOF, Readable comes only for
+// input that is left: after Resume and MoveTo, and when a destination that WriteTo had found
+// full has drained. All that was received before EOF or Closed is readable when that message
+// is delivered. After your own Close there are no messages.
 type Stream struct {
 	source
 
-	// What every message touches comes first, to lie in few cache lines.
+	// What every message touches comes first, so that it lies in few cache lines.
 
 	in     streamInput
 	out    streamOutput
 	limits atomic.Pointer[limits] // never nil; what it points to never changes
 
-	// mu guards the following. It is taken before the loop's mu.
+	// mu guards the following. It is locked before the loop's lock.
 	mu    sync.Mutex
 	extra *streamExtra
-	sock  sock // its transport, if extra has no other
+	sock  sock // the transport, unless extra has another one
 
-	// Data is for the user; the package does not touch it.
+	// Data is for you. The package does not use it.
 	Data any
 
 	reg      registration
-	remote   peerAddr  // of an accepted stream; never changes
-	listener *Listener // that accepted it; nil: none did. Never changes
+	remote   peerAddr  // of a stream that a listener has accepted; never changes
+	listener *Listener // that has accepted the stream, or the one under it; nil: none has; never changes
 }
 
 // A streamInput is the reading half of a stream.
 type streamInput struct {
-	held   atomic.Int64  // bytes that were not consumed: those of unread and taken
-	flags  atomic.Uint32 // of the flags below
-	waits  inputWaits    // the loop's mu guards it
+	held   atomic.Int64  // bytes that were not consumed: those of unread and of taken
+	flags  atomic.Uint32 // a set of the flags below
+	waits  inputWaits    // the loop's lock guards it
 	eof    bool          // the peer has finished sending; Stream.mu guards it
 	shown  bool          // Input has returned taken; the consumer owns it
-	unread chain         // what was read and not yet taken by the consumer; Stream.mu guards it
-	taken  *Buffer       // what the consumer has taken from unread; nil while that is nothing, unless shown; the consumer owns it
+	unread chain         // what was read, and the consumer has not taken; Stream.mu guards it
+	taken  *Buffer       // what the consumer has taken from unread; if that is nothing, nil, unless shown; the consumer owns it
 }
 
-// The flags of a streamInput are what is looked at without a lock. In the lowest byte are
-// EarlyClose, hangup and urgent, once the kernel has reported them.
+// The flags of a streamInput are read without a lock. The lowest byte has what the poller
+// has reported. Only a holder of the loop's lock sets flagAgain, flagQuiet and
+// flagAcceptPending, or clears them.
 const (
-	flagSeen          = uint32(EarlyClose | hangup | urgent)
-	flagStopped       = 1 << (8 + iota) // reading has stopped at the limit; the goroutine that clears it has it go on
+	flagsReported     = uint32(EarlyClose | hangup | urgent)
+	flagStopped       = 1 << (8 + iota) // reading has stopped at the limit; the goroutine that clears this makes it go on
 	flagWatched                         // waits is not empty: a consumer must take the loop's lock
-	flagAgain                           // Readable is pending, only for input that a call has left; changes with the loop's mu held
-	flagQuiet                           // no Readable is sent for what a call has left: EOF was received, or a filter reads; changes with the loop's mu held
-	flagAcceptPending                   // Accepted was not received, and counts with the listener; changes with the loop's mu held
+	flagAgain                           // Readable is pending, and only for input that a call has left
+	flagQuiet                           // no Readable is sent for input that a call has left: EOF was received, or a filter reads
+	flagAcceptPending                   // Accepted was not received, so the stream counts for its listener's MaxPending
 )
 
 // has reports whether one of flags is set.
 func (in *streamInput) has(flags uint32) bool { return in.flags.Load()&flags != 0 }
 
+// set sets flags.
 func (in *streamInput) set(flags uint32) {
 	if in.flags.Load()&flags != flags {
 		in.flags.Or(flags)
 	}
 }
 
-// clear reports whether one of flags was set: of several callers, the one that has
-// cleared it.
+// clear clears flags, and reports whether one of them was set. If several goroutines call
+// it at once, it returns true to one of them.
 func (in *streamInput) clear(flags uint32) bool {
 	return in.has(flags) && in.flags.And(^flags)&flags != 0
 }
@@ -90,13 +139,13 @@ func (in *streamInput) clear(flags uint32) bool {
 type inputWaits uint8
 
 const (
-	waitEOF     inputWaits = 1 << iota // EOF is held back until the input was consumed, or reading goes on
-	waitRefused                        // there is input that WriteTo has left, and that Readable is to tell of again
-	waitBlocked                        // WriteTo has found its destination full, and what it has left was not consumed
-	waitSending                        // a feeder is sending Readable, or offering it
+	waitEOF     inputWaits = 1 << iota // EOF is held back: WriteTo has left input, or reading is paused
+	waitRefused                        // the destination that WriteTo has found full has drained: Readable tells of the input that is left
+	waitBlocked                        // WriteTo has found its destination full, and the input that it has left was not consumed
+	waitSending                        // a feeder offers Readable, or is about to
 )
 
-// wait adds w. Call it before asking how much input is held: then either the answer is up
+// wait adds w. Call it before you look how much input is held: then either the number is up
 // to date, or the consumer takes the loop's lock afterwards. The caller holds the loop's
 // lock.
 func (in *streamInput) wait(w inputWaits) {
@@ -111,57 +160,76 @@ func (in *streamInput) unwait(w inputWaits) {
 	}
 }
 
-// A streamOutput is the writing half of a stream. Stream.mu guards it, where no comment
-// says otherwise.
+// A streamOutput is the writing half of a stream. Stream.mu guards it, except where a
+// comment says otherwise.
 type streamOutput struct {
 	queue   chain       // what is to be sent
-	lagging atomic.Bool // the kernel would not take all of queue; read without a lock
+	lagging atomic.Bool // the kernel has not taken all of queue, and will report when it has room; read without a lock
 	fin     fin
-	owed    bool    // Drained is to be sent when the queue has fallen
-	pieces  *Buffer // Output's; nil if that was not called. The consumer owns it
+	owed    bool    // Drained is to be sent when the output has fallen to the low mark
+	pieces  *Buffer // what Output returns; nil: it was not called; the consumer owns it
 }
 
-// A fin is how far the end of a stream's output has come.
+// A fin says how far the end of a stream's output has come.
 type fin uint8
 
 const (
 	finNone   fin = iota
-	finQueued     // CloseWrite or Close was called
+	finQueued     // CloseWrite or Close was called: the peer is told when the output is empty
 	finSent       // the peer was told
 )
 
-// A streamExtra is what few streams need. The stream's mu guards it, unless a
-// comment names another guard.
+// A streamExtra has what few streams need. The stream's mu guards it, except where a comment
+// names another guard. Times are on the loop's clock.
 type streamExtra struct {
-	stream        *Stream
-	transport     transport // other than the stream's own socket; nil: none
-	err           error     // why it ended
-	lost          int       // bytes of output that were dropped at the end
-	sent          int       // bytes that were written to the transport; may overflow
-	counted       countedOutput
-	spent         *chunk     // sent chunks whose release functions are to be called without the lock
-	local, remote net.Addr   // where they cannot be had from the socket; never change
-	waiters       []*blocked // streams whose WriteTo into this one has found it full
-	idle          *idle      // nil: no timeouts were set
-	shares        [2]*share  // in rate limits: its own and its group's; nil: none
-	under         *Stream    // that Filter was called on; nil: none; never changes
-	tap           *filtering // on top of it, with source.tapped; the loop's mu guards it as well
-	ends          int64      // when its lifetime does, on the loop's clock; 0: it has none; the loop's mu guards it
-	linger        timerNode  // running: while closing, or towards ends; the loop's mu guards it
-	due           bool       // linger has expired, which task is to look at; the loop's mu guards it
-	last          progress   // when linger was last started
-	lingerEnds    int64      // when a close without progress is overdue, on the loop's clock
-	movedAt       int64      // when output was last sent, on the loop's clock; of a stream that lingers
-	ackWait       time.Duration
-	dones         []chan struct{} // to be closed once all is released
-	lingers       bool            // Close was called, of this stream or one on top; the loop's mu guards it
-	overdue       bool            // a close has made no progress for too long, or the lifetime is over; the loop's mu guards it
+	stream *Stream // never changes
+
+	// What it reads and writes.
+
+	transport     transport  // nil: the stream's own socket
+	under         *Stream    // that Filter was called on to make the stream; nil: none; never changes
+	tap           *filtering // that is on top of the stream, if source.filtered; to change it, the loop's lock is held as well
+	local, remote net.Addr   // the addresses, where the socket cannot tell them; nil: not kept here; never change once set
+
+	// Output.
+
+	spent   *chunk        // chunks that were sent, and whose release functions are to be called without the lock
+	waiters []*blocked    // streams whose WriteTo into this one has found it full
+	counted countedOutput // what full has found last
+	sent    int           // bytes that were written to the transport; may overflow
+
+	// Limits.
+
+	idle   *idle     // nil: no idle timeouts were set
+	shares [2]*share // in rate limits: the stream's own and its group's; nil: none
+
+	// The end.
+
+	err   error           // why the stream has ended; nil: for no error
+	lost  int             // bytes of output that were dropped at the end
+	dones []chan struct{} // to be closed once everything is released
+
+	// Closing.
+
+	last       progress      // what progress has returned last
+	lingerEnds int64         // when a close without further progress is overdue
+	movedAt    int64         // when a stream that lingers has last sent output
+	ackWait    time.Duration // how long acknowledged has waited last
+
+	// Closing and lifetime. The loop's lock guards these.
+
+	linger  timerNode // runs until the task has to look: at lingerEnds, at ends, or whether the peer has received all
+	ends    int64     // when the lifetime is over; 0: never
+	due     bool      // linger has expired: the task has to look
+	lingers bool      // Close was called, of this stream or of one on top
+	overdue bool      // a close has made no progress for too long, or the lifetime is over
 }
 
-// gone reports whether the transport was let go. The caller holds mu, or the loop's lock.
+// gone reports whether the transport was let go. The caller holds s.mu or the loop's lock.
 func (s *Stream) gone() bool { return s.life.gone() }
 
-// transport returns the stream's transport, or nil once that was let go. mu is held.
+// transport returns the stream's transport, or nil once that was let go. The caller holds
+// s.mu.
 func (s *Stream) transport() transport {
 	switch {
 	case s.gone():
@@ -172,7 +240,8 @@ func (s *Stream) transport() transport {
 	return &s.sock
 }
 
-// newStream returns a stream of l with fd as its socket. Nobody is told yet.
+// newStream returns a stream of l whose socket is fd. The loop does not know it yet: open or
+// publish follows.
 func (l *Loop) newStream(fd sysFD) *Stream {
 	s := new(Stream)
 	s.init(l, s)
@@ -181,19 +250,20 @@ func (l *Loop) newStream(fd sysFD) *Stream {
 	return s
 }
 
-// expectShortReads has s read until nothing is left if network is "unix": bytes of a Unix
-// socket can bring descriptors, and a read stops behind those (unix(7)).
+// expectShortReads makes s read until nothing is left if network is "unix". There, a short
+// read does not mean that there is no more: a Unix socket can carry descriptors along with
+// the bytes, and a read stops behind them (unix(7)).
 func (s *Stream) expectShortReads(network string) {
 	if network == "unix" {
 		s.sock.shortReads = true
 	}
 }
 
-// streamInterest is what the poller is asked for once and for all, with true
-// edge triggering.
+// streamInterest is what the poller is asked to report. An edge-triggered poller is asked
+// once; for the others see rearm.
 const streamInterest = Read | Write | EarlyClose | Edge | urgent
 
-// unlock lets go of s.mu, then calls the release functions of what was sent.
+// unlock unlocks s.mu, and then calls the release functions of what was sent.
 func (s *Stream) unlock() {
 	if s.extra == nil || s.extra.spent == nil {
 		s.mu.Unlock()
@@ -205,8 +275,8 @@ func (s *Stream) unlock() {
 	freeChain(spent)
 }
 
-// unlockInTurn is unlock for a turn of the loop: the release functions are called when it is
-// over.
+// unlockInTurn is unlock within a turn of the loop. The release functions are called when
+// the turn is over.
 func (s *Stream) unlockInTurn() {
 	var spent *chunk
 	if s.extra != nil {
@@ -216,7 +286,8 @@ func (s *Stream) unlockInTurn() {
 	s.Loop().releaseLater(spent)
 }
 
-// spend keeps the chain c until unlock.
+// spend frees the chain c: at unlock, if it may have release functions. The caller holds
+// s.mu.
 func (s *Stream) spend(c *chunk) {
 	for c != nil {
 		next := c.next
@@ -231,11 +302,13 @@ func (s *Stream) spend(c *chunk) {
 	}
 }
 
-// ready is told what the poller has reported.
+// ready notes what the poller has reported. Nothing is read or sent yet: prepare reads, when
+// it is the stream's turn in the queue, and task sends, at the end of this turn of the loop.
+// The caller holds the loop's lock.
 func (s *Stream) ready(what What) {
 	l := s.Loop()
-	if bad := uint32(what) & flagSeen; bad != 0 {
-		s.in.set(bad)
+	if reported := uint32(what) & flagsReported; reported != 0 {
+		s.in.set(reported)
 	}
 	if what&Write != 0 && s.out.lagging.Load() {
 		l.assign(s)
@@ -249,7 +322,8 @@ func (s *Stream) ready(what What) {
 	}
 }
 
-// task sends what is left of the output, and drives a close.
+// task sends output, goes on with a close, and looks whether the linger time, the lifetime or
+// an idle timeout has passed. The loop calls it at the end of a turn, with no lock held.
 func (s *Stream) task() {
 	s.mu.Lock()
 	defer s.unlockInTurn()
@@ -273,7 +347,7 @@ func (s *Stream) task() {
 	s.checkIdle()
 }
 
-// announce enqueues bits. s.mu is held.
+// announce enqueues those of bits that are true. The caller holds s.mu.
 func (s *Stream) announce(bits pending) {
 	if bits == 0 {
 		return
@@ -284,24 +358,24 @@ func (s *Stream) announce(bits pending) {
 	l.unlock()
 }
 
-// ordinary reports whether s has nothing of what only some streams have: it is open
-// in both directions, has its own socket, no limits, no timeouts, and nothing that
-// waits. Then a message takes the short way, through few functions. That counts:
-// the processor does not predict where a function returns to when there was a
-// system call meanwhile, so that each on the way back costs as much as a lock. mu
-// is held.
+// ordinary reports whether s has nothing that only some streams have. It is open in both
+// directions and not paused, its transport is its own socket, and it has no rate limits, no
+// idle timeouts and no output that waits. Then reading and writing take the short way,
+// through few functions. That is worth the trouble: after a system call the processor
+// mispredicts where functions return to, so that each function on the way back costs as
+// much as a lock. The caller holds s.mu.
 func (s *Stream) ordinary() bool {
 	return s.life == lifeOpen && !s.in.eof && s.out.fin == finNone && s.paused == 0 && s.out.queue.n == 0 &&
 		!s.sock.plain && (s.extra == nil || s.extra.quiet())
 }
 
-// quiet reports whether x holds nothing that reading and writing must heed, only the
-// addresses, say.
+// quiet reports whether x has nothing that matters to reading and writing, but only the
+// addresses, for example. The caller holds the stream's mu.
 func (x *streamExtra) quiet() bool {
 	return x.transport == nil && x.idle == nil && x.shares == [2]*share{} && x.tap == nil && x.spent == nil && x.waiters == nil
 }
 
-// silent reports whether s sends no more messages: Close was called, or Closed was
+// silent reports whether s sends no more messages, because Close was called or Closed was
 // received. The caller holds the loop's lock.
 func (s *Stream) silent() bool {
 	return s.life.closed() || s.life == lifeFailed && s.unreceived()&msgClosed == 0
@@ -330,14 +404,14 @@ func (s *Stream) confirm(bits pending) pending {
 	return bits
 }
 
-// mustHoldEOF reports whether EOF has to wait: reading is paused, or WriteTo has left
-// input that has to be consumed before. The caller holds the loop's lock.
+// mustHoldEOF reports whether EOF has to wait, because reading is paused or WriteTo has left
+// input that must be consumed before. The caller holds the loop's lock.
 func (s *Stream) mustHoldEOF() bool {
 	return s.paused.has(Read) || s.in.waits&waitBlocked != 0 && s.in.held.Load() > 0
 }
 
-// rearm asks a poller that reports a condition once only to report again. mu is
-// held.
+// rearm asks a poller that is not edge-triggered to report again. Such a poller reports once,
+// and then waits for this. The caller holds s.mu.
 func (s *Stream) rearm() {
 	l := s.Loop()
 	if l.edge || s.sock.fd == noFD {
@@ -345,7 +419,7 @@ func (s *Stream) rearm() {
 	}
 	interest := What(Edge)
 	if !s.in.eof && (!s.life.closed() || s.transport().halfCloses()) {
-		interest |= Read | EarlyClose // else nobody would read, and it would be reported again and again
+		interest |= Read | EarlyClose // otherwise nothing reads, and the poller would report it again and again
 	}
 	if s.out.lagging.Load() {
 		interest |= Write
@@ -356,7 +430,7 @@ func (s *Stream) rearm() {
 	l.poller.arm(s.sock.fd, tok, interest)
 }
 
-// more returns the part of s that is not always there. mu is held.
+// more returns s.extra, and makes it if there is none. The caller holds s.mu.
 func (s *Stream) more() *streamExtra {
 	if s.extra == nil {
 		s.extra = &streamExtra{stream: s}
@@ -365,13 +439,14 @@ func (s *Stream) more() *streamExtra {
 	return s.extra
 }
 
-// Err returns why the stream has ended, if that was an error: a *net.OpError
-// around an os.SyscallError, as package net gives them, so that
-// errors.Is(err, syscall.ECONNRESET) and the like work. It is nil while the
-// stream is open, and if it was closed by Close or Abort and no output was lost.
+// Err returns the error that has ended the stream. It returns nil while the stream is open,
+// and after Close or Abort if no output was lost.
 //
-// If output was lost, see [Stream.Lost], Err says how much. If that is because the peer took
-// nothing for too long after Close (see Config.Linger), errors.Is(err,
+// An error of the system is a *net.OpError around an *os.SyscallError, as in package net, so
+// that errors.Is(err, syscall.ECONNRESET) and the like work.
+//
+// If output was lost after Close or Abort, Err says how much (see [Stream.Lost]). If it was
+// lost because the close took too long (see Config.Linger and SetLifetime), errors.Is(err,
 // os.ErrDeadlineExceeded) is true.
 func (s *Stream) Err() error {
 	s.mu.Lock()
@@ -386,7 +461,7 @@ func (s *Stream) Err() error {
 	return s.opError("close", err)
 }
 
-// why is Err, but for output that was lost. The caller holds mu.
+// why is Err without output that was lost. The caller holds s.mu.
 func (s *Stream) why() error {
 	if s.extra == nil {
 		return nil
@@ -394,7 +469,8 @@ func (s *Stream) why() error {
 	return s.extra.err
 }
 
-// Listener returns the listener that accepted the stream, or nil.
+// Listener returns the listener that has accepted the stream, or nil if none has. A stream
+// that Filter has made has the listener of the one under it.
 func (s *Stream) Listener() *Listener { return s.listener }
 
 func (s *Stream) event(bit pending) Event {
@@ -429,7 +505,7 @@ func (s *Stream) unhold(bit pending) {
 	}
 }
 
-// divert tells the filter on top of s what s would have to say.
+// divert gives bits to the filter on top of s, instead of the queue.
 func (s *Stream) divert(bits pending) { s.Loop().tell(s.extra.tap, bits) }
 
 func (s *Stream) received(bit pending) {
@@ -441,6 +517,8 @@ func (s *Stream) received(bit pending) {
 		s.in.set(flagQuiet)
 	case bit == msgAccepted && s.in.clear(flagAcceptPending):
 		s.listener.admitted(s.Loop())
+	case bit == msgClosed:
+		s.forgetBlocked(s.Loop()) // nothing can be told any more
 	}
 }
 
@@ -496,27 +574,30 @@ func (s *Stream) dump() string {
 
 // limits are the marks of a stream.
 type limits struct {
-	readLow   int // Readable is sent from here on; at least 1
-	readHigh  int // reading stops here; at least readLow
-	writeLow  int // Drained is sent from here on downwards
-	writeHigh int // Write returns ErrFull from here on; greater than writeLow
+	readLow   int // with so much input or more, Readable is sent; at least 1
+	readHigh  int // with so much input or more, reading stops; at least readLow
+	writeLow  int // with so much output or less, Drained is sent
+	writeHigh int // with so much output or more, Write returns ErrFull; greater than writeLow
 
 	maxInput, maxOutput int // the high marks that the stream began with
 }
 
-// raise lifts limits that lie below their low marks.
+// raise raises high marks that are below their low marks.
 func (lim *limits) raise() {
 	lim.readHigh = max(lim.readHigh, lim.readLow)
+	lim.writeLow = min(lim.writeLow, math.MaxInt-1)
 	if lim.writeHigh <= lim.writeLow {
 		lim.writeHigh = lim.writeLow + 1
 	}
 }
 
-// Pause stops the directions in what, some of Read and Write, until Resume.
-// Reading stopped, the kernel's buffers fill up and then the peer has to wait;
-// Readable and EOF that were not received are taken back. Writing stopped,
-// output is queued but not sent. That the peer has reset the connection is seen
-// all the same.
+// Pause stops the directions in what, some of Read and Write, until Resume:
+//   - Read: the loop does not read. The kernel's buffers fill, and then the peer has to
+//     wait. Readable and EOF are taken back if they were not received.
+//   - Write: output is queued and not sent. Drained is taken back if it was not received.
+//
+// The loop sees all the same that the peer has reset the connection. Close sends the output
+// even if writing is paused.
 func (s *Stream) Pause(what What) {
 	s.mu.Lock()
 	defer s.unlock()
@@ -540,15 +621,15 @@ func (s *Stream) Pause(what What) {
 	}
 }
 
-// Resume lets the directions in what, some of Read and Write, go on after Pause
-// or an idle timeout. Readable is sent at once if the input stands at the low
-// mark.
+// Resume lets the directions in what, some of Read and Write, go on after Pause or an idle
+// timeout. If reading was stopped and the input is at the low mark or above, Readable is sent
+// at once.
 func (s *Stream) Resume(what What) {
 	s.resume(what)
 	s.resumeBelow(what)
 }
 
-// resume is Resume without the streams below.
+// resume is Resume of s alone, without the streams below it.
 func (s *Stream) resume(what What) {
 	s.mu.Lock()
 	defer s.unlock()
@@ -579,7 +660,7 @@ func (s *Stream) resume(what What) {
 	}
 }
 
-// Paused returns the directions that are stopped by Pause or by an idle timeout.
+// Paused returns the directions that Pause or an idle timeout has stopped.
 func (s *Stream) Paused() What {
 	below := s.timedOutBelow()
 	l := s.lockLoop()

@@ -8,13 +8,15 @@ import (
 	"time"
 )
 
-// CloseWrite tells the peer, once the output is empty, that nothing more will
-// be sent. Reading goes on. Write fails from then on, with EPIPE. A stream whose
-// two directions cannot be closed apart, a pipe's or a terminal's, returns
-// ErrUnsupported and goes on as before.
+// CloseWrite ends the output: when all of it is sent, the peer is told that nothing more will
+// come. Reading goes on. From then on Write fails with EPIPE. What is in Output and was not
+// flushed is not sent.
 //
-// Drained tells when the output is empty, if Queued() is not 0 already. Once EOF has
-// come as well the stream still has to be closed; no message says so.
+// If Queued() is not 0 already, Drained tells when the last byte was sent. When EOF has come
+// as well, you still have to close the stream; no message says so.
+//
+// If the directions of the stream cannot be closed one without the other, as with a pipe of
+// the system or a terminal, CloseWrite returns ErrUnsupported and changes nothing.
 func (s *Stream) CloseWrite() error {
 	s.mu.Lock()
 	defer s.unlock()
@@ -31,30 +33,45 @@ func (s *Stream) CloseWrite() error {
 	return s.send()
 }
 
-// Close ends the stream gracefully and returns at once: what was written is sent,
-// then the peer is told, then its input is discarded until it has finished as
-// well. A stream whose peer has finished, and that has nothing to send, is released
-// before Close returns.
+// Close ends the stream gracefully. It returns at once. After that, the loop
 //
-// Config.Linger, by default 5 seconds, bounds all of this, even if the peer keeps
-// reading: after that the rest is dropped, and the peer told so by a reset. Where
-// sending may take longer, to a slow peer or under a rate limit, call CloseWrite,
-// and Close when Queued() is 0, which Drained tells. A write timeout (see
-// SetIdleTimeouts) finds the peer that has stopped reading.
+//  1. sends what was written,
+//  2. tells the peer that nothing more will come,
+//  3. discards what the peer still sends, until the peer has finished too,
+//  4. releases the stream; [Stream.Done] tells when.
 //
-// The stream sends no more messages: those that were not received are taken
-// back. Closing again returns nil. What lies in Input stays as it is.
+// If the peer has finished and there is nothing to send, all of this is done before Close
+// returns. What is in Output and was not flushed is not sent.
+//
+// Config.Linger, by default 5 seconds, bounds the time without progress. It starts again
+// whenever the kernel has taken some of the output, or the peer has acknowledged some. (Only
+// Linux, macOS, FreeBSD and NetBSD tell what was acknowledged.) When it has passed, the loop
+// drops the output that is left, and releases the stream. So a slow peer gets all, however
+// long it takes, and a peer that takes a byte now and then can hold the stream for as long:
+// SetLifetime, called before Close, bounds the whole.
+//
+// If output may have to wait for longer than Linger, under a tight rate limit for example,
+// call CloseWrite first, and Close when Queued() is 0; Drained tells when. Then a write
+// timeout, see SetIdleTimeouts, finds a peer that has stopped reading.
+//
+// If output is dropped, the peer gets a reset, where the transport can do that. Lost and Err
+// tell how much.
+//
+// The stream sends no more messages, and those that were not received are taken back. What
+// lies in Input stays there; what has arrived since the last call of Input is dropped.
+// Closing again returns nil.
 func (s *Stream) Close() error {
 	return s.close(false, false)
 }
 
-// Abort ends the stream at once. Its output is dropped and, where the transport
-// can do that, the peer is told so by a reset.
+// Abort ends the stream at once: it drops the output and, where the transport can do that,
+// tells the peer so by a reset. It also ends a stream that is being closed.
 func (s *Stream) Abort() error {
 	return s.close(true, true)
 }
 
-// close closes the stream: gracefully, or at once, with a reset or without.
+// close closes the stream: at once if now, otherwise gracefully. reset is whether the peer
+// gets a reset in any case; it gets one if output is dropped.
 func (s *Stream) close(now, reset bool) error {
 	s.mustBeMade()
 	s.mu.Lock()
@@ -63,7 +80,7 @@ func (s *Stream) close(now, reset bool) error {
 	return nil
 }
 
-// closeLocked is close for a caller that holds mu.
+// closeLocked is close for a caller that holds s.mu.
 func (s *Stream) closeLocked(now, reset bool) {
 	if s.life.closed() && !now {
 		return
@@ -81,13 +98,13 @@ func (s *Stream) closeLocked(now, reset bool) {
 	}
 	s.flush()
 	if s.Loop().draining.Load() {
-		s.startLinger() // before the first look at what the peer has received, which starts it anew
+		s.startLinger() // acknowledged uses its timer
 	}
 	s.driveClose()
 	s.startLinger()
 }
 
-// silence takes back all messages; there will be no more. The caller holds mu.
+// silence takes back all messages, and allows no more. The caller holds s.mu.
 func (s *Stream) silence() {
 	l := s.lockAndWithdraw()
 	defer l.unlock()
@@ -98,7 +115,7 @@ func (s *Stream) silence() {
 	l.retract(&s.source, msgMask|workRead)
 }
 
-// setClosed notes that Close or Abort was called. The caller holds mu and the loop's lock.
+// setClosed notes that Close or Abort was called. The caller holds s.mu and the loop's lock.
 func (s *Stream) setClosed() {
 	switch s.life {
 	case lifeOpen:
@@ -109,10 +126,10 @@ func (s *Stream) setClosed() {
 	s.out.fin = max(s.out.fin, finQueued)
 }
 
-// startLinger bounds the time without progress that s, and those under it, may take to
-// close. The caller holds mu.
+// startLinger bounds the time without progress that s, and the streams under it, may take to
+// close. The caller holds s.mu.
 func (s *Stream) startLinger() {
-	s.startLingerLocked()
+	s.startOwnLinger()
 	if s.extra != nil && s.extra.under != nil {
 		under := s.extra.under
 		under.mu.Lock()
@@ -121,8 +138,8 @@ func (s *Stream) startLinger() {
 	}
 }
 
-// startLingerLocked is startLinger of s alone.
-func (s *Stream) startLingerLocked() {
+// startOwnLinger is startLinger of s alone.
+func (s *Stream) startOwnLinger() {
 	if s.gone() {
 		return
 	}
@@ -135,18 +152,18 @@ func (s *Stream) startLingerLocked() {
 	if !l.closed && !x.overdue && !x.lingers {
 		x.lingers = true
 		x.last, x.lingerEnds = last, addTime(now, l.conf.Linger)
-		l.startTimer(&x.linger, now, x.rest(now, l.conf.Linger))
+		l.startTimer(&x.linger, now, x.rest(now, lookAfter(l.conf.Linger, l.conf.Linger)))
 	}
 }
 
-// A progress tells how far the output of a stream and those under it has come.
+// A progress tells how far the output of a stream and of the streams under it has come.
 type progress struct {
 	sent    int   // bytes that were written to the transports; may overflow
 	at      int64 // when the last of them were, on the loop's clock; 0: before linger was started
-	unacked int   // bytes that the kernel has, and that the peer has not acknowledged; -1: the system cannot tell
+	unacked int   // bytes that the kernel has taken, and the peer has not acknowledged; -1: the system cannot tell
 }
 
-// progress returns how far the output has come. The caller holds mu.
+// progress returns how far the output has come. The caller holds s.mu.
 func (s *Stream) progress() (p progress) {
 	if s.gone() {
 		return progress{unacked: -1}
@@ -166,8 +183,8 @@ func (s *Stream) progress() (p progress) {
 	return p
 }
 
-// unacked returns how many bytes of output have left s, and were not received by the peer's
-// system; -1 if the system cannot tell. The caller holds mu.
+// unacked returns how many bytes of output have left s, and the peer's system has not
+// received; -1 if the system cannot tell. The caller holds s.mu, and s is not gone.
 func (s *Stream) unacked() int {
 	switch t := s.transport().(type) {
 	case *sock:
@@ -180,8 +197,9 @@ func (s *Stream) unacked() int {
 	return -1
 }
 
-// checkLinger looks whether s has made progress since linger was started, and starts it
-// again if so. It does nothing unless linger has expired. The caller holds mu.
+// checkLinger does something only if linger has expired. It looks whether s has made progress
+// since the last time, and starts linger again if there is time left. Otherwise it notes that
+// s is overdue. The caller holds s.mu.
 func (s *Stream) checkLinger() {
 	x := s.extra
 	if x == nil {
@@ -202,7 +220,7 @@ func (s *Stream) checkLinger() {
 		switch {
 		case x.last.sent != last.sent:
 			x.lingerEnds = addTime(max(x.last.at, x.lingerEnds-int64(l.conf.Linger)), l.conf.Linger)
-		case x.last.unacked >= 0 && x.last.unacked < last.unacked:
+		case x.last.unacked > 0 && x.last.unacked < last.unacked:
 			x.lingerEnds = addTime(now, l.conf.Linger)
 		}
 		late = now >= x.lingerEnds
@@ -216,11 +234,17 @@ func (s *Stream) checkLinger() {
 		}
 		return
 	}
-	l.startTimer(&x.linger, now, x.rest(now, time.Duration(x.lingerEnds-now)))
+	l.startTimer(&x.linger, now, x.rest(now, lookAfter(l.conf.Linger, time.Duration(x.lingerEnds-now))))
 }
 
-// acknowledged reports whether Shutdown need not wait for s: the peer has received all, or
-// will not. If it has yet to, acknowledged has task called again soon. The caller holds mu.
+// lookAfter returns when checkLinger looks again, if left is left of linger: four times in all,
+// since when the peer has acknowledged something is not known any better than that.
+func lookAfter(linger, left time.Duration) time.Duration { return min(left, linger/4+1) }
+
+// acknowledged reports whether Shutdown is under way and need not wait for s, because the
+// peer's system has received all output. If it has not, acknowledged makes the loop call task
+// again soon. Without a Shutdown, with output that is unsent, and where the system cannot tell,
+// it returns false. The caller holds s.mu.
 func (s *Stream) acknowledged() bool {
 	l := s.Loop()
 	if !l.draining.Load() || s.out.queue.n > 0 {
@@ -243,17 +267,21 @@ func (s *Stream) acknowledged() bool {
 	return unacked == 0
 }
 
-// How long Shutdown waits before it asks again whether a peer has received all. Arbitrary.
+// How long acknowledged waits at least and at most before it asks again; each time twice as
+// long. Arbitrary.
 const (
 	minAckWait = time.Millisecond
 	maxAckWait = 100 * time.Millisecond
 )
 
-// driveClose takes a close as far as possible: it reads and discards until the
-// peer has finished, which may be the only way to have it take the output, and
-// releases the stream once that has been sent. If it closed its socket with unread
-// input, the kernel would send a reset, which destroys what is on its way to the
-// peer. mu is held.
+// driveClose takes a close as far as possible. It reads and discards input until the peer has
+// finished, and releases the stream when the output is sent as well. There are two reasons to
+// read:
+//   - A peer that is writing may take no output before its own bytes are read.
+//   - If a socket is closed with unread input, the kernel sends a reset, which destroys what
+//     is on its way to the peer.
+//
+// The caller holds s.mu, and has called flush.
 func (s *Stream) driveClose() {
 	if s.gone() {
 		return
@@ -263,11 +291,11 @@ func (s *Stream) driveClose() {
 		return
 	}
 	if s.connecting() {
-		s.release(false, 0) // there is nobody to say goodbye to
+		s.release(false, 0) // there is no peer yet
 		return
 	}
 	if s.in.has(uint32(hangup)) && s.transport().failure() != nil {
-		s.release(false, 0) // the peer will get nothing more
+		s.release(false, 0) // the connection has failed: the peer gets nothing more
 		return
 	}
 	if !s.transport().halfCloses() {
@@ -279,7 +307,7 @@ func (s *Stream) driveClose() {
 	var rest chain
 	for budget := fillBudget; !s.in.eof; {
 		n, _, err := s.fillOnce(&rest, fillBudget)
-		s.spend(rest.detach()) // of a pipe, it may have release functions
+		s.spend(rest.detach()) // what the other end of a Pipe has sent may have release functions
 		switch {
 		case n > 0:
 			if budget -= n; budget <= 0 {
@@ -294,7 +322,7 @@ func (s *Stream) driveClose() {
 			}
 			return
 		case err != nil:
-			s.release(false, 0) // the peer will get nothing more
+			s.release(false, 0) // the connection has failed
 			return
 		default:
 			s.in.eof = true
@@ -305,8 +333,8 @@ func (s *Stream) driveClose() {
 	}
 }
 
-// rest returns the shorter of d and what is left of the lifetime. The loop's mu is
-// held.
+// rest returns d, or what is left of the lifetime if that is less. The caller holds the loop's
+// lock.
 func (x *streamExtra) rest(now int64, d time.Duration) time.Duration {
 	if x.ends != 0 {
 		d = min(d, time.Duration(x.ends-now))
@@ -314,14 +342,15 @@ func (x *streamExtra) rest(now int64, d time.Duration) time.Duration {
 	return d
 }
 
-// expired is called when linger has. The caller holds the loop's lock.
+// expired is called when linger has expired, and makes the loop call task. The caller holds
+// the loop's lock.
 func (x *streamExtra) expired(int64) {
 	x.due = true
 	x.stream.Loop().assign(x.stream)
 }
 
-// overdue reports whether a close has taken too long, or the lifetime is over. mu is
-// held.
+// overdue reports whether a close has made no progress for too long, or the lifetime is over.
+// The caller holds s.mu.
 func (s *Stream) overdue() bool {
 	if s.extra == nil {
 		return false
@@ -331,15 +360,16 @@ func (s *Stream) overdue() bool {
 	return s.extra.overdue
 }
 
-// abandon ends the stream because its loop was closed.
+// abandon ends the stream, and the filters next to it, because its loop was closed. The
+// caller holds no lock.
 func (s *Stream) abandon() {
 	s.mu.Lock()
-	if s.gone() || !s.Loop().isClosed() { // it may have moved away
+	if s.gone() || !s.Loop().isClosed() { // it may have moved to another loop
 		s.mu.Unlock()
 		return
 	}
 	x, filtered := s.transport().(*filtering)
-	var tap *filtering // whose own stream may be gone already
+	var tap *filtering // on top of s; its upper stream may be gone already, and not call it
 	if s.filtered {
 		tap = s.extra.tap
 	}
@@ -361,9 +391,9 @@ func (s *Stream) abandon() {
 // sending as fast as it is read. Arbitrary, but more than kernels hold.
 const failBudget = 64 << 20
 
-// fail ends the stream because of err: it reads what the kernel still holds, lets go of the
-// transport, and sends bits, the messages so far, Readable for what it has read, and Closed.
-// The caller holds mu.
+// fail ends the stream because the operation op has met with err. It reads what the kernel still
+// has and releases the stream. Then it sends bits, which are the messages so far, Readable for
+// what it has read, and Closed. The caller holds s.mu.
 func (s *Stream) fail(op string, err error, bits pending) {
 	if x := s.more(); x.err == nil {
 		x.err = s.opError(op, err)
@@ -383,9 +413,9 @@ func (s *Stream) fail(op string, err error, bits pending) {
 	s.release(false, bits|msgClosed)
 }
 
-// release lets go of all that the stream has but its input, and sends bits. The peer gets
-// a reset if reset says so, or if output is lost: it must not take what it got for all. The
-// caller holds mu.
+// release ends the stream: it lets go of everything but the input, and sends bits. The peer
+// gets a reset if reset is true, and also if output is lost: it must not take what it has got
+// for all there was. The caller holds s.mu.
 func (s *Stream) release(reset bool, bits pending) {
 	t := s.transport()
 	if t == nil {
@@ -400,8 +430,8 @@ func (s *Stream) release(reset bool, bits pending) {
 	s.finish(bits)
 }
 
-// unwatch has the poller report on the stream no more. The caller holds mu, and ends with
-// finish.
+// unwatch makes the poller report on the stream no more. The caller holds s.mu, and calls
+// finish afterwards.
 func (s *Stream) unwatch() {
 	s.keepLocalAddr()
 	l := s.lockLoop()
@@ -414,9 +444,10 @@ func (s *Stream) unwatch() {
 	}
 }
 
-// finish ends the stream, whose transport belongs to it no more, and sends bits. In one
-// step with that, the loop counts it no more: it might find itself empty, and end, before
-// Closed is in the queue. The caller holds mu.
+// finish notes that the stream, which has no transport any more, has ended. It drops what is
+// left of the output, and sends bits. The loop counts the stream no more, under the same lock
+// under which bits are enqueued. Otherwise it might find that it is empty, and end, before
+// Closed is in the queue. The caller holds s.mu.
 func (s *Stream) finish(bits pending) {
 	s.unblock()
 	l := s.lockLoop()
@@ -439,7 +470,7 @@ func (s *Stream) finish(bits pending) {
 	}
 	l.refresh(&s.source)
 	l.unlock()
-	if s.listener != nil && (s.extra == nil || s.extra.under == nil) { // that of a filter has not been accepted
+	if s.listener != nil && (s.extra == nil || s.extra.under == nil) { // a stream that Filter has made does not count for it
 		s.listener.parted()
 	}
 	s.out.lagging.Store(false)
@@ -451,8 +482,9 @@ func (s *Stream) finish(bits pending) {
 	}
 }
 
-// released closes dones once all that is under s, which is gone, was released as well. The
-// caller holds mu, and may hold the mu of streams under s that are gone: NetConn does.
+// released closes the channels dones as soon as all streams under s are released. s itself is
+// gone. The caller holds s.mu, and may hold the mu of streams under s that are gone: NetConn
+// does.
 func (s *Stream) released(dones []chan struct{}) {
 	if len(dones) == 0 {
 		return
@@ -485,9 +517,10 @@ func (s *Stream) passDones(dones []chan struct{}) bool {
 	return true
 }
 
-// Done returns a channel that is closed once all of the stream is released, whoever has
-// ended it, and, if Filter has made it, all that lies under it. So after Close it tells when
-// the output was sent, or dropped: see Lost. Each call returns another channel.
+// Done returns a channel that is closed when the stream is released, for whatever reason it
+// has ended. So after Close it tells that the output was sent, or dropped; Lost tells which.
+// If Filter has made the stream, the streams under it are released then, too. Each call
+// returns another channel.
 func (s *Stream) Done() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -501,11 +534,13 @@ func (s *Stream) Done() <-chan struct{} {
 	return c
 }
 
-// Lost returns how many bytes that were written had not been handed to the kernel when the
-// stream ended: 0 if all were, and as long as it has not ended. If Filter has made the
-// stream, that includes what lay in the filter and in the streams under it, in bytes as they
-// lay there. It does not include what was left in Output without a Flush, nor what the
-// kernel had and the peer did not take. Err says so too.
+// Lost returns how many bytes of output were dropped when the stream ended: those that were
+// written, and that the kernel had not taken. It is 0 as long as the stream has not ended.
+// Err says how much was lost, too.
+//
+// If Filter has made the stream, Lost also counts what lay in the filter and in the streams
+// under it, in bytes as they lay there, encoded or not. It does not count what was in Output
+// and not flushed, nor what the kernel had and the peer did not take.
 func (s *Stream) Lost() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -525,30 +560,32 @@ func (s *Stream) Lost() int {
 	return lost
 }
 
-// leave ends what the loop does for x's stream: its timers, and its part in rate limits.
-// The caller holds the loop's lock.
+// leave ends what the loop does for x's stream: it stops the timers, and ends the membership
+// in rate limits. The caller holds the loop's lock.
 func (x *streamExtra) leave(l *Loop) {
 	l.timers.stop(&x.linger)
 	x.stopIdle(l)
 	x.leaveShares()
 }
 
-// SetLifetime sets how long the stream may live, counted from this call, whatever
-// its peer does; 0 means for ever, and so do negative values. When that is over the
-// stream ends, with [Closed], and Err is a net.Error whose Timeout() is true:
-// errors.Is(Err(), os.ErrDeadlineExceeded). What the loop has read by then stays
-// readable, output that is unsent is dropped, and the peer told so by a reset. A
-// stream that is closing has no more time than that either.
+// SetLifetime sets how long the stream may live, counted from this call, whatever its peer
+// does. 0 means for ever, and so do negative values.
 //
-// The time goes on when the stream moves to another loop, and ends with NetConn. If
-// the stream is under a filter, the one on top ends with it, for the same reason.
+// When the time is over, the stream ends with [Closed]. Err is a net.Error whose Timeout() is
+// true, and errors.Is(Err(), os.ErrDeadlineExceeded) is true. What the loop has read stays
+// readable. Output that is unsent is dropped, and then the peer gets a reset.
+//
+// Close gives the stream no more time than that. After Close, SetLifetime does nothing.
+//
+// The time goes on when the stream moves to another loop. NetConn ends it. If the stream is
+// under a filter, the one on top ends with it, for the same reason.
 func (s *Stream) SetLifetime(d time.Duration) {
 	s.mu.Lock()
 	defer s.unlock()
 	s.setLifetime(d)
 }
 
-// setLifetime is SetLifetime for a caller that holds mu.
+// setLifetime is SetLifetime for a caller that holds s.mu.
 func (s *Stream) setLifetime(d time.Duration) {
 	if s.life != lifeOpen || d <= 0 && s.extra == nil {
 		return
@@ -570,9 +607,9 @@ func (s *Stream) setLifetime(d time.Duration) {
 	x.ends = x.linger.when
 }
 
-// outlived reports whether the lifetime of the stream is over, and notes that as the
-// reason for its end. The peer may be sending without end, so nothing more is read. mu
-// is held.
+// outlived reports whether the lifetime of a stream that is not being closed is over, and
+// notes that as the reason for its end. The caller releases the stream, and reads nothing
+// more, since the peer may be sending without end. The caller holds s.mu.
 func (s *Stream) outlived() bool {
 	x := s.extra
 	if x == nil || s.life.closed() {

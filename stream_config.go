@@ -5,58 +5,61 @@ package evchan
 
 import "time"
 
-// A StreamConfig has the settings that a stream begins with: they hold before it sends its
-// first message. It is for Wrap, WrapFD, WrapFile, Pipe and Filter; [ListenConfig] and
-// [DialConfig] have fields of the same names. A nil StreamConfig and zero values mean the
-// defaults. It is copied.
+// A StreamConfig has the settings with which a stream begins. They hold before the stream
+// sends its first message. A nil StreamConfig and zero values mean the defaults. The
+// StreamConfig is copied.
+//
+// It is for Wrap, WrapFD, WrapFile, Pipe and Filter. [ListenConfig] and [DialConfig] have
+// fields of the same names.
 type StreamConfig struct {
 	// Data is what Stream.Data begins with.
 	Data any
 
-	// Notify is where the stream sends its messages, see [Source]; nil means the loop's own
-	// way.
+	// Notify is the channel to which the stream sends its messages (see [Source]). nil
+	// means the loop's own way; Filter then takes over the one of the stream below.
 	Notify chan<- Event
 
 	// Paused are the directions, some of Read and Write, that are paused until
 	// [Stream.Resume].
 	Paused What
 
-	// MaxInput and MaxOutput replace those of Config; 0 means those of Config; if negative,
+	// MaxInput and MaxOutput replace those of Config. 0 means those of Config. If negative,
 	// there is no limit.
 	MaxInput, MaxOutput int
 
-	// ReadLow and WriteLow are the low marks, see [Stream.SetReadMarks] and
-	// [Stream.SetWriteMarks].
+	// ReadLow and WriteLow are the low marks (see [Stream.SetReadMarks] and
+	// [Stream.SetWriteMarks]).
 	ReadLow, WriteLow int
 
-	// ReadIdle and WriteIdle are the idle timeouts, see [Stream.SetIdleTimeouts].
+	// ReadIdle and WriteIdle are the idle timeouts (see [Stream.SetIdleTimeouts]). 0 means
+	// none; Filter then takes over those of the stream below.
 	ReadIdle, WriteIdle time.Duration
 
-	// Lifetime is how long the stream may live, see [Stream.SetLifetime].
+	// Lifetime is how long the stream may live (see [Stream.SetLifetime]). 0 means for ever.
 	Lifetime time.Duration
 
-	// RateLimit is the stream's own limit; nil means none.
+	// RateLimit is the stream's own limit. nil means none.
 	RateLimit *RateLimit
 
-	// RateGroup is the limit that the stream shares with others; nil means none. It must be
-	// of the same loop.
+	// RateGroup is the limit that the stream shares with others. It must be of the same
+	// loop. nil means none.
 	RateGroup *RateGroup
 
-	// Input is what was read from the connection before, as http.Hijacker gives it. It
-	// comes before all that the stream reads. The stream owns it from then on; if there is
-	// an error, it is still the caller's.
+	// Input has bytes that were read from the connection before, as http.Hijacker gives
+	// them. They come before everything that the stream reads. The stream owns the slice
+	// from then on. If there is an error, the slice is still yours.
 	Input []byte
 }
 
-// A streamSetup is a StreamConfig that was checked, for streams of one loop. It does not
-// change.
+// A streamSetup is a StreamConfig that was checked, for streams of one loop. It never
+// changes.
 type streamSetup struct {
 	StreamConfig
 	limits *limits
-	rest   *Buffer // input that comes after Input; nil: none
+	rest   *Buffer // more input, which comes after Input; nil: none
 }
 
-// setup checks c, which may be nil.
+// setup checks c, which may be nil, and returns it with the limits filled in.
 func (l *Loop) setup(c *StreamConfig) (*streamSetup, error) {
 	if c == nil {
 		return &streamSetup{limits: &l.limits}, nil
@@ -77,8 +80,9 @@ func (l *Loop) setup(c *StreamConfig) (*streamSetup, error) {
 	return u, nil
 }
 
-// setupLocked gives s, which nobody else knows yet, its settings. Every way of making a
-// stream calls it. Caller holds s.mu until s is published, because timers run from here on.
+// setupLocked gives s its settings. Every way of making a stream calls it, before the loop
+// knows s. The caller holds s.mu, and keeps it until s is published, because timers run from
+// here on.
 func (s *Stream) setupLocked(u *streamSetup) {
 	s.Data = u.Data
 	s.limits.Store(u.limits)
@@ -117,15 +121,16 @@ func (s *Stream) setupLocked(u *streamSetup) {
 	}
 }
 
-// join makes x's stream a member of g. Caller holds the loop's lock.
+// join makes x's stream a member of g. which is an index of shares. The caller holds the loop's
+// lock.
 func (x *streamExtra) join(which int, g *RateGroup) {
 	x.shares[which] = &share{group: g, stream: x.stream}
 	g.members++
 }
 
-// open gives s, which nobody else knows yet, its settings, has the poller report on its
-// descriptor, and publishes it with first as its first message. If that fails, s was never
-// visible, and its descriptor is closed if close is true.
+// open gives s, which the loop does not know yet, its settings, makes the poller report on its
+// descriptor, and publishes it with first as its first message. If open fails, s was never
+// visible to others, and open closes its descriptor if close is true.
 func (s *Stream) open(u *streamSetup, first pending, close bool) error {
 	s.mu.Lock()
 	defer s.unlock()
@@ -136,7 +141,7 @@ func (s *Stream) open(u *streamSetup, first pending, close bool) error {
 		s.discard(l, close)
 		return ErrClosed
 	}
-	s.busy = true // until it is published, enqueue only notes what the poller reports
+	s.busy = true // so that enqueue only notes what the poller reports before s is published
 	tok := l.register(s, s.sock.fd)
 	l.unlock()
 	err := l.poller.add(s.sock.fd, tok, streamInterest)
@@ -157,8 +162,8 @@ func (s *Stream) open(u *streamSetup, first pending, close bool) error {
 	return nil
 }
 
-// publish makes s, which is complete, live and visible to others, with first as its first
-// message. Caller holds s.mu and l's lock; l is not closed.
+// publish makes s, which is complete, visible to others and live, with first as its first
+// message. The caller holds s.mu and l's lock, and l is not closed.
 func (s *Stream) publish(l *Loop, first pending) {
 	if s.in.held.Load() > 0 {
 		first |= msgReadable
@@ -167,12 +172,12 @@ func (s *Stream) publish(l *Loop, first pending) {
 	l.refresh(&s.source)
 	l.enqueue(&s.source, s.confirm(first))
 	if l.draining.Load() {
-		l.assign(s) // which closes it
+		l.assign(s) // its task closes it
 	}
 }
 
-// discard ends s, which was not published. Caller holds s.mu, and l's lock, which discard
-// lets go of.
+// discard ends s, which was not published, and closes its transport if close is true. The
+// caller holds s.mu, and l's lock, which discard unlocks.
 func (s *Stream) discard(l *Loop, close bool) {
 	t := s.transport()
 	s.life = lifeClosed

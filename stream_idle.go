@@ -7,29 +7,28 @@ import (
 	"time"
 )
 
-// This file is about when a stream reads and writes: its marks, pauses, idle
-// timeouts and lifetime.
-
-// idle is what a stream with idle timeouts keeps. The stream's mu guards it but
-// for the timers, which the loop's guards.
+// An idle has what a stream with idle timeouts needs. Its arrays have an element for each
+// direction. The stream's mu guards it, except that the loop's lock guards timers, over and
+// due.
 type idle struct {
-	stream  *Stream
-	after   [2]time.Duration // reading, writing; 0: none
-	last    [2]int64         // when something was last read or written, on the loop's clock
-	timers  [2]timerNode     // running: to look whether that was long ago
-	halted  [2]bool          // there is no room for it, or it waits for its rate: no time passes
-	over    What             // directions that were paused because they were idle; the loop's mu guards it
-	recheck bool             // checkIdle is to be called again once fill has read
-	due     [2]bool          // the timer has expired; the loop's mu guards it
+	stream  *Stream          // never changes
+	after   [2]time.Duration // the timeouts; 0: none
+	last    [2]int64         // when the last byte was read or sent, or the time began anew, on the loop's clock
+	timers  [2]timerNode     // each runs until it is time to look at last
+	halted  [2]bool          // the direction cannot go on, as its input is full or it waits for its rate: no time passes
+	over    What             // the directions that were paused because they were idle too long
+	recheck bool             // checkIdle waits for prepare, after which it is called again
+	due     [2]bool          // the timer has expired, and checkIdle has not looked yet
 }
 
-// The directions of a stream, as indices.
+// The directions of a stream, as indices of arrays.
 const (
 	dirRead = iota
 	dirWrite
 )
 
-// expired is called when it is time to look. The loop's mu is held.
+// expired is called when a timer has expired, and makes the loop call the stream's task. The
+// caller holds the loop's lock.
 func (i *idle) expired(now int64) {
 	for dir := range i.timers {
 		if !i.timers[dir].running() && i.timers[dir].when <= now {
@@ -39,29 +38,29 @@ func (i *idle) expired(now int64) {
 	i.stream.Loop().assign(i.stream)
 }
 
-// SetIdleTimeouts sets how long nothing may be read, and how long nothing may be
-// written while there is output; 0 means for ever, and so do negative values. A
-// direction that has been idle too long is paused, and [TimedOut] sent. It is
-// libevent's bufferevent_set_timeouts.
+// SetIdleTimeouts sets how long nothing may be read, and how long nothing may be sent while
+// there is output. 0 means for ever, and so do negative values. When a direction has been
+// idle too long, it is paused, and [TimedOut] is sent; Resume lets it go on.
 //
-// The time counts from this call or from the last byte, and only while the
-// direction can go on. One that is stopped by Pause, by a full input or by a rate
-// limit does not time out, and its time begins anew when it goes on. So does that of
-// writing when output begins to wait for the peer. What had arrived in time counts
-// even if the loop comes to read it later.
+// The time of a direction counts from this call or from the last byte. It begins anew
+//   - when the direction goes on after it was stopped by Pause, by a full input or by a rate
+//     limit. While it is stopped, it does not time out;
+//   - for writing, when output begins to wait for the peer.
 //
-// There is no timeout before the stream is connected (see DialConfig.Timeout), none
-// for reading after the peer has finished, and none after Close (see Config.Linger).
+// A byte that has arrived in time counts even if the loop reads it later.
 //
-// Bytes that are read and written touch no timer: a time limit costs one look each
-// time that it has passed.
+// There is no timeout before the stream is connected (see DialConfig.Timeout), none for
+// reading after the peer has finished, and none after Close (see Config.Linger).
+//
+// No timer is started for a byte that is read or sent: a timeout costs one look each time
+// that it has passed. libevent does this by bufferevent_set_timeouts.
 func (s *Stream) SetIdleTimeouts(read, write time.Duration) {
 	s.mu.Lock()
 	defer s.unlock()
 	s.setIdle(read, write)
 }
 
-// setIdle is SetIdleTimeouts with mu held.
+// setIdle is SetIdleTimeouts for a caller that holds s.mu.
 func (s *Stream) setIdle(read, write time.Duration) {
 	if s.life != lifeOpen {
 		return
@@ -81,8 +80,7 @@ func (s *Stream) setIdle(read, write time.Duration) {
 	s.restartIdle(Read | Write)
 }
 
-// TimedOut returns the directions that have been idle too long, and that were
-// not resumed since.
+// TimedOut returns the directions that have been idle too long, and were not resumed since.
 func (s *Stream) TimedOut() What {
 	below := s.timedOutBelow()
 	s.mu.Lock()
@@ -92,7 +90,8 @@ func (s *Stream) TimedOut() What {
 	return s.timedOut() | below
 }
 
-// timedOut is TimedOut for a caller that holds the loop's lock, and mu.
+// timedOut is TimedOut of s alone, without the streams below it. The caller holds s.mu and
+// the loop's lock.
 func (s *Stream) timedOut() What {
 	if s.extra == nil || s.extra.idle == nil {
 		return 0
@@ -101,7 +100,7 @@ func (s *Stream) timedOut() What {
 }
 
 // resumeIdle notes that the directions in what go on after an idle timeout, and reports
-// whether one does not. The caller holds mu and the loop's lock.
+// whether another one is still timed out. The caller holds s.mu and the loop's lock.
 func (s *Stream) resumeIdle(what What) bool {
 	if s.timedOut()&what != 0 {
 		s.extra.idle.over &^= what
@@ -109,7 +108,7 @@ func (s *Stream) resumeIdle(what What) bool {
 	return s.timedOut() != 0
 }
 
-// restartIdle begins the time of the directions in what anew. mu is held.
+// restartIdle begins the time of the directions in what anew. The caller holds s.mu.
 func (s *Stream) restartIdle(what What) {
 	if s.extra == nil || s.extra.idle == nil || s.gone() || s.connecting() {
 		return
@@ -137,7 +136,7 @@ func (s *Stream) restartIdle(what What) {
 	}
 }
 
-// count has the time of a direction count from now on. mu is held.
+// count makes the time of a direction count from now on. The caller holds s.mu.
 func (s *Stream) count(dir int) {
 	if s.extra == nil || s.extra.idle == nil {
 		return
@@ -147,20 +146,21 @@ func (s *Stream) count(dir int) {
 	running := i.timers[dir].running()
 	l.unlock()
 	if running {
-		i.last[dir] = l.clock() // the timer will see
+		i.last[dir] = l.clock() // checkIdle looks at it when the timer has expired
 	} else {
 		s.restartIdle([...]What{Read, Write}[dir])
 	}
 }
 
-// halt notes that a direction cannot go on until goOn. mu is held.
+// halt notes that a direction cannot go on until goOn. The caller holds s.mu.
 func (s *Stream) halt(dir int) {
 	if s.extra != nil && s.extra.idle != nil {
 		s.extra.idle.halted[dir] = true
 	}
 }
 
-// goOn notes that a direction goes on. mu is held.
+// goOn notes that a direction goes on, and makes its time begin anew if halt was called before.
+// The caller holds s.mu.
 func (s *Stream) goOn(dir int) {
 	if s.extra != nil && s.extra.idle != nil && s.extra.idle.halted[dir] {
 		s.extra.idle.halted[dir] = false
@@ -168,8 +168,8 @@ func (s *Stream) goOn(dir int) {
 	}
 }
 
-// checkIdle pauses the directions that have been idle too long, and says so. mu
-// is held.
+// checkIdle looks at the directions whose timer has expired. It pauses those that have been
+// idle too long, and enqueues TimedOut. The caller holds s.mu.
 func (s *Stream) checkIdle() {
 	if s.extra == nil || s.extra.idle == nil || s.life != lifeOpen {
 		return
@@ -191,18 +191,18 @@ func (s *Stream) checkIdle() {
 		}
 		if dir == dirRead && s.pend&workRead != 0 {
 			i.recheck = true
-			continue // fill comes first, and has this called again
+			continue // prepare comes first, and calls recheckIdle
 		}
 		if dir == dirRead && s.busy {
-			l.assign(s) // the same, but it may have been already
+			l.assign(s) // prepare is running, and may have looked at recheck already
 			continue
 		}
 		i.due[dir] = false
-		switch rest := i.last[dir] + int64(i.after[dir]) - now; {
+		switch rest := int64(i.after[dir]) - (now - i.last[dir]); {
 		case s.paused.has(bit), i.halted[dir]:
-			// Resume, or goOn, starts the time again.
+			// Resume or goOn begins the time anew.
 		case dir == dirRead && s.in.eof, dir == dirWrite && output == 0:
-			// There is nothing to wait for.
+			// Nothing more can come, or there is nothing to send.
 		case rest > 0:
 			l.startTimer(&i.timers[dir], now, time.Duration(rest))
 		default:
@@ -213,7 +213,8 @@ func (s *Stream) checkIdle() {
 	}
 }
 
-// recheckIdle has checkIdle called if it has waited for fill. mu is held.
+// recheckIdle makes the loop call checkIdle, by task, if that has waited for prepare. The
+// caller holds s.mu.
 func (s *Stream) recheckIdle() {
 	if s.extra != nil && s.extra.idle != nil && s.extra.idle.recheck {
 		s.extra.idle.recheck = false
@@ -221,7 +222,7 @@ func (s *Stream) recheckIdle() {
 	}
 }
 
-// stopIdle stops the timers. The loop's mu is held.
+// stopIdle stops the timers. The caller holds the loop's lock.
 func (x *streamExtra) stopIdle(l *Loop) {
 	if x.idle != nil {
 		for dir := range x.idle.timers {

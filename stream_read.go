@@ -8,15 +8,16 @@ import (
 	"sync"
 )
 
-// fillBudget is how many bytes are read of one stream before others have
-// their turn. Arbitrary; MaxInput is most often smaller.
+// fillBudget is how many bytes of one stream are read before it is the turn of others.
+// Arbitrary; MaxInput is most often smaller.
 const fillBudget = 256 << 10
 
-// prepare reads what has arrived.
+// prepare reads what has arrived, and returns the resulting messages. It is called at delivery,
+// by the goroutine that delivers, so that what is received is true at that moment. See owner.
 func (s *Stream) prepare(pending) pending {
 	s.mu.Lock()
-	if room := s.limits.Load().readHigh - int(s.in.held.Load()); room > 0 && s.in.unread.n == 0 && s.ordinary() && !s.in.has(flagSeen) && !s.sock.shortReads && s.Loop().edge {
-		// What fill would do, in one step: see ordinary.
+	if room := s.limits.Load().readHigh - int(s.in.held.Load()); room > 0 && s.in.unread.n == 0 && s.ordinary() && !s.in.has(flagsReported) && !s.sock.shortReads && s.Loop().edge {
+		// This does what fill would do, in one step: see ordinary.
 		c := newChunk(max(s.sock.class, minClass))
 		p := c.buf[:min(len(c.buf), room)]
 		r, errno := tryRecv(s.sock.fd, p)
@@ -34,9 +35,9 @@ func (s *Stream) prepare(pending) pending {
 	return s.prepareSlow(nil, 0, false, eAGAIN)
 }
 
-// prepareSlow is prepare where more is to be done than to read a few bytes, which
-// has given n of them, in c, or errno, if c is not nil. full tells that there may be more.
-// It lets go of mu.
+// prepareSlow is prepare where there is more to do than to read a few bytes. If c is not nil,
+// prepare has read once, into c: n bytes, or errno if n is negative. full tells that there may
+// be more. The caller holds s.mu, which prepareSlow unlocks.
 func (s *Stream) prepareSlow(c *chunk, n int, full bool, errno sysErrno) (bits pending) {
 	if n > 0 {
 		s.sock.expect(n, full)
@@ -50,12 +51,12 @@ func (s *Stream) prepareSlow(c *chunk, n int, full bool, errno sysErrno) (bits p
 		bits = msgReadable
 	} else if c != nil {
 		c.put()
-		if n == 0 { // the end, which a second read need not give again
+		if n == 0 { // the end of input; a second read need not tell it again
 			s.in.eof = true
 			s.mu.Unlock()
 			return msgEOF
 		}
-		if !tryAgain(errno) { // the kernel tells it once
+		if !tryAgain(errno) { // a second read would not tell it again
 			s.fail("read", errno, 0)
 			s.unlock()
 			return 0
@@ -67,7 +68,7 @@ func (s *Stream) prepareSlow(c *chunk, n int, full bool, errno sysErrno) (bits p
 	return bits
 }
 
-// fill is prepare with mu held.
+// fill is prepare of a stream that is not ordinary. The caller holds s.mu.
 func (s *Stream) fill() (bits pending) {
 	if s.life != lifeOpen {
 		return 0
@@ -84,15 +85,16 @@ func (s *Stream) fill() (bits pending) {
 	return bits
 }
 
-// fillSome reads until there is no more, or no room, or others should have their
-// turn. It returns what came of it, and how many bytes.
+// fillSome reads until there is no more, or there is no room, or the rate limit allows no more,
+// or it is the turn of others. It returns the resulting messages, and how many bytes it has
+// read. The caller holds s.mu.
 func (s *Stream) fillSome() (bits pending, got int) {
 	limit := s.limits.Load().readHigh
 	for {
 		room := limit - int(s.in.held.Load())
 		if room <= 0 {
 			if !s.stopIfFull() {
-				continue // the consumer was faster
+				continue // the consumer has made room meanwhile
 			}
 			s.halt(dirRead)
 			return s.checkFailure(bits), got
@@ -105,7 +107,8 @@ func (s *Stream) fillSome() (bits pending, got int) {
 		n, full, err := s.fillOnce(&s.in.unread, room)
 		switch {
 		case n > 0:
-			// First the bytes, then the question whether they were consumed.
+			// First count the bytes, then look whether there is room: so a consumer
+			// that makes room at the same time is not missed.
 			s.in.held.Add(int64(n))
 			s.moved(dirRead, n)
 			got += n
@@ -122,10 +125,10 @@ func (s *Stream) fillSome() (bits pending, got int) {
 			s.in.eof = true
 			return bits | msgEOF, got
 		}
-		if !full && !s.in.has(flagSeen) && !s.sock.shortReads {
-			// A stream socket that gave less than was asked has no more, and
-			// will report it when it has (epoll(7)). Not so if the end, or
-			// urgent bytes, were reported already, nor of a Unix socket: see distrust.
+		if !full && !s.in.has(flagsReported) && !s.sock.shortReads {
+			// A stream socket that gives less than was asked for has no more, and will
+			// report when it has (epoll(7)). That is not so if the end or urgent bytes were
+			// reported already, nor of a Unix socket: see expectShortReads.
 			s.rearm()
 			if s.stopIfFull() {
 				s.halt(dirRead)
@@ -138,8 +141,8 @@ func (s *Stream) fillSome() (bits pending, got int) {
 	}
 }
 
-// fillOnce is the transport's fill, without a detour for sockets. So are writeOnce
-// and flushOnce.
+// fillOnce is the transport's fill. For the stream's own socket, it calls that directly,
+// without the interface.
 func (s *Stream) fillOnce(in *chain, limit int) (n int, full bool, err error) {
 	if s.extra != nil && s.extra.transport != nil {
 		return s.extra.transport.fill(in, limit)
@@ -151,8 +154,9 @@ func (s *Stream) fillOnce(in *chain, limit int) (n int, full bool, err error) {
 	return n, full, err
 }
 
-// fillUrgent is fillOnce where that has given EAGAIN: on Linux it may say so at an
-// urgent byte, whatever follows, if a signal has come just then.
+// fillUrgent is fillOnce after a read has given EAGAIN, and urgent bytes were reported. On
+// Linux a read at an urgent byte may give EAGAIN although bytes follow, if a signal has come
+// just then.
 func (s *Stream) fillUrgent(in *chain, limit int) (n int, full bool, err error) {
 	err = eAGAIN
 	for tries := 0; tries < 100 && err == eAGAIN && sysUnread(s.sock.fd); tries++ { // arbitrary: one will do
@@ -161,8 +165,9 @@ func (s *Stream) fillUrgent(in *chain, limit int) (n int, full bool, err error) 
 	return n, full, err
 }
 
-// stopIfFull stops reading if there is no room, and reports whether there is none.
-// Whoever makes room has it go on.
+// stopIfFull stops reading if there is no room, and reports whether the caller must read no
+// more: either there is no room, or a consumer has just made some, and has enqueued workRead.
+// The caller holds s.mu.
 func (s *Stream) stopIfFull() bool {
 	if int(s.in.held.Load()) < s.limits.Load().readHigh {
 		return false
@@ -171,8 +176,9 @@ func (s *Stream) stopIfFull() bool {
 	return int(s.in.held.Load()) >= s.limits.Load().readHigh || !s.in.clear(flagStopped)
 }
 
-// checkFailure ends a stream that does not read, if the peer has reset it. It returns those
-// of bits, the messages so far, that are still to be sent. The caller holds mu.
+// checkFailure ends a stream that does not read, if the peer has reset the connection. It
+// returns those of bits, the messages so far, that are still to be sent. The caller holds
+// s.mu.
 func (s *Stream) checkFailure(bits pending) pending {
 	if s.in.has(uint32(hangup)) {
 		if err := s.transport().failure(); err != nil {
@@ -183,16 +189,17 @@ func (s *Stream) checkFailure(bits pending) pending {
 	return bits
 }
 
-// ample reports whether the input is worth a Readable.
+// ample reports whether there is enough input for a Readable: as much as the low mark, or any
+// if Readable is owed for what WriteTo has left. The caller holds the loop's lock.
 func (s *Stream) ample() bool {
 	held := int(s.in.held.Load())
 	return held >= s.limits.Load().readLow || held > 0 && s.in.waits&waitRefused != 0
 }
 
-// bufferPool has the input buffers of streams whose Input was not called.
+// bufferPool has input buffers, for streams whose Input was not called.
 var bufferPool = sync.Pool{New: func() any { return new(Buffer) }}
 
-// input returns in, to be filled.
+// input returns s.in.taken, and makes it if there is none. Only the consumer calls it.
 func (s *Stream) input() *Buffer {
 	if s.in.taken == nil {
 		s.in.taken = bufferPool.Get().(*Buffer)
@@ -201,7 +208,8 @@ func (s *Stream) input() *Buffer {
 	return s.in.taken
 }
 
-// settle lets in go if it is empty, and nobody has seen it.
+// settle gives s.in.taken back to the pool if it is empty and Input has not returned it. Only
+// the consumer calls it.
 func (s *Stream) settle() {
 	if b := s.in.taken; b != nil && b.head == nil && !s.in.shown {
 		s.in.taken = nil
@@ -210,14 +218,14 @@ func (s *Stream) settle() {
 	}
 }
 
-// take moves what has been read into in.
+// take moves what was read from s.in.unread to s.in.taken. Only the consumer calls it.
 func (s *Stream) take() {
 	s.mu.Lock()
 	s.takeLocked()
 	s.mu.Unlock()
 }
 
-// takeLocked is take with mu held.
+// takeLocked is take for a caller that holds s.mu.
 func (s *Stream) takeLocked() {
 	if s.in.unread.n > 0 {
 		in := s.input()
@@ -226,36 +234,37 @@ func (s *Stream) takeLocked() {
 	}
 }
 
-// consumed is told by the input buffer how many bytes have left it; n is negative if bytes
-// were put back.
+// consumed notes that the consumer has consumed n bytes of input, or has put back -n bytes if n
+// is negative. The caller does not hold the loop's lock.
 func (s *Stream) consumed(n int) {
 	held := int(s.in.held.Add(-int64(n)))
 	flags := s.in.flags.Load()
 	switch {
 	case n > 0 && held > 0 && flags&(flagAgain|flagQuiet) == 0 && held >= s.limits.Load().readLow:
-		s.consumedSlow(true) // what is left is told again
+		s.consumedSlow(true) // Readable is sent again, for what is left
 	case n < 0 && flags&flagAgain != 0:
 		s.putBack()
 	case flags&(flagStopped|flagWatched) != 0:
-		// A Readable that no feeder sends is looked at again before it is delivered.
+		// Otherwise there is nothing to take back: a Readable that no feeder offers is
+		// confirmed before it is delivered.
 		s.consumedSlow(false)
 	}
 }
 
-// consumedSlow takes note of what consumed has changed. With again, Readable is sent for
-// what is left.
+// consumedSlow sends and takes back what depends on how much input there is, and makes reading
+// go on if it was stopped. If again is true, Readable is sent for what is left.
 func (s *Stream) consumedSlow(again bool) {
 	l := s.lockAndWithdraw()
 	defer l.unlock()
 	if s.life.closed() {
 		return
 	}
-	if !s.ample() { // more may have come, and have been told
+	if !s.ample() { // it may be: more has come meanwhile
 		s.retractReadable(l)
 	}
 	held := int(s.in.held.Load())
 	if again && s.pend&msgReadable == 0 && s.mayTellAgain() {
-		if !s.busy { // else it may be for new bytes as well
+		if !s.busy { // otherwise prepare is running, and Readable may be for new bytes as well
 			s.in.set(flagAgain)
 		}
 		l.enqueue(&s.source, msgReadable)
@@ -271,15 +280,15 @@ func (s *Stream) consumedSlow(again bool) {
 	}
 }
 
-// mayTellAgain reports whether Readable may be sent for input that was left. It is not sent
-// after EOF, nor while reading is paused, nor while WriteTo waits for its destination. The
-// caller holds the loop's lock.
+// mayTellAgain reports whether Readable may be sent for input that a call has left. It is not
+// sent for less than the low mark, after EOF, while reading is paused, while WriteTo waits for
+// its destination, and if a filter reads. The caller holds the loop's lock.
 func (s *Stream) mayTellAgain() bool {
 	return s.ample() && !s.silent() && !s.paused.has(Read) && s.in.waits&waitBlocked == 0 && !s.in.has(flagQuiet)
 }
 
-// putBack takes a Readable back that was sent for what was left: the consumer has looked at
-// it, and has put some of it back.
+// putBack takes back a Readable that was sent for input that a call had left: the consumer has
+// looked at that input since, and has put some of it back.
 func (s *Stream) putBack() {
 	l := s.lockAndWithdraw()
 	defer l.unlock()
@@ -295,20 +304,23 @@ func (s *Stream) retractReadable(l *Loop) {
 	l.retract(&s.source, msgReadable)
 }
 
-// Input moves what has arrived into the stream's input buffer and returns that:
-// always the same one. What is consumed of it makes room for more to be read.
+// Input moves what has arrived into the stream's input buffer, and returns that. Each call
+// returns the same one. What you consume of it makes room for the loop to read more.
 func (s *Stream) Input() *Buffer {
 	s.take()
 	s.in.shown = true
 	return s.input()
 }
 
-// Read reads what has arrived. If there is nothing, it returns ErrWouldBlock; at
-// the end io.EOF or, if the stream was ended by an error, that error. After
-// Close it returns ErrClosed.
+// Read reads what has arrived. If all of that was consumed, it returns the first of these
+// errors that applies:
+//   - ErrClosed, after Close;
+//   - io.EOF, if the peer has finished sending;
+//   - Err, if an error has ended the stream;
+//   - ErrWouldBlock, since more may come.
 //
-// What reads until it has enough, as a bufio.Scanner does, stops at ErrWouldBlock
-// in the middle of a line: take lines from Input, or read from NetConn.
+// A reader that reads until it has enough, such as a bufio.Scanner, stops at ErrWouldBlock,
+// which may be in the middle of a line. Take lines from Input, or read from NetConn.
 func (s *Stream) Read(p []byte) (int, error) {
 	if s.in.taken == nil || s.in.taken.n == 0 {
 		s.mu.Lock()
@@ -336,7 +348,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 	return s.in.taken.Read(p)
 }
 
-// readErr returns why there is nothing to be read. mu is held.
+// readErr returns the error of a read that has found no input. The caller holds s.mu.
 func (s *Stream) readErr() error {
 	switch {
 	case s.life.closed():
@@ -351,14 +363,14 @@ func (s *Stream) readErr() error {
 	return ErrWouldBlock
 }
 
-// WriteTo writes all that has arrived to w. Its error is nil if that is
-// everything there is for now.
+// WriteTo writes all that has arrived to w. It returns nil if w has taken all of it; more may
+// come later.
 //
-// If w is a Stream, the bytes move without being copied, in one piece that no
-// other Write comes between. If it has too much unsent output, WriteTo returns
-// ErrFull, which is no failure, and keeps the rest; s gets another Readable once
-// the output has drained, and its EOF comes after the rest was consumed. So io.Copy
-// between two streams is right at each Readable, however slow the destination is.
+// If w is a Stream, the bytes move without being copied, in one piece: the bytes of no other
+// Write come between. If w has too much unsent output, WriteTo returns ErrFull, which is no
+// failure, and leaves the bytes in the input. When that output has drained, s sends Readable
+// again. Its EOF comes after the rest was consumed. So a proxy calls io.Copy from one stream
+// to the other at each Readable, and needs no more, however slow the destination is.
 func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 	dst, ok := w.(*Stream)
 	if !ok {
@@ -376,7 +388,7 @@ func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 		return int64(n), err
 	}
 
-	// The consumer has taken nothing: it goes from s to dst, which may be s.
+	// The consumer has taken nothing, so unread goes to dst without a Buffer. dst may be s.
 	s.mu.Lock()
 	read := s.in.unread
 	s.in.unread = chain{}
@@ -385,7 +397,7 @@ func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 		dst.mu.Lock()
 	}
 	if c := read.head; c != nil && c.next == nil && c.mem == nil && dst.ordinary() {
-		// What queue would do, in one step: see ordinary.
+		// This does what queue would do, in one step: see ordinary.
 		r, errno := trySend(dst.sock.fd, c.buf[c.r:c.w])
 		n := int(r)
 		if n > 0 {
@@ -410,40 +422,48 @@ func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-// pour is queue for what was read by from. It lets go of s.mu.
+// pour is queue for read, which was the unread input of from. What s does not take goes to the
+// input buffer of from. The caller holds s.mu, which pour unlocks.
 func (s *Stream) pour(read *chain, from *Stream) (int, error) {
 	n, err := s.queue(read, from)
 	s.unlock()
 	if n > 0 {
 		from.consumed(n)
 	}
-	if read.n > 0 { // s has refused it
+	if read.n > 0 { // s has not taken it
 		from.input().chain.splice(read)
 	}
 	return n, err
 }
 
-// AtEOF reports whether the peer has finished sending and all of it was
-// consumed.
+// AtEOF reports whether the peer has finished sending and all input was consumed.
 func (s *Stream) AtEOF() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.in.eof && s.in.held.Load() == 0
 }
 
-// InputFull reports whether so much input is unread that reading has stopped
-// (see Config.MaxInput), until some is consumed or the mark raised. It counts what has
-// come since the last call of Input as well: to find a line that is too long, take the
-// full lines from Input, and look at the Len of what is left.
+// InputFull reports whether so much input was not consumed that the loop does not read (see
+// Config.MaxInput and SetReadMarks). It reads on when some was consumed or the high mark was
+// raised.
+//
+// InputFull also counts what has come since the last call of Input. So it does not find a
+// line that is too long: take the complete lines from Input, and look at the Len of what is
+// left.
 func (s *Stream) InputFull() bool {
 	return int(s.in.held.Load()) >= s.limits.Load().readHigh
 }
 
-// SetReadMarks sets the input at which Readable is sent, at the least (low, by
-// default 1), and the input at which reading stops until some of it is consumed
-// (high; 0 means the MaxInput that the stream began with: the listener's, the
-// DialConfig's or the loop's). A low above high raises it; negative values count as 0. Input that has arrived already brings no message by itself.
-// It is libevent's bufferevent_setwatermark(EV_READ).
+// SetReadMarks sets the two marks of the input:
+//   - low: Readable is sent when the input has so many bytes or more. The default is 1, which
+//     is also the least.
+//   - high: while the input has so many bytes or more, the loop does not read. 0 means the
+//     MaxInput that the stream began with: the listener's, the DialConfig's, the
+//     StreamConfig's or the loop's.
+//
+// Negative values count as 0. If high is less than low, it is raised. SetReadMarks sends no
+// Readable for input that has arrived already, and takes back one that is not received if the
+// input is below low now. libevent does this by bufferevent_setwatermark with EV_READ.
 func (s *Stream) SetReadMarks(low, high int) {
 	s.mu.Lock()
 	defer s.unlock()
@@ -460,8 +480,8 @@ func (s *Stream) SetReadMarks(low, high int) {
 	s.reconsider()
 }
 
-// reconsider looks again at whether there is reason to read, or to have sent
-// Readable. mu is held.
+// reconsider takes back a Readable for which there is no reason any more, and makes reading go
+// on if there is room again. The caller holds s.mu.
 func (s *Stream) reconsider() {
 	l := s.lockAndWithdraw()
 	defer l.unlock()
@@ -476,8 +496,8 @@ func (s *Stream) reconsider() {
 	}
 }
 
-// releaseEOF sends the EOF that was held back, if nothing is in its way any more.
-// The loop's mu is held.
+// releaseEOF sends an EOF that was held back, if it need not wait any more. The caller holds
+// the loop's lock.
 func (s *Stream) releaseEOF(l *Loop) {
 	if s.in.waits&waitEOF != 0 && !s.silent() && !s.mustHoldEOF() {
 		s.in.unwait(waitEOF)

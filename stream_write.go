@@ -10,14 +10,14 @@ import (
 	"unsafe"
 )
 
-// Write sends p, and queues what of it cannot be sent at once. It takes all of p
-// or nothing: it returns 0 and ErrFull while Queued() is MaxOutput or more, in
-// which case Drained tells when to go on. p is not kept. The bytes of one Write
-// are sent in one piece.
+// Write sends p, and queues what cannot be sent at once. It does not keep p. No other bytes
+// come between the bytes of one Write.
 //
-// After Close it returns ErrClosed, and after the stream has failed, Err. If it
-// fails in the middle of p, Write returns that and how many bytes of p had been
-// sent.
+// Write takes all of p or nothing. While Queued() is MaxOutput or more, it returns 0 and
+// ErrFull; Drained tells when to go on. (Bytes of files, see SendFile, do not count for that.)
+//
+// After Close, Write returns ErrClosed, and after the stream has failed, Err. If the stream
+// fails in the middle of p, Write returns the error and how many bytes of p were sent.
 func (s *Stream) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	if len(p) > 0 && s.ordinary() {
@@ -36,7 +36,8 @@ func (s *Stream) Write(p []byte) (int, error) {
 	return s.writeSlow(p, 0)
 }
 
-// writeSlow is Write of p, of which n bytes have been sent already. It lets go of mu.
+// writeSlow is Write of p, of which n bytes were sent already. The caller holds s.mu, which
+// writeSlow unlocks.
 func (s *Stream) writeSlow(p []byte, n int) (int, error) {
 	defer s.unlock()
 	if err := s.writeErr(); err != nil || len(p) == 0 {
@@ -76,14 +77,16 @@ func (s *Stream) WriteString(p string) (int, error) {
 	return s.Write(unsafe.Slice(unsafe.StringData(p), len(p)))
 }
 
-// tryAgain reports whether what failed with e may work the next time: the fast ways to
-// read and write leave that to the slow ones. Other failures are told once by the kernel.
+// tryAgain reports whether a call that has failed with e may succeed the next time. The fast
+// ways to read and write leave that to the slow ones. They handle all other errors at once,
+// since the kernel tells such an error once.
 func tryAgain(e sysErrno) bool { return e == eAGAIN || e == eINTR }
 
-// writeErr returns why nothing can be written, or nil. mu is held.
+// writeErr returns why nothing can be written, or nil if something can. The caller holds
+// s.mu.
 func (s *Stream) writeErr() error {
 	if s.life == lifeOpen && s.out.fin == finNone && s.extra == nil && s.out.queue.n < s.limits.Load().writeHigh {
-		return nil // so it is most often
+		return nil // the most frequent case
 	}
 	switch {
 	case s.life.closed():
@@ -95,25 +98,25 @@ func (s *Stream) writeErr() error {
 	case s.out.fin != finNone:
 		return s.opError("write", ePIPE)
 	case s.output() >= s.limits.Load().writeHigh && s.full():
-		s.noteOwed() // what lies below a filter may not have been told
+		s.noteOwed() // for output below a filter that may not have been noted yet
 		return ErrFull
 	}
 	return nil
 }
 
-// OutputFull reports whether Write would return ErrFull: so much output is unsent that no
-// more is taken (see Config.MaxOutput). [Drained] follows once it has fallen to the write
-// low mark. It is the counterpart of InputFull.
+// OutputFull reports whether Write would return ErrFull, because so much output is unsent
+// (see Config.MaxOutput and SetWriteMarks). [Drained] comes when the output has fallen to the
+// write low mark. OutputFull is the counterpart of InputFull.
 func (s *Stream) OutputFull() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.writeErr() == ErrFull
 }
 
-// full reports whether as much output is queued as the write high mark, without what lies
-// in files. To find that out takes a walk over the queue, so the result is kept: a walk
-// comes only after some was sent, or when enough was added since to matter. The caller
-// holds mu.
+// full reports whether the output, without what lies in files, is at the write high mark or
+// above. To count that takes a walk over the queue, so full keeps the result. It walks again
+// only if some output was sent since, or if enough was added to reach the mark. The caller
+// holds s.mu.
 func (s *Stream) full() bool {
 	high := s.limits.Load().writeHigh
 	x := s.more()
@@ -130,17 +133,22 @@ func (s *Stream) full() bool {
 	return last.memory >= high
 }
 
-// A countedOutput is what full has found.
+// A countedOutput is what full has found on its last walk.
 type countedOutput struct {
 	memory int // bytes that were not in files
-	queued int // bytes
-	sent   int // what written returned at that time
+	queued int // what output returned
+	sent   int // what written returned
 }
 
-// ReadFrom writes what r has until r returns io.EOF. It stops with ErrFull
-// while Queued() is MaxOutput or more, and with r's error, ErrWouldBlock among
-// them; no byte that was read is lost. If r is a Stream, it does what that
-// stream's WriteTo does.
+// ReadFrom reads from r and writes that, until r returns io.EOF; then it returns nil. It also
+// stops
+//   - with ErrFull, while Queued() is MaxOutput or more, as for Write. It does not read from r
+//     then, so no byte is lost;
+//   - with the error of r. All bytes that r has returned before or with it are written. A
+//     reader that has nothing for now may return ErrWouldBlock, as a Stream does;
+//   - with the errors of Write.
+//
+// If r is a Stream, ReadFrom is that stream's WriteTo.
 func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
 	if src, ok := r.(*Stream); ok {
 		return src.WriteTo(s)
@@ -177,7 +185,7 @@ func (s *Stream) ReadFrom(r io.Reader) (int64, error) {
 	}
 }
 
-// push is Write without a limit, for what was read already.
+// push is Write without a limit, for bytes that were read already.
 func (s *Stream) push(p []byte) error {
 	s.mu.Lock()
 	defer s.unlock()
@@ -191,8 +199,11 @@ func (s *Stream) push(p []byte) error {
 	return s.send()
 }
 
-// Output returns a buffer in which a reply can be built piece by piece; Flush
-// sends it. It is always the same one, and nothing of it is sent before that.
+// Output returns a buffer in which you can build a reply piece by piece. Each call returns
+// the same one.
+//
+// Nothing of it is sent until Flush. It has no limit of its own: if you build much, call Flush
+// now and then. What Close finds in it is not sent, and Lost does not count it.
 func (s *Stream) Output() *Buffer {
 	if s.out.pieces == nil {
 		s.out.pieces = &Buffer{flags: bufNoSpare}
@@ -200,9 +211,10 @@ func (s *Stream) Output() *Buffer {
 	return s.out.pieces
 }
 
-// Flush sends what is in Output, in one piece, and leaves Output empty. It
-// returns ErrFull, and leaves Output as it is, while Queued() is MaxOutput or
-// more; otherwise what Write would return.
+// Flush sends all that is in Output, in one piece, and leaves Output empty. It returns nil if
+// Output is empty, and otherwise what Write would return: ErrFull while Queued() is MaxOutput
+// or more, in which case all stays in Output. If there is room, Flush takes all of Output,
+// even if that exceeds MaxOutput.
 func (s *Stream) Flush() error {
 	if s.out.pieces == nil {
 		return nil
@@ -211,8 +223,8 @@ func (s *Stream) Flush() error {
 	return err
 }
 
-// writeBuffer moves all of b to the output and sends what is possible. from is
-// the stream whose input b is, if that is so.
+// writeBuffer moves all of b to the output, and sends what is possible. If b is the input of
+// a stream, from is that stream; otherwise it is nil.
 func (s *Stream) writeBuffer(b *Buffer, from *Stream) (int, error) {
 	if err := b.front(); err != nil {
 		return 0, err
@@ -224,8 +236,9 @@ func (s *Stream) writeBuffer(b *Buffer, from *Stream) (int, error) {
 	return n, err
 }
 
-// queue moves all of q to the output, and sends what is possible. It moves nothing
-// if it returns 0. from is the stream whose input q is, if that is so. mu is held.
+// queue moves all of q to the output, and sends what is possible. If it returns 0 it has
+// moved nothing. If q is the input of a stream, from is that stream, and waits for room if
+// there is none; otherwise from is nil. The caller holds s.mu.
 func (s *Stream) queue(q *chain, from *Stream) (int, error) {
 	n := q.n
 	if n == 0 {
@@ -245,9 +258,9 @@ func (s *Stream) queue(q *chain, from *Stream) (int, error) {
 	return n, s.send()
 }
 
-// send sends output that was added, or its end: now, or, if the kernel takes no more for the
-// moment, later by the loop. It returns the error if that has ended the stream. The caller
-// holds mu.
+// send sends output, or the end of it, after something was added. If the kernel is known to
+// take no more at the moment, it leaves that to the loop. If sending has ended the stream,
+// send returns the error. The caller holds s.mu.
 func (s *Stream) send() error {
 	if s.out.lagging.Load() {
 		s.noteOwed()
@@ -260,12 +273,13 @@ func (s *Stream) send() error {
 	return nil
 }
 
-// flushBudget is how many bytes of one stream are sent before others have their turn.
+// flushBudget is how many bytes of one stream are sent before it is the turn of others.
 // Arbitrary.
 const flushBudget = 256 << 10
 
-// flush sends what is possible of the output, up to flushBudget, and returns the resulting
-// messages. The caller holds mu.
+// flush sends output, and its end if that is queued, and returns the resulting messages. It
+// sends until the output is empty, the kernel takes no more, the rate limit allows no more,
+// or flushBudget is used up. The caller holds s.mu.
 func (s *Stream) flush() (bits pending) {
 	if s.gone() {
 		return 0
@@ -278,7 +292,7 @@ func (s *Stream) flush() (bits pending) {
 	for budget := flushBudget; s.out.queue.n > 0; {
 		room := s.quota(dirWrite, min(s.out.queue.n, budget))
 		if room == 0 {
-			s.out.lagging.Store(false) // it waits for its rate, not for the kernel
+			s.out.lagging.Store(false) // the output waits for its rate, not for the kernel
 			s.halt(dirWrite)
 			break
 		}
@@ -307,8 +321,8 @@ func (s *Stream) flush() (bits pending) {
 		if s.out.lagging.Load() {
 			break
 		}
-		// Once the flag is up, a report of room is heard. Room that came
-		// before that is found by trying again.
+		// From now on, ready heeds a report that there is room. If room has come
+		// before that, the next try finds it.
 		s.out.lagging.Store(true)
 		s.count(dirWrite)
 	}
@@ -331,15 +345,15 @@ func (s *Stream) flush() (bits pending) {
 	return bits
 }
 
-// goOnLater has the loop call task again, in its next turn. The caller holds mu.
+// goOnLater makes the loop call task in its next turn. The caller holds s.mu.
 func (s *Stream) goOnLater() {
 	l := s.lockLoop()
 	l.assign(s)
 	l.unlock()
 }
 
-// checkDrained returns msgDrained if that is owed and the output has fallen. The caller
-// holds mu.
+// checkDrained returns msgDrained, and wakes the streams that wait for room in this one, if
+// Drained is owed and the output has fallen to the low mark. The caller holds s.mu.
 func (s *Stream) checkDrained() pending {
 	if !s.out.owed || s.connecting() || s.paused.has(Write) && !s.life.closed() || s.output() > s.lowMark() {
 		return 0 // Connected comes first
@@ -349,6 +363,8 @@ func (s *Stream) checkDrained() pending {
 	return msgDrained
 }
 
+// flushOnce is the transport's flush. For the stream's own socket, it calls that directly,
+// without the interface.
 func (s *Stream) flushOnce(out *chain, limit int) (n int, spent *chunk, err error) {
 	if s.extra != nil && s.extra.transport != nil {
 		return s.extra.transport.flush(out, limit)
@@ -356,6 +372,7 @@ func (s *Stream) flushOnce(out *chain, limit int) (n int, spent *chunk, err erro
 	return s.sock.flush(out, limit)
 }
 
+// writeOnce is the transport's write, as flushOnce is its flush.
 func (s *Stream) writeOnce(p []byte) (n int, err error) {
 	if s.extra != nil && s.extra.transport != nil {
 		return s.extra.transport.write(p)
@@ -363,22 +380,25 @@ func (s *Stream) writeOnce(p []byte) (n int, err error) {
 	return s.sock.write(p)
 }
 
-// Queued returns how many bytes of output the kernel has not taken yet. It is 0 after the
-// end, which Err tells. Of a stream that Filter has made, what lies in the filter and in the
-// streams below counts, in bytes as they lie there, encoded or not. If Queued returns more
-// than the write low mark, Drained will come.
+// Queued returns how many bytes of output the kernel has not taken yet. If it returns more
+// than the write low mark, Drained will come. After the stream has ended, Queued returns 0,
+// and Lost what was dropped.
+//
+// If Filter has made the stream, Queued also counts what lies in the filter and in the
+// streams below, in bytes as they lie there, encoded or not. It does not count what is in
+// Output.
 func (s *Stream) Queued() int {
 	s.mu.Lock()
 	defer s.unlock()
 	n := s.output()
 	if n > 0 && s.below() != nil {
-		s.noteOwed() // it may all be sent before it has to wait
+		s.noteOwed() // Drained must come even if the filter sends all without having to wait
 	}
 	return n
 }
 
-// lowMark returns the output from which on downwards Drained is sent: when nothing
-// will be added any more, the last byte is what one waits for. mu is held.
+// lowMark returns at how much output or less Drained is sent. After CloseWrite that is 0: when
+// nothing more will be added, Drained is for the last byte. The caller holds s.mu.
 func (s *Stream) lowMark() int {
 	if s.out.fin != finNone {
 		return 0
@@ -386,7 +406,8 @@ func (s *Stream) lowMark() int {
 	return s.limits.Load().writeLow
 }
 
-// noteOwed takes note that output was added to what waits. mu is held.
+// noteOwed notes that a Drained is owed, if there is more output than the low mark. It takes
+// back one that was not received. The caller holds s.mu.
 func (s *Stream) noteOwed() {
 	if !s.out.owed && s.output() > s.lowMark() {
 		s.out.owed = true
@@ -399,12 +420,13 @@ func (s *Stream) noteOwed() {
 
 // A blocked stands for a stream whose WriteTo has found dst full.
 type blocked struct {
-	stream atomic.Pointer[Stream] // nil: it waits no more, and need not be kept in memory
+	stream atomic.Pointer[Stream] // nil: it waits no more, so that dst does not keep it in memory
 	dst    *Stream                // never changes
 }
 
-// unblock tells the streams whose WriteTo has found this one full that it is not any more.
-// The caller holds mu.
+// unblock tells the streams whose WriteTo has found s full that s has room again, or has
+// ended: each sends Readable for the input that it has left, or its EOF if it has none. The
+// caller holds s.mu.
 func (s *Stream) unblock() {
 	if s.extra == nil {
 		return
@@ -417,7 +439,7 @@ func (s *Stream) unblock() {
 			continue
 		}
 		l := w.lockLoop()
-		if l.blocked[w] != b || w.in.waits&waitBlocked == 0 { // it has found another way
+		if l.blocked[w] != b || w.in.waits&waitBlocked == 0 { // w waits for s no more
 			l.unlock()
 			continue
 		}
@@ -438,9 +460,14 @@ func (s *Stream) unblock() {
 	}
 }
 
-// block notes that s waits until dst has drained. The caller holds dst's mu.
+// block notes that s waits until dst has drained, and takes back the EOF of s until then. It
+// does nothing if s sends no more messages. The caller holds dst.mu.
 func (s *Stream) block(dst *Stream) {
 	l := s.lockAndWithdraw()
+	if s.silent() {
+		l.unlock()
+		return
+	}
 	s.in.wait(waitBlocked)
 	if s.pend&msgEOF != 0 {
 		l.retract(&s.source, msgEOF)
@@ -449,7 +476,7 @@ func (s *Stream) block(dst *Stream) {
 	b := l.blocked[s]
 	if b != nil && b.dst == dst {
 		l.unlock()
-		return // it is among dst's waiters
+		return // s is among dst's waiters already
 	}
 	if b != nil {
 		b.stream.Store(nil)
@@ -462,13 +489,14 @@ func (s *Stream) block(dst *Stream) {
 	l.blocked[s] = b
 	l.unlock()
 	x := dst.more()
-	if len(x.waiters) == cap(x.waiters) { // those that wait no more do not make it grow
+	if len(x.waiters) == cap(x.waiters) { // before it grows, drop those that wait no more
 		x.waiters = slices.DeleteFunc(x.waiters, func(b *blocked) bool { return b.stream.Load() == nil })
 	}
 	x.waiters = append(x.waiters, b)
 }
 
-// forgetBlocked notes that s waits for no destination. The caller holds the loop's lock.
+// forgetBlocked notes that s waits for no destination any more. The caller holds the loop's
+// lock.
 func (s *Stream) forgetBlocked(l *Loop) {
 	s.in.unwait(waitBlocked)
 	if b := l.blocked[s]; b != nil {
@@ -477,11 +505,15 @@ func (s *Stream) forgetBlocked(l *Loop) {
 	}
 }
 
-// SetWriteMarks sets the output at or below which Drained is sent (low, by
-// default 0) and the output at which Write returns ErrFull (high; 0 means the
-// MaxOutput that the stream began with, as for SetReadMarks). A low that is not below
-// high raises it; negative values count as 0. After CloseWrite, Drained waits for the
-// last byte, whatever low is. It is libevent's bufferevent_setwatermark(EV_WRITE).
+// SetWriteMarks sets the two marks of the output:
+//   - low: when the output has fallen to so many bytes, Drained is sent. The default is 0.
+//     After CloseWrite, Drained waits for the last byte, whatever low is.
+//   - high: while the output has so many bytes or more, Write returns ErrFull. 0 means the
+//     MaxOutput that the stream began with: the listener's, the DialConfig's, the
+//     StreamConfig's or the loop's.
+//
+// Negative values count as 0. If high is not greater than low, it is raised. libevent does
+// this by bufferevent_setwatermark with EV_WRITE.
 func (s *Stream) SetWriteMarks(low, high int) {
 	s.mu.Lock()
 	defer s.unlock()
@@ -493,6 +525,6 @@ func (s *Stream) SetWriteMarks(low, high int) {
 	lim.raise()
 	s.limits.Store(&lim)
 	if s.output() > 0 {
-		s.announce(s.flush()) // it may be low enough now
+		s.announce(s.flush()) // the output may be at the new low mark already
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -523,11 +522,7 @@ func testBelowMarkOnce(t *testing.T, l *Loop) {
 }
 
 func testSendFileOfNothing(t *testing.T, l *Loop) {
-	f, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := tempFile(t, nil)
 	s, _ := connectedPair(t, l)
 	calls := 0
 	release := func() { calls++ }

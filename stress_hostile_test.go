@@ -125,18 +125,17 @@ func (g *siege) answer(s *Stream) {
 	raise(&g.most, bufferMemory(s))
 }
 
-// bufferMemory returns the size of the memory that the buffers of s have. If s has failed, that
-// is without its input, which is what the kernel has received, however much.
+// bufferMemory returns the size of the memory that the buffers of s have. Of a stream that
+// has failed it is 0: what the kernel held then is read as a whole, and the size of its
+// receive buffer bounds that.
 func bufferMemory(s *Stream) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	chains := []chain{s.out.queue}
-	buffers := []*Buffer{s.out.pieces}
-	if s.life != lifeFailed {
-		chains = append(chains, s.in.unread)
-		buffers = append(buffers, s.in.taken)
+	if s.gone() {
+		return 0
 	}
-	for _, b := range buffers {
+	chains := []chain{s.in.unread, s.out.queue}
+	for _, b := range []*Buffer{s.in.taken, s.out.pieces} {
 		if b != nil {
 			chains = append(chains, b.chain)
 		}

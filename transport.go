@@ -9,66 +9,68 @@ import (
 	"syscall"
 )
 
-// A transport moves bytes between a stream's buffers and the outside: a socket,
-// say. All its methods are called with the stream's mu held, and none blocks.
-// Errors are the system's, unwrapped.
+// A transport moves bytes between a stream's buffers and the outside, which most often is a
+// socket. No method blocks. Errors are those of the system, not wrapped. The caller of each
+// method holds the stream's mu.
 type transport interface {
-	// fill reads once to the end of in, at most limit > 0 bytes. If full, there
-	// may be more. n == 0 without an error is the end; EAGAIN means that
-	// there is nothing now.
+	// fill reads once, at most limit > 0 bytes, and appends them to in. full tells that
+	// there may be more. If n is 0, err tells why: EAGAIN if there is nothing now, nil at
+	// the end of input.
 	fill(in *chain, limit int) (n int, full bool, err error)
 
-	// write sends what is possible of p, which is not empty, at once.
+	// write sends once, and returns how many of the bytes of p were sent. p is not empty.
+	// If none can be sent now, err is EAGAIN.
 	write(p []byte) (n int, err error)
 
 	// flush sends what is possible of the first limit > 0 bytes of out, and removes that
-	// from out. It returns the chunks that were removed, unless it has freed them.
+	// from out. If n is less than limit and err is nil, no more can be sent now. spent are
+	// removed chunks that the caller has to free; flush has freed the others.
 	flush(out *chain, limit int) (n int, spent *chunk, err error)
 
 	// closeWrite tells the peer that nothing more will be sent.
 	closeWrite() error
 
-	// failure returns the error that the outside has met with, if any.
+	// failure returns the error with which the connection has failed, or nil.
 	failure() error
 
-	// halfCloses reports whether closeWrite is possible, and reading goes on
-	// after it. A close then waits for the peer's end, too.
+	// halfCloses reports whether closeWrite is possible and reading goes on after it. If
+	// so, a close waits until the peer has finished, too.
 	halfCloses() bool
 
-	// close lets the outside go. With reset, the peer is told that the rest
-	// was dropped.
+	// close closes the connection. If reset is true, it tells the peer, where that is
+	// possible, that output was dropped.
 	close(reset bool)
 }
 
-// expect chooses the chunk for the next read after one that has given n bytes. full
-// tells that it could have given more.
+// expect chooses the size of the chunk for the next read, after a read that has given n bytes.
+// full tells that there may have been more.
 func (k *sock) expect(n int, full bool) {
 	switch {
 	case full:
-		k.class = streamClass // whatever there is
+		k.class = streamClass // there may be any number of bytes
 	case n > 0:
-		k.class = min(max(classFor(n+1), k.class-1), streamClass) // one less is no reason to expect few
+		k.class = min(max(classFor(n+1), k.class-1), streamClass) // one class less at most: one short read is no reason to expect few bytes
 	}
 }
 
-// fill is the transport's.
+// fill implements transport.
 func (k *sock) fill(in *chain, limit int) (n int, full bool, err error) {
 	n, full, err = in.readFD(k.fd, max(k.class, minClass), limit, k.plain)
 	k.expect(n, full)
-	// A terminal gives one line at a time, and a tunnel one packet,
-	// whatever there is.
+	// A terminal gives one line at a time, and a tunnel one packet, even if
+	// there is more.
 	return n, full || k.plain && n > 0, err
 }
 
-// flush is the transport's.
+// flush implements transport.
 func (k *sock) flush(out *chain, limit int) (n int, spent *chunk, err error) {
 	return out.writeFD(k.fd, limit, !k.plain)
 }
 
-// readFD reads once from the non-blocking descriptor fd to the end of q, at most
-// limit > 0 bytes: into the tail's room, or a chunk of the class that is expected to
-// suit. full tells that the room was used up, so that more may be waiting. n == 0
-// without an error is the end of input; an error is a bare syscall.Errno.
+// readFD reads once from the non-blocking descriptor fd, at most limit > 0 bytes, and appends
+// them to q: into the room of the tail if it has some, otherwise into a new chunk of class.
+// plain tells that fd is not a socket. full tells that all of the room was used, so that there
+// may be more. n == 0 without an error is the end of input. An error is a bare syscall.Errno.
 func (q *chain) readFD(fd sysFD, class int8, limit int, plain bool) (n int, full bool, err error) {
 	c := q.tail
 	fresh := c == nil || c.w == len(c.buf)
@@ -91,14 +93,14 @@ func (q *chain) readFD(fd sysFD, class int8, limit int, plain bool) (n int, full
 	return n, n == len(p), err
 }
 
-// writeFD writes from the front of q to the non-blocking descriptor fd, which may be a
-// socket, until it has written limit bytes, q is empty, or fd takes no more. It removes
-// what it wrote. Chunks that may have a release function are returned, for the caller to
-// free when it holds no lock. An error is a bare syscall.Errno, or what reading a file gave;
-// what was written before it counts.
+// writeFD writes from the front of q to the non-blocking descriptor fd, until it has written
+// limit bytes, q is empty, or fd takes no more. It removes from q what it has written, and
+// returns how many bytes that is, also with an error. socket tells that fd is a socket. spent
+// are chunks that may have a release function: the caller frees them when it holds no lock.
+// An error is a bare syscall.Errno, or the error of reading a file.
 func (q *chain) writeFD(fd sysFD, limit int, socket bool) (n int, spent *chunk, err error) {
 	if c := q.head; socket && c != nil && c.next == nil && c.mem == nil && q.n <= limit {
-		// So it is most often: few bytes, all of which are sent.
+		// The most frequent case: few bytes, all of which are sent.
 		n, err = sysSend(fd, c.buf[c.r:c.w])
 		switch {
 		case err == eAGAIN:

@@ -6,6 +6,8 @@ package evchan
 import (
 	"errors"
 	"fmt"
+	"math"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -131,6 +133,9 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 	if bad := interest &^ (whatPolled | Edge | Persist); bad != 0 {
 		return nil, fmt.Errorf("evchan: interest %v: %v is nothing to watch for", interest, bad)
 	}
+	if !isFD(fd) {
+		return nil, fmt.Errorf("evchan: watch descriptor %d: %w", int(fd), eBADF)
+	}
 	sysfd := sysFD(fd)
 	w := &Watch{fd: sysfd, interest: interest, conn: conn}
 	w.init(l, w)
@@ -152,7 +157,7 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 		err := l.askLocked(l.watched[sysfd], true)
 		l.unlock()
 		if err != nil {
-			return nil, l.errWatch(sysfd, err)
+			return nil, l.errWatch("watch", sysfd, err)
 		}
 		return w, nil
 	}
@@ -166,16 +171,26 @@ func (l *Loop) watch(fd uintptr, interest What, conn syscall.Conn) (*Watch, erro
 	}
 	l.lock()
 	l.unregister(w.desc, noFD)
+	if err != nil && l.closed {
+		err = ErrClosed
+	}
 	l.unlock()
 	if err != nil {
-		return nil, l.errWatch(sysfd, err)
+		return nil, l.errWatch("watch", sysfd, err)
 	}
 	return w, nil
 }
 
+// isFD reports whether fd can be a descriptor. System calls of Unix take its lower 32 bits,
+// which may be those of another one.
+func isFD(fd uintptr) bool { return runtime.GOOS == "windows" || fd <= math.MaxInt32 }
+
 // errWatch returns the error that the poller has refused fd with err.
-func (l *Loop) errWatch(fd sysFD, err error) error {
-	return fmt.Errorf("evchan: watch descriptor %d: %w", int(fd), l.watchError(err))
+func (l *Loop) errWatch(what string, fd sysFD, err error) error {
+	if err == ErrClosed {
+		return err
+	}
+	return fmt.Errorf("evchan: %s descriptor %d: %w", what, int(fd), l.watchError(err))
 }
 
 // armedLocked reports whether a watch of fd is armed. If none is, the poller forgets fd.
@@ -213,7 +228,8 @@ func (w *Watch) Interest() What { return w.interest }
 //   - timeout is negative,
 //   - other armed watches of the descriptor differ in Edge,
 //   - the descriptor now belongs to one of the loop's streams, or
-//   - the kernel refuses the descriptor.
+//   - the kernel refuses the descriptor. With epoll it does, with EINVAL, if 100 loops have
+//     armed watches of the same open file.
 func (w *Watch) Arm(timeout time.Duration) error {
 	if timeout < 0 {
 		return errTimeLimit(timeout)
@@ -240,7 +256,7 @@ func (w *Watch) Arm(timeout time.Duration) error {
 		w.disarmLocked(l)
 		l.trimLocked(d)
 		l.unlock()
-		return fmt.Errorf("evchan: arm watch of descriptor %d: %w", int(w.fd), l.watchError(err))
+		return l.errWatch("arm watch of", w.fd, err)
 	}
 	l.unlock()
 	return nil
@@ -377,6 +393,9 @@ func (l *Loop) askLocked(d *descriptor, always bool) error {
 		err = l.poller.add(d.fd, tok, want)
 	}
 	l.lock()
+	if err != nil && l.closed {
+		err = ErrClosed
+	}
 	return err
 }
 

@@ -7,6 +7,7 @@ package evchan
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math"
 	"net"
@@ -488,4 +489,51 @@ func (l *Loop) waiting() bool {
 	l.lock()
 	defer l.unlock()
 	return l.parked
+}
+
+// TestWatchWhileClosing makes and arms watches while their loop is being closed: that
+// succeeds or says ErrClosed.
+func TestWatchWhileClosing(t *testing.T) {
+	for _, method := range Methods() {
+		t.Run(method, func(t *testing.T) {
+			a, _ := socketPair(t)
+			for range 300 {
+				l, err := New(&Config{Method: method, IgnoreEnv: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				w, err := l.Watch(uintptr(a), Read)
+				if err != nil {
+					t.Fatal(err)
+				}
+				started := make(chan struct{})
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					close(started)
+					for {
+						v, err := l.Watch(uintptr(a), Read)
+						if err == nil {
+							err = v.Arm(0)
+						}
+						if err == nil {
+							err = w.Arm(0)
+						}
+						if err == nil {
+							w.Disarm()
+							v.Close()
+							continue
+						}
+						if !errors.Is(err, ErrClosed) {
+							t.Error(err)
+						}
+						return
+					}
+				}()
+				<-started
+				l.Close()
+				<-done
+			}
+		})
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -201,6 +202,28 @@ func TestWatchNumberUsedAgain(t *testing.T) {
 			}
 			w.Close()
 			hears(t, l, s, b, "Close")
+		},
+	})
+}
+
+// TestWatchNumberTooLarge has numbers that a system call would cut to the 32 bits of a
+// descriptor that is open.
+func TestWatchNumberTooLarge(t *testing.T) {
+	if unsafe.Sizeof(uintptr(0)) == 4 {
+		t.Skip("a uintptr has 32 bits")
+	}
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Cut": func(t *testing.T, l *Loop) {
+			a, _ := socketPair(t)
+			for _, high := range []uint64{1 << 32, 1 << 33, 1 << 63, 1<<64 - 1<<32} {
+				fd := uintptr(high | uint64(a))
+				if _, err := l.Watch(fd, Read); !errors.Is(err, syscall.EBADF) {
+					t.Errorf("Watch(%#x): %v", fd, err)
+				}
+				if _, err := l.WrapFD(fd, nil); !errors.Is(err, syscall.EBADF) {
+					t.Errorf("WrapFD(%#x): %v", fd, err)
+				}
+			}
 		},
 	})
 }

@@ -100,6 +100,9 @@ func (l *Loop) WrapFD(fd uintptr, conf *StreamConfig) (*Stream, error) {
 	if l.isClosed() {
 		return nil, ErrClosed
 	}
+	if !isFD(fd) {
+		return nil, fmt.Errorf("evchan: wrap descriptor %d: %w", int(fd), eBADF)
+	}
 	watched := l.hasArmedWatch(sysFD(fd))
 	l.lock()
 	taken := l.taken.has(sysFD(fd))

@@ -29,7 +29,7 @@ import (
 
 const (
 	maxLine   = 16 << 10    // bytes of the longest line
-	maxOutput = 4 * maxLine // when so many bytes are unsent, no line is answered
+	maxOutput = 4 * maxLine // unsent bytes at which no more lines are answered
 )
 
 func main() {
@@ -113,7 +113,7 @@ func handle(ev evchan.Event) {
 // answers. It closes the stream after the last one.
 func reply(s *evchan.Stream) {
 	in, out := s.Input(), s.Output()
-	for s.Queued() < maxOutput { // else Drained will come
+	for !s.OutputFull() { // else Drained will come
 		if line, ok := in.ReadLine(evchan.LF); ok {
 			writeRot13(out, line)
 			out.WriteByte('\n')
