@@ -61,6 +61,9 @@ type Config struct {
 	//
 	// When its input is consumed, the stream reads on at once: at most 16 times in
 	// a row before the others of its lane have their turn.
+	//
+	// If the connection fails, the stream reads all that the kernel has received of it
+	// until then, also above MaxInput.
 	MaxInput int
 
 	// MaxOutput is how many unsent bytes a stream holds before Write returns

@@ -270,8 +270,20 @@ func (l *Loop) runTasks() {
 }
 
 // postpone assigns tasks for the next turn, before those that were assigned during this turn.
+// If the loop was closed meanwhile, it ends them as Close does.
 func (l *Loop) postpone(tasks []pollable) {
 	l.lock()
+	if l.closed {
+		l.unlock()
+		var all []abandoned
+		for _, p := range tasks {
+			if p, ok := p.(abandoned); ok {
+				all = append(all, p)
+			}
+		}
+		abandonAll(all)
+		return
+	}
 	defer l.unlock()
 	assigned := l.work
 	l.work = nil

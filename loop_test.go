@@ -366,3 +366,36 @@ func callEverything(t *testing.T, l *Loop, full chan Event) {
 	}
 	s.Abort()
 }
+
+// Tasks that were put off are ended as well if the loop is closed meanwhile.
+func TestTasksPutOffWhenClosed(t *testing.T) {
+	l, err := New(&Config{IgnoreEnv: true})
+	must(t, err)
+	defer l.Close()
+	late := &fakeTask{}
+	l.tasks = []pollable{&fakeTask{do: func() {
+		l.bytesOut.Add(turnBudget)
+		l.Close()
+	}}, late}
+	l.runTasks()
+	if late.done != 0 || late.abandoned != 1 {
+		t.Errorf("called %d times, abandoned %d times", late.done, late.abandoned)
+	}
+}
+
+// A fakeTask is a pollable that counts.
+type fakeTask struct {
+	reg             registration
+	do              func()
+	done, abandoned int
+}
+
+func (f *fakeTask) ready(What)                  {}
+func (f *fakeTask) registration() *registration { return &f.reg }
+func (f *fakeTask) abandon()                    { f.abandoned++ }
+func (f *fakeTask) task() {
+	f.done++
+	if f.do != nil {
+		f.do()
+	}
+}

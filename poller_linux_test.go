@@ -366,9 +366,10 @@ func TestErrorQueue(t *testing.T) {
 		},
 		"PacketConn": func(t *testing.T, l *Loop) {
 			fd, addr := errorQueueSocket(t)
-			f := os.NewFile(uintptr(fd), "udp")
+			f := os.NewFile(uintptr(dupOrFail(t, fd)), "udp") // which closes it
 			c, err := net.FilePacketConn(f)
 			must(t, err)
+			must(t, f.Close())
 			p, err := l.WrapPacketConn(c)
 			must(t, err)
 			buf := make([]byte, 10)

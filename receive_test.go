@@ -6,6 +6,7 @@ package evchan
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"testing"
 	"time"
@@ -51,6 +52,7 @@ func TestLoopControl(t *testing.T) {
 		l.Exit(time.Hour)
 		l.Exit(time.Millisecond)
 		l.Exit(2 * time.Hour)
+		l.Exit(math.MaxInt64)
 		for ev := range l.All() {
 			t.Errorf("unexpected %v", ev)
 		}

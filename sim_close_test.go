@@ -513,6 +513,33 @@ func TestWorldCloses(t *testing.T) {
 	inBubble(t, Config{MaxInput: 2000, MaxOutput: 20_000}, tests)
 }
 
+// Shutdown waits no longer than it takes the peer's system to acknowledge, although the peer
+// keeps its end open.
+func TestShutdownWaitsForAcknowledgement(t *testing.T) {
+	tests := make(map[string]func(*testing.T, *Loop))
+	for _, filters := range []int{0, 1, 3} {
+		tests[fmt.Sprintf("Filters%d", filters)] = func(t *testing.T, l *Loop) {
+			other := dialLoop(t, "")
+			a, b := l.Pipe(nil, nil)
+			must(t, b.MoveTo(other))
+			up := a
+			for range filters {
+				up = filterOn(t, up, new(plainFilter))
+			}
+			up.Write([]byte("hello"))
+			time.AfterFunc(10*time.Second, func() { other.Poll(0) }) // it reads
+			began := time.Now()
+			must(t, l.Shutdown(t.Context()))
+			if d := time.Since(began); d < 10*time.Second || d > 11*time.Second {
+				t.Errorf("it took %v", d)
+			}
+			expect(t, b.Input(), "hello")
+			b.Close()
+		}
+	}
+	inBubble(t, Config{Linger: time.Hour}, tests)
+}
+
 // Shutdown waits for the streams without turning round and round because of messages
 // that nobody will receive, or because the range is about to end.
 func TestShutdownSleeps(t *testing.T) {

@@ -519,6 +519,8 @@ func (s *Stream) received(bit pending) {
 		s.in.set(flagQuiet)
 	case bit == msgAccepted && s.in.clear(flagAcceptPending):
 		s.listener.admitted(s.Loop())
+	case bit == msgClosed:
+		s.forgetBlocked(s.Loop()) // nothing can be told any more
 	}
 }
 

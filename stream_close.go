@@ -253,7 +253,10 @@ func (s *Stream) acknowledged() bool {
 	if !l.draining.Load() || s.out.queue.n > 0 {
 		return false
 	}
-	unacked := s.unacked()
+	unacked := s.output() // below s, which nothing tells to s
+	if unacked == 0 {
+		unacked = s.progress().unacked
+	}
 	if unacked > 0 {
 		x := s.more()
 		x.ackWait = min(max(2*x.ackWait, minAckWait), maxAckWait)
@@ -386,6 +389,11 @@ func (s *Stream) abandon() {
 	}
 }
 
+// failBudget is how many bytes are read, at most, of a stream that has failed: if that is for
+// another reason than its peer, a file that cannot be sent, for example, the peer may go on
+// sending as fast as it is read. Arbitrary, but more than kernels hold.
+const failBudget = 64 << 20
+
 // fail ends the stream because the operation op has met with err. It reads what the kernel still
 // has and releases the stream. Then it sends bits, which are the messages so far, Readable for
 // what it has read, and Closed. The caller holds s.mu.
@@ -394,11 +402,12 @@ func (s *Stream) fail(op string, err error, bits pending) {
 		x.err = s.opError(op, err)
 	}
 	if s.life == lifeOpen && !s.in.eof {
-		for {
+		for total := 0; total < failBudget; {
 			n, _, err := s.fillOnce(&s.in.unread, fillBudget)
 			if n == 0 || err != nil {
 				break
 			}
+			total += n
 			s.in.held.Add(int64(n))
 			s.Loop().bytesIn.Add(uint64(n))
 			bits |= msgReadable

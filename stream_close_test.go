@@ -629,3 +629,33 @@ func TestDone(t *testing.T) {
 		},
 	})
 }
+
+// When a stream fails, all that has been received is there, but a peer that goes on sending
+// meanwhile does not keep it from ending.
+func TestFailReadsNotForEver(t *testing.T) {
+	l := dialLoop(t, "")
+	s, _ := l.Pipe(nil, nil)
+	s.extra.transport = endlessInput{s.extra.transport}
+	f := tempFile(t, []byte("x"))
+	must(t, s.Output().AppendFile(f, 0, 1, nil))
+	must(t, os.Truncate(f.Name(), 0))
+	if err := s.Flush(); err == nil {
+		t.Fatal("a file that is too short was sent")
+	}
+	if n := int(s.in.held.Load()); n < failBudget || n > failBudget+fillBudget {
+		t.Errorf("%d bytes were read", n)
+	}
+	s.Input().Reset()
+}
+
+// An endlessInput always has more.
+type endlessInput struct{ transport }
+
+var endlessBytes = make([]byte, fillBudget)
+
+func (endlessInput) fill(in *chain, limit int) (int, bool, error) {
+	c := newChunk(0)
+	c.buf, c.w, c.mem = endlessBytes, len(endlessBytes), newMemory()
+	in.push(c)
+	return len(endlessBytes), true, nil
+}

@@ -460,11 +460,11 @@ func (s *Stream) unblock() {
 	}
 }
 
-// block notes that s waits until dst has drained, and takes back the EOF of s until then. The
-// caller holds dst.mu.
+// block notes that s waits until dst has drained, and takes back the EOF of s until then. It
+// does nothing if s sends no more messages. The caller holds dst.mu.
 func (s *Stream) block(dst *Stream) {
 	l := s.lockAndWithdraw()
-	if s.gone() { // no Readable comes any more
+	if s.silent() {
 		l.unlock()
 		return
 	}
