@@ -192,8 +192,24 @@ func (s *Stream) unacked() int {
 		}
 	case *pipeEnd:
 		return t.unread()
+	case *filtering:
+		return t.lower.unackedBelow()
 	}
 	return -1
+}
+
+// unackedBelow is unacked of the stream on top of s. As long as the end of the output has
+// not left s, it returns a positive number.
+func (s *Stream) unackedBelow() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.gone() || s.connecting():
+		return 0 // the peer will get nothing more
+	case s.out.fin == finNone || s.out.queue.n > 0:
+		return 1
+	}
+	return s.unacked()
 }
 
 // checkLinger does something only if linger has expired. It looks whether s has made progress
