@@ -452,6 +452,9 @@ Other differences:
   - ListenConfig.ReusePort gives ErrUnsupported. Backlog and DeferAccept have no
     effect.
   - SendFile reads the file into memory, piece by piece.
+  - The system does not tell whether a peer has acknowledged output. So Shutdown waits
+    for idle peers as long as Linger says, and Linger counts only what the system has
+    taken as progress.
   - The signals are os.Interrupt, for Ctrl-C and Ctrl-Break, and SIGTERM, for the end
     of the console.
   - Unix sockets are there if package net has them.
