@@ -205,7 +205,7 @@ func (b *Buffer) AppendFile(f *os.File, off, n int64, release func()) error {
 	case n > math.MaxInt64-off || n > math.MaxInt:
 		return ErrTooLarge
 	}
-	if err := checkFile(f); err != nil && n > 0 {
+	if err := checkFile(f); err != nil {
 		return err
 	}
 	if err := b.back(int(n)); err != nil {

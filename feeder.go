@@ -27,7 +27,7 @@ type feeder struct {
 	waiting   int     // goroutines that wait until the offer is withdrawn
 	preempted bool    // stands in Loop.preempted: something more urgent than the offer has come
 	waking    bool    // stands in Loop.feedersToWake
-	dissolved bool    // the user has closed ch
+	dissolved bool    // the user has closed ch, see dissolve
 }
 
 // An outcome is the result of an attempt to send a message.
@@ -78,7 +78,7 @@ func (r *route) await(ev Event, done <-chan struct{}) (o outcome) {
 }
 
 // feed is the feeder's goroutine: it delivers the messages of r until the loop is closed or
-// no live source sends there any more.
+// no live source sends there any more, or the user has closed the channel.
 //
 // For each message, it first tries to send without waiting. If no receiver is ready, it
 // yields to other goroutines once, if the yieldPolicy allows it, and tries again. Only then
@@ -376,8 +376,8 @@ func (l *Loop) parted(s *source) {
 	}
 }
 
-// dissolve ends r, whose channel the user has closed. What stands in r goes to the loop's own
-// route at once, and each other source when it next has something to say: a walk over all
+// dissolve ends r, whose channel the user has closed. The sources that stand in r go to the
+// loop's own route at once. The others go there when they next have a message: a walk over all
 // sources for each of many channels would take long. The caller holds l.mu.
 func (l *Loop) dissolve(r *route) {
 	delete(l.routes, r.ch)
@@ -390,7 +390,7 @@ func (l *Loop) dissolve(r *route) {
 	}
 }
 
-// routeOf returns the route of s: the loop's own, if that which it had was dissolved. The
+// routeOf returns the route of s. If that was dissolved, it first gives s the loop's own. The
 // caller holds l.mu.
 func (l *Loop) routeOf(s *source) *route {
 	if s.route.dissolved {

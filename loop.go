@@ -5,6 +5,7 @@ package evchan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -547,6 +548,9 @@ func abandonAll(all []abandoned) {
 // called from anywhere, also in the body of a range and in a release function. To finish
 // requests that are under way, call Listener.Close, finish them, and then call Shutdown.
 func (l *Loop) Shutdown(ctx context.Context) error {
+	if ctx == nil {
+		return errors.New("evchan: Shutdown with a nil context")
+	}
 	l.lock()
 	if l.closed {
 		l.unlock()

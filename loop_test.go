@@ -102,6 +102,24 @@ func TestShutdown(t *testing.T) {
 				t.Error("the loop is not closed")
 			}
 		},
+		"Idle": func(t *testing.T, l *Loop) {
+			// Peers that only keep their end open do not take Config.Linger, an hour here.
+			if sysUnacked(noFD) == -1 && runtime.GOOS != "linux" {
+				t.Skip("the system may not tell what a peer has acknowledged")
+			}
+			l.conf.Linger = time.Hour
+			for range 3 {
+				s, far := connectedPair(t, l)
+				s.Write([]byte("hello"))
+				defer far.Close()
+			}
+			must(t, l.Shutdown(t.Context()))
+		},
+		"NilContext": func(t *testing.T, l *Loop) {
+			if err := l.Shutdown(nil); err == nil || l.isClosed() { //lint:ignore SA1012 that is the point
+				t.Errorf("Shutdown gives %v", err)
+			}
+		},
 		"ContextHasEnded": func(t *testing.T, l *Loop) {
 			connectedPair(t, l)
 			ctx, cancel := context.WithCancel(t.Context())

@@ -64,7 +64,8 @@ func TestHundredLoops(t *testing.T) {
 					}
 					defer loop.Close()
 					switch err := use(loop); {
-					case i == most && method == "epoll":
+					case i == most && method == "epoll" && err != nil:
+						// It works if one of the loops was not in the runtime's set at that moment.
 						if !errors.Is(err, syscall.EINVAL) {
 							t.Errorf("loop %d: %v; want %v", i+1, err, syscall.EINVAL)
 						}

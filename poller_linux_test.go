@@ -4,7 +4,6 @@
 package evchan
 
 import (
-	"errors"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -385,23 +384,4 @@ func TestErrorQueue(t *testing.T) {
 			}
 		},
 	})
-}
-
-// TestManyLoopsWatchOne has as many loops watch one pipe as the documentation says can, and
-// one more.
-func TestManyLoopsWatchOne(t *testing.T) {
-	const most = 100
-	a, _ := socketPair(t)
-	for k := range most + 1 {
-		l, err := New(&Config{Method: "epoll", IgnoreEnv: true})
-		must(t, err)
-		t.Cleanup(func() { l.Close() })
-		w, err := l.Watch(uintptr(a), Read)
-		if err == nil {
-			err = w.Arm(0)
-		}
-		if k < most && err != nil || k == most && !errors.Is(err, unix.EINVAL) {
-			t.Fatalf("loop %d: %v", k, err)
-		}
-	}
 }

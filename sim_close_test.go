@@ -128,6 +128,40 @@ func TestWorldOfLinger(t *testing.T) {
 		}
 		empty(t, l)
 	}
+	for _, filters := range []int{0, 1, 3} {
+		tests[fmt.Sprintf("ClosedWithSlow%d", filters)] = func(t *testing.T, l *Loop) {
+			// It takes an hour to send all, but there is progress all the time, if only at
+			// the bottom.
+			a, b := l.Pipe(nil, nil)
+			a.SetRateLimit(&RateLimit{WriteRate: 10, WriteBurst: 10, Tick: time.Second})
+			up := a
+			for range filters {
+				up = filterOn(t, up, new(plainFilter))
+			}
+			up.Write(make([]byte, 36_000))
+			up.Close()
+			got := 0
+			for ev := range l.All() {
+				switch ev {
+				case Readable{b}:
+					got += b.Input().Discard(1 << 30)
+				case EOF{b}:
+					b.Close()
+					l.Exit(0)
+				case Closed{b}:
+					t.Errorf("%v after %d bytes", b.Err(), got)
+					l.Exit(0)
+				default:
+					t.Fatalf("unexpected %v", ev)
+				}
+			}
+			if got != 36_000 || up.Lost() != 0 {
+				t.Errorf("%d bytes, %d are lost", got, up.Lost())
+			}
+			b.Close()
+			empty(t, l)
+		}
+	}
 	inBubble(t, Config{Linger: linger}, tests)
 }
 

@@ -617,7 +617,8 @@ func (s *Stream) Pause(what What) {
 		if s.pend&msgEOF != 0 {
 			s.in.wait(waitEOF)
 		}
-		l.retract(&s.source, msgReadable|msgEOF)
+		s.retractReadable(l)
+		l.retract(&s.source, msgEOF)
 	}
 	if what&Write != 0 && s.pend&msgDrained != 0 {
 		s.out.owed = true

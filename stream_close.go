@@ -97,6 +97,9 @@ func (s *Stream) closeLocked(now, reset bool) {
 		return
 	}
 	s.flush()
+	if s.Loop().draining.Load() {
+		s.startLinger() // acknowledged uses its timer
+	}
 	s.driveClose()
 	s.startLinger()
 }
@@ -149,18 +152,15 @@ func (s *Stream) startOwnLinger() {
 	if !l.closed && !x.overdue && !x.lingers {
 		x.lingers = true
 		x.last, x.lingerEnds = last, addTime(now, l.conf.Linger)
-		d := l.conf.Linger
-		if x.ackWait > 0 { // Shutdown asks before
-			d = min(d, x.ackWait)
-		}
-		l.startTimer(&x.linger, now, x.rest(now, d))
+		l.startTimer(&x.linger, now, x.rest(now, lookAfter(l.conf.Linger, l.conf.Linger)))
 	}
 }
 
 // A progress tells how far the output of a stream and of the streams under it has come.
 type progress struct {
-	sent    int // bytes that were written to the transports; may overflow
-	unacked int // bytes that the kernel has taken, and the peer has not acknowledged; -1: the system cannot tell
+	sent    int   // bytes that were written to the transports; may overflow
+	at      int64 // when the last of them were, on the loop's clock; 0: before linger was started
+	unacked int   // bytes that the kernel has taken, and the peer has not acknowledged; -1: the system cannot tell
 }
 
 // progress returns how far the output has come. The caller holds s.mu.
@@ -174,9 +174,10 @@ func (s *Stream) progress() (p progress) {
 			p = under.progress()
 			under.unlock()
 			p.sent += s.extra.sent
+			p.at = max(p.at, s.extra.movedAt)
 			return p
 		}
-		p.sent = s.extra.sent
+		p.sent, p.at = s.extra.sent, s.extra.movedAt
 	}
 	p.unacked = s.unacked()
 	return p
@@ -234,8 +235,8 @@ func (s *Stream) checkLinger() {
 		x.last = s.progress()
 		switch {
 		case x.last.sent != last.sent:
-			x.lingerEnds = addTime(max(x.movedAt, x.lingerEnds-int64(l.conf.Linger)), l.conf.Linger)
-		case x.last.unacked >= 0 && x.last.unacked < last.unacked:
+			x.lingerEnds = addTime(max(x.last.at, x.lingerEnds-int64(l.conf.Linger)), l.conf.Linger)
+		case x.last.unacked > 0 && x.last.unacked < last.unacked:
 			x.lingerEnds = addTime(now, l.conf.Linger)
 		}
 		late = now >= x.lingerEnds
@@ -249,8 +250,12 @@ func (s *Stream) checkLinger() {
 		}
 		return
 	}
-	l.startTimer(&x.linger, now, x.rest(now, time.Duration(x.lingerEnds-now)))
+	l.startTimer(&x.linger, now, x.rest(now, lookAfter(l.conf.Linger, time.Duration(x.lingerEnds-now))))
 }
+
+// lookAfter returns when checkLinger looks again, if left is left of linger: four times in all,
+// since when the peer has acknowledged something is not known any better than that.
+func lookAfter(linger, left time.Duration) time.Duration { return min(left, linger/4+1) }
 
 // acknowledged reports whether Shutdown is under way and need not wait for s, because the
 // peer's system has received all output. If it has not, acknowledged makes the loop call task
@@ -477,44 +482,46 @@ func (s *Stream) finish(bits pending) {
 	}
 	s.out.lagging.Store(false)
 	s.spend(s.out.queue.detach())
-	s.released(s.takeDones())
+	if s.extra != nil {
+		dones := s.extra.dones
+		s.extra.dones = nil
+		s.released(dones)
+	}
 }
 
 // released closes the channels dones as soon as all streams under s are released. s itself is
-// gone. The caller holds s.mu.
+// gone. The caller holds s.mu, and may hold the mu of streams under s that are gone: NetConn
+// does.
 func (s *Stream) released(dones []chan struct{}) {
 	if len(dones) == 0 {
 		return
 	}
-	if s.extra != nil && s.extra.under != nil {
-		under := s.extra.under
-		under.mu.Lock()
-		defer under.mu.Unlock()
-		if !under.gone() {
-			under.more().dones = append(under.extra.dones, dones...)
-		} else {
-			under.released(dones)
+	for x := s.extra; x != nil && x.under != nil; x = x.under.extra {
+		if x.under.passDones(dones) {
+			return
 		}
-		return
 	}
-	closeAll(dones)
-}
-
-// takeDones returns the channels to be closed once all is released, which is the caller's
-// business from then on. Caller holds s.mu.
-func (s *Stream) takeDones() []chan struct{} {
-	if s.extra == nil {
-		return nil
-	}
-	dones := s.extra.dones
-	s.extra.dones = nil
-	return dones
-}
-
-func closeAll(dones []chan struct{}) {
 	for _, c := range dones {
 		close(c)
 	}
+}
+
+// passDones has dones closed when s, which has a filter, is released. It returns false if
+// s is gone already, and then it does not take mu.
+func (s *Stream) passDones(dones []chan struct{}) bool {
+	l := s.lockLoop()
+	gone := s.gone()
+	l.unlock()
+	if gone {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone() {
+		return false
+	}
+	s.extra.dones = append(s.extra.dones, dones...)
+	return true
 }
 
 // Done returns a channel that is closed when the stream is released, for whatever reason it

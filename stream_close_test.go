@@ -581,3 +581,51 @@ func testPausedSeesReset(t *testing.T, l *Loop) {
 		t.Errorf("Err is %v", s.Err())
 	}
 }
+
+// TestDone checks that what Done returns is closed with the last of all that belongs to the
+// stream, whoever ends it.
+func TestDone(t *testing.T) {
+	onMethods(t, Config{Linger: time.Hour}, map[string]func(*testing.T, *Loop){
+		"NetConn": func(t *testing.T, l *Loop) {
+			// NetConn has the locks of all of them.
+			s, far := connectedPair(t, l)
+			up := filterOn(t, filterOn(t, s, xorFilter(1)), xorFilter(2))
+			noMessage(t, l)
+			done := up.Done()
+			netConn(t, l, up).Close()
+			<-done
+			<-up.Done()
+			far.Close()
+		},
+		"UntilLowerEnds": func(t *testing.T, l *Loop) {
+			s, far := connectedPair(t, l)
+			up := filterOn(t, s, xorFilter(1))
+			before := up.Done()
+			noMessage(t, l)
+			up.Abort()
+			after := up.Done()
+			far.Close()
+			for _, done := range []<-chan struct{}{before, after} {
+				for waits := true; waits; {
+					select {
+					case <-done:
+						waits = false
+					default:
+						l.Poll(time.Millisecond)
+					}
+				}
+			}
+			if !s.gone() {
+				t.Error("the stream below is there")
+			}
+		},
+		"LoopClosed": func(t *testing.T, l *Loop) {
+			s, far := connectedPair(t, l)
+			up := filterOn(t, s, xorFilter(1))
+			done := up.Done()
+			l.Close()
+			<-done
+			far.Close()
+		},
+	})
+}

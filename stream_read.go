@@ -260,7 +260,7 @@ func (s *Stream) consumedSlow(again bool) {
 		return
 	}
 	if !s.ample() { // it may be: more has come meanwhile
-		l.retract(&s.source, msgReadable)
+		s.retractReadable(l)
 	}
 	held := int(s.in.held.Load())
 	if again && s.pend&msgReadable == 0 && s.mayTellAgain() {
@@ -292,9 +292,16 @@ func (s *Stream) mayTellAgain() bool {
 func (s *Stream) putBack() {
 	l := s.lockAndWithdraw()
 	defer l.unlock()
-	if s.in.clear(flagAgain) {
-		l.retract(&s.source, msgReadable)
+	if s.in.has(flagAgain) {
+		s.retractReadable(l)
 	}
+}
+
+// retractReadable takes Readable back. The caller has made sure that it is not being offered,
+// and holds the loop's lock.
+func (s *Stream) retractReadable(l *Loop) {
+	s.in.clear(flagAgain) // or the next one, for new bytes, would be taken for one of these
+	l.retract(&s.source, msgReadable)
 }
 
 // Input moves what has arrived into the stream's input buffer, and returns that. Each call
@@ -482,7 +489,7 @@ func (s *Stream) reconsider() {
 		return
 	}
 	if !s.ample() {
-		l.retract(&s.source, msgReadable)
+		s.retractReadable(l)
 	}
 	if int(s.in.held.Load()) < s.limits.Load().readHigh && s.in.clear(flagStopped) {
 		l.enqueue(&s.source, workRead)

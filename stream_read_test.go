@@ -312,3 +312,56 @@ func TestStreamInputMemory(t *testing.T) {
 		})
 	}
 }
+
+// A Readable for new bytes is not taken for one that was sent for what a call has left: that
+// one is taken back when bytes are put back, and is not sent twice.
+func TestReadableForNewBytes(t *testing.T) {
+	settle := func(t *testing.T, s *Stream) {
+		t.Helper()
+		for until := time.Now().Add(10 * time.Second); !s.offeredNow(); yield() {
+			if time.Now().After(until) {
+				t.Fatal("nothing is offered")
+			}
+		}
+	}
+	stale := map[string]func(s *Stream){ // take back a Readable for what is left
+		"Consumed": func(s *Stream) { s.Input().Discard(6) },
+		"Paused":   func(s *Stream) { s.Pause(Read); s.Input().Discard(6); s.Resume(Read) },
+		"Marks":    func(s *Stream) { s.SetReadMarks(7, 0); s.Input().Discard(6); s.SetReadMarks(1, 0) },
+	}
+	tests := make(map[string]func(*testing.T, *Loop))
+	for name, consume := range stale {
+		begin := func(t *testing.T, l *Loop) (*Stream, <-chan Event) {
+			s, far := connectedPair(t, l)
+			events := l.Events()
+			send(t, far, "0123456789")
+			if ev := <-events; ev != Event(Readable{s}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			s.Input().Discard(4)
+			settle(t, s)
+			consume(s)
+			send(t, far, "new")
+			settle(t, s)
+			return s, events
+		}
+		tests[name+"PutBack"] = func(t *testing.T, l *Loop) {
+			s, events := begin(t, l)
+			s.Input().Prepend([]byte("9"))
+			if ev := <-events; ev != Event(Readable{s}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			expect(t, s.Input(), "9new")
+		}
+		tests[name+"Again"] = func(t *testing.T, l *Loop) {
+			s, events := begin(t, l)
+			<-events
+			s.Input().Discard(1)
+			if ev := <-events; ev != Event(Readable{s}) {
+				t.Fatalf("unexpected %v", ev)
+			}
+			expect(t, s.Input(), "ew")
+		}
+	}
+	onMethods(t, Config{}, tests)
+}

@@ -449,6 +449,7 @@ func (s *Stream) unblock() {
 		case w.silent():
 		case w.in.held.Load() > 0:
 			if !w.paused.has(Read) {
+				w.in.clear(flagAgain) // it is for more than what a call has left
 				l.enqueue(&w.source, msgReadable)
 			}
 		default:

@@ -10,7 +10,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -523,11 +522,7 @@ func testBelowMarkOnce(t *testing.T, l *Loop) {
 }
 
 func testSendFileOfNothing(t *testing.T, l *Loop) {
-	f, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := tempFile(t, nil)
 	s, _ := connectedPair(t, l)
 	calls := 0
 	release := func() { calls++ }
@@ -630,7 +625,7 @@ func TestBlockedSourcesAreForgotten(t *testing.T) {
 	dst, _ := l.Pipe(nil, nil)
 	dst.Pause(Write)
 	dst.Write(make([]byte, 10))
-	for i := range 1000 {
+	for i := range 1002 {
 		a, b := l.Pipe(nil, nil)
 		a.Write([]byte("x"))
 		if ev, _ := l.Poll(time.Minute); ev != Event(Readable{b}) {
@@ -642,12 +637,25 @@ func TestBlockedSourcesAreForgotten(t *testing.T) {
 		if _, err := b.WriteTo(dst); err != ErrFull { // again changes nothing
 			t.Fatal(err)
 		}
-		if i%2 == 0 {
+		switch i % 3 {
+		case 0:
 			b.Close()
-		} else {
+		case 1:
 			b.Abort()
 		}
 		a.Abort()
+		if i%3 == 2 { // it ends by itself, and nobody closes it
+			ev, _ := l.Poll(time.Minute)
+			if ev == Event(Readable{b}) {
+				ev, _ = l.Poll(time.Minute)
+			}
+			if ev != Event(Closed{b}) {
+				t.Fatal(ev)
+			}
+			if _, err := b.WriteTo(dst); err != ErrFull { // what is left has to go another way
+				t.Fatal(err)
+			}
+		}
 	}
 	if len(l.blocked) > 0 || cap(dst.extra.waiters) > 8 {
 		t.Errorf("%d sources are kept, and there is room for %d", len(l.blocked), cap(dst.extra.waiters))
