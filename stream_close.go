@@ -324,7 +324,11 @@ func (s *Stream) driveClose() {
 		switch {
 		case n > 0:
 			if budget -= n; budget <= 0 {
-				s.goOnLater()
+				if s.acknowledged() { // the peer may send without end
+					s.release(false, 0)
+				} else {
+					s.goOnLater()
+				}
 				return
 			}
 		case err == eAGAIN:
