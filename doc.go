@@ -368,8 +368,9 @@ once.
 
 Config.Linger, by default 5 seconds, bounds the time without progress. It begins again
 when the kernel has taken some of the output, and when the peer has acknowledged some
-(Windows does not tell that). So a peer that reads slowly gets everything, and one that
-takes nothing holds the stream for 5 seconds. [Stream.SetLifetime] bounds the whole.
+(where the system tells that, see Portability). So a peer that reads slowly gets
+everything, and one that takes nothing holds the stream for 5 seconds.
+[Stream.SetLifetime] bounds the whole.
 
 A stream that has to drop output ends with a reset, so that the peer does not take what
 it has for all. To know how a stream has ended:
@@ -421,6 +422,10 @@ With epoll, at most 100 loops can watch one open file or accept from one listeni
 socket (the limit of the kernel for nested epoll sets). Beyond that, Arm, WrapListener
 and the like return EINVAL. With poll there is no such limit. Listeners with
 ListenConfig.ReusePort have a socket each.
+
+Only Linux, macOS, FreeBSD and NetBSD tell how much output a peer has acknowledged. On
+other systems, what the kernel has taken counts as progress for Linger and nothing
+else does, and Shutdown waits for idle peers as long as Linger says.
 
 The package does not promise in which order it delivers different sources that become
 ready at the same time, nor how the bytes that a peer has sent are divided between

@@ -75,9 +75,7 @@ func (s *Stream) NetConn() (net.Conn, error) {
 		return nil, err
 	}
 	for _, x := range slices.Backward(filters) {
-		dones := x.upper.takeDones() // what is under it has ended
 		conn = x.netConn(conn)
-		closeAll(dones)
 	}
 	return conn, nil
 }

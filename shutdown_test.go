@@ -408,8 +408,8 @@ func TestShutdownLoses(t *testing.T) {
 	onMethods(t, Config{Linger: 20 * time.Millisecond}, tests)
 }
 
-// TestShutdownFromRelease calls Shutdown in a release function, which the loop's turn, a
-// method or Encode of a Filter calls.
+// TestShutdownFromRelease calls Shutdown in a release function, which the loop's turn or a
+// method calls.
 func TestShutdownFromRelease(t *testing.T) {
 	const total = 8 << 20
 	tests := make(map[string]func(*testing.T, *Loop))
@@ -417,9 +417,6 @@ func TestShutdownFromRelease(t *testing.T) {
 		for what, on := range map[string]func(*testing.T, *Stream) *Stream{
 			"Stream": func(_ *testing.T, s *Stream) *Stream { return s },
 			"Filter": func(t *testing.T, s *Stream) *Stream { return filterOn(t, s, new(plainFilter)) },
-			"Copying": func(t *testing.T, s *Stream) *Stream {
-				return filterOn(t, s, xorFilter(1))
-			},
 		} {
 			tests[name+"/"+what] = func(t *testing.T, l *Loop) {
 				s, far := connectedPair(t, l)

@@ -264,16 +264,21 @@ func (s *Stream) expectShortReads(network string) {
 // once; for the others see rearm.
 const streamInterest = Read | Write | EarlyClose | Edge | urgent
 
-// unlock unlocks s.mu, and then calls the release functions of what was sent.
+// unlock unlocks s.mu, and then calls the release functions of what was sent. If s is under
+// a filter, they are called after the loop's turn.
 func (s *Stream) unlock() {
 	if s.extra == nil || s.extra.spent == nil {
 		s.mu.Unlock()
 		return
 	}
-	spent := s.extra.spent
+	spent, later := s.extra.spent, s.filtered
 	s.extra.spent = nil
 	s.mu.Unlock()
-	freeChain(spent)
+	if later { // a turn may have called
+		s.Loop().releaseLater(spent)
+	} else {
+		freeChain(spent)
+	}
 }
 
 // unlockInTurn is unlock within a turn of the loop. The release functions are called when

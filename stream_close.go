@@ -97,6 +97,9 @@ func (s *Stream) closeLocked(now, reset bool) {
 		return
 	}
 	s.flush()
+	if s.Loop().draining.Load() {
+		s.startLinger() // acknowledged uses its timer
+	}
 	s.driveClose()
 	s.startLinger()
 }
@@ -149,11 +152,7 @@ func (s *Stream) startOwnLinger() {
 	if !l.closed && !x.overdue && !x.lingers {
 		x.lingers = true
 		x.last, x.lingerEnds = last, addTime(now, l.conf.Linger)
-		d := lookAfter(l.conf.Linger, l.conf.Linger)
-		if x.ackWait > 0 { // Shutdown asks before
-			d = min(d, x.ackWait)
-		}
-		l.startTimer(&x.linger, now, x.rest(now, d))
+		l.startTimer(&x.linger, now, x.rest(now, lookAfter(l.conf.Linger, l.conf.Linger)))
 	}
 }
 
@@ -195,9 +194,23 @@ func (s *Stream) unacked() int {
 	case *pipeEnd:
 		return t.unread()
 	case *filtering:
-		return 0 // the filter has it, and closes the stream under it when all is sent
+		return t.lower.unackedBelow()
 	}
 	return -1
+}
+
+// unackedBelow is unacked of the stream on top of s. As long as the end of the output has
+// not left s, it returns a positive number.
+func (s *Stream) unackedBelow() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.gone() || s.connecting():
+		return 0 // the peer will get nothing more
+	case s.out.fin == finNone || s.out.queue.n > 0:
+		return 1
+	}
+	return s.unacked()
 }
 
 // checkLinger does something only if linger has expired. It looks whether s has made progress
@@ -253,10 +266,7 @@ func (s *Stream) acknowledged() bool {
 	if !l.draining.Load() || s.out.queue.n > 0 {
 		return false
 	}
-	unacked := s.output() // below s, which nothing tells to s
-	if unacked == 0 {
-		unacked = s.progress().unacked
-	}
+	unacked := s.unacked()
 	if unacked > 0 {
 		x := s.more()
 		x.ackWait = min(max(2*x.ackWait, minAckWait), maxAckWait)
@@ -314,7 +324,11 @@ func (s *Stream) driveClose() {
 		switch {
 		case n > 0:
 			if budget -= n; budget <= 0 {
-				s.goOnLater()
+				if s.acknowledged() { // the peer may send without end
+					s.release(false, 0)
+				} else {
+					s.goOnLater()
+				}
 				return
 			}
 		case err == eAGAIN:
@@ -479,7 +493,11 @@ func (s *Stream) finish(bits pending) {
 	}
 	s.out.lagging.Store(false)
 	s.spend(s.out.queue.detach())
-	s.released(s.takeDones())
+	if s.extra != nil {
+		dones := s.extra.dones
+		s.extra.dones = nil
+		s.released(dones)
+	}
 }
 
 // released closes the channels dones as soon as all streams under s are released. s itself is
@@ -494,21 +512,6 @@ func (s *Stream) released(dones []chan struct{}) {
 			return
 		}
 	}
-	closeAll(dones)
-}
-
-// takeDones returns the channels to be closed once all is released, which is the caller's
-// business from then on. Caller holds s.mu.
-func (s *Stream) takeDones() []chan struct{} {
-	if s.extra == nil {
-		return nil
-	}
-	dones := s.extra.dones
-	s.extra.dones = nil
-	return dones
-}
-
-func closeAll(dones []chan struct{}) {
 	for _, c := range dones {
 		close(c)
 	}
