@@ -127,7 +127,7 @@ This server answers each line with a line. It is a skeleton to copy: put the rep
 of your protocol in place of bytes.ToUpper, and the end of its requests in place of
 ReadLine.
 
-	const maxLine = 4 << 10 // bytes of the longest request
+	const maxLine = 4 << 10 // bytes of the longest request, with its line end
 
 	func serve(loop *evchan.Loop) {
 		for ev := range loop.Events() {
@@ -175,11 +175,13 @@ It is right for all clients:
     the loop stops reading.
   - A client may finish sending after its last request. It gets all replies. An
     incomplete request at the end is dropped.
-  - A request that is longer than maxLine ends the connection.
+  - A request that is longer than maxLine ends the connection with a reset. To tell the
+    client why, write a line and call Close instead of Abort.
 
-MaxInput of [ListenConfig] must not be less than maxLine; set it to maxLine, so that
-no longer request is accepted at all. Set ReadIdle and WriteIdle as well: they send
-TimedOut. For connections that are encrypted or compressed, call [Stream.Filter] when
+Set MaxInput of [ListenConfig] to maxLine: if it were less, a long request would never be
+complete, and never be refused. Set ReadIdle and WriteIdle as well: they send TimedOut. A
+reply by [Stream.SendFile] does not count against MaxOutput: answer with one file at a time,
+while Queued is 0, or one client can make the server open all its descriptors. For connections that are encrypted or compressed, call [Stream.Filter] when
 [Accepted] comes, with the same MaxInput, and nothing else changes.
 
 # Datagrams
@@ -352,7 +354,7 @@ These limits do not hold for everything:
     the StreamConfig that Filter was given. Its output is counted with what lies in
     the filter and in the streams below.
 
-The example of ListenConfig is a server that sets most of them.
+ExampleListenConfig, in example_test.go, is a server that sets most of them.
 
 # Closing
 
@@ -398,7 +400,7 @@ Shutdown does not know which requests your program still works on. To answer tho
  2. take no more requests, and answer those that are under way,
  3. call Shutdown, which sends the replies.
 
-The example GracefulShutdown does this.
+Example_gracefulShutdown, in example_test.go, does this.
 
 # Testing
 

@@ -25,7 +25,7 @@ import (
 
 // The server of lines in doc.go is this code, see TestDocSkeleton.
 
-const maxLine = 4 << 10 // bytes of the longest request
+const maxLine = 4 << 10 // bytes of the longest request, with its line end
 
 func serve(loop *evchan.Loop) {
 	for ev := range loop.Events() {

@@ -15,7 +15,7 @@ func TestExtremes(t *testing.T) {
 	const forever = time.Duration(math.MaxInt64)
 	inBubble(t, Config{}, map[string]func(*testing.T, *Loop){
 		"ExitOfTwo": func(t *testing.T, l *Loop) {
-			time.Sleep(1) // so that the clock is not 0
+			time.Sleep(time.Nanosecond) // so that the clock is not 0
 			l.Exit(time.Second)
 			l.Exit(forever) // later: the first counts
 			began := time.Now()
@@ -27,14 +27,14 @@ func TestExtremes(t *testing.T) {
 			}
 		},
 		"Poll": func(t *testing.T, l *Loop) {
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			l.After(time.Second)
 			if ev, ok := l.Poll(forever); !ok {
 				t.Errorf("received %v", ev)
 			}
 		},
 		"IdleTimeouts": func(t *testing.T, l *Loop) {
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			a, _ := l.Pipe(nil, nil)
 			l.After(time.Second)
 			a.SetIdleTimeouts(forever, forever)
