@@ -20,7 +20,7 @@ type Config struct {
 	// works. New fails if the method is unavailable.
 	Method string
 
-	// Avoid lists methods that must not be used.
+	// Avoid lists methods that must not be used. Unknown names are ignored.
 	Avoid []string
 
 	// Require lists features that the method must have. New fails if the method

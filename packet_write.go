@@ -49,7 +49,8 @@ func (c *PacketConn) WriteToAddrPort(p []byte, addr netip.AddrPort) (int, error)
 // WritePacket is WriteToAddrPort that also says which address of this host the datagram
 // comes from: for a reply, the address that ReadPacket has returned. A from that cannot be
 // a source leaves the choice to the system: the zero Addr, an unspecified or a multicast
-// address, and 255.255.255.255.
+// address, and 255.255.255.255. The broadcast address of a subnet gives an error of the
+// kernel, ENETUNREACH for example: then send again with the zero Addr.
 //
 // On a connected socket, to is the zero AddrPort.
 //

@@ -14,7 +14,8 @@ import (
 // SendFile returns at once. f is read as the peer takes the bytes: until release is
 // called it must stay open and should not change. If it turns out to be shorter, the
 // stream ends with io.ErrUnexpectedEOF. The bytes count for Queued, but not against
-// MaxOutput.
+// MaxOutput. So a server that answers requests with files sends one at a time, while Queued
+// is 0: a client that pipelines requests could make it open all its descriptors.
 //
 // release, if it is not nil, is called exactly once, when the bytes have been sent or
 // dropped, on any goroutine and with no lock held. It is the place to close f.

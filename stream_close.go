@@ -46,9 +46,11 @@ func (s *Stream) CloseWrite() error {
 // Config.Linger, by default 5 seconds, bounds the time without progress. It starts again
 // whenever the kernel has taken some of the output, or the peer has acknowledged some. (Only
 // Linux, macOS, FreeBSD and NetBSD tell what was acknowledged.) When it has passed, the loop
-// drops the output that is left, and releases the stream. So a slow peer gets all, however
-// long it takes, and a peer that takes a byte now and then can hold the stream for as long:
-// SetLifetime, called before Close, bounds the whole.
+// drops the output that is left, and releases the stream. So a peer that keeps reading gets
+// all, however long it takes, and a peer that takes a byte now and then can hold the stream
+// for as long: SetLifetime, called before Close, bounds the whole. What the peer's program
+// reads shows only when its system says that there is room again, in steps that may be some
+// hundred KiB: for a peer that reads less than that in Linger, set a longer one.
 //
 // If output may have to wait for longer than Linger, under a tight rate limit for example,
 // call CloseWrite first, and Close when Queued() is 0; Drained tells when. Then a write

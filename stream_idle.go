@@ -47,7 +47,9 @@ func (i *idle) expired(now int64) {
 //     limit. While it is stopped, it does not time out;
 //   - for writing, when output begins to wait for the peer.
 //
-// A byte that has arrived in time counts even if the loop reads it later.
+// A byte that has arrived in time counts even if the loop reads it later. So does output that
+// the kernel takes without the peer's reading, as its buffers grow: a write timeout can come
+// late by once its length.
 //
 // There is no timeout before the stream is connected (see DialConfig.Timeout), none for
 // reading after the peer has finished, and none after Close (see Config.Linger).

@@ -370,7 +370,9 @@ func (s *Stream) readErr() error {
 // Write come between. If w has too much unsent output, WriteTo returns ErrFull, which is no
 // failure, and leaves the bytes in the input. When that output has drained, s sends Readable
 // again. Its EOF comes after the rest was consumed. So a proxy calls io.Copy from one stream
-// to the other at each Readable, and needs no more, however slow the destination is.
+// to the other at each Readable, however slow the destination is, and CloseWrite of the other
+// at EOF. If s has failed, no Readable follows its Closed: what was left has to be written
+// when the destination says Drained, or is dropped.
 func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 	dst, ok := w.(*Stream)
 	if !ok {
