@@ -98,8 +98,11 @@ func (s *Stream) writeErr() error {
 	case s.out.fin != finNone:
 		return s.opError("write", ePIPE)
 	case s.output() >= s.limits.Load().writeHigh && s.full():
-		s.noteOwed() // for output below a filter that may not have been noted yet
-		return ErrFull
+		// Output below a filter may not have been noted yet, and may have fallen since the
+		// question: it moves without s.mu. Without a Drained to come it is not full.
+		if s.noteOwed(); s.out.owed || s.below() == nil {
+			return ErrFull
+		}
 	}
 	return nil
 }
@@ -415,6 +418,9 @@ func (s *Stream) noteOwed() {
 		l := s.lockAndWithdraw()
 		l.retract(&s.source, msgDrained)
 		l.unlock()
+		if s.below() != nil && s.output() <= s.lowMark() { // it has fallen before the filters watched
+			s.announce(s.checkDrained())
+		}
 	}
 }
 
