@@ -1,6 +1,11 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
+//go:build linux || darwin || freebsd || netbsd
+
+// Only these systems tell what a peer has acknowledged. On the others Shutdown waits up to
+// Config.Linger for peers that keep their end open.
+
 package evchan
 
 import (
