@@ -587,6 +587,7 @@ func testPausedSeesReset(t *testing.T, l *Loop) {
 func TestDone(t *testing.T) {
 	onMethods(t, Config{Linger: time.Hour}, map[string]func(*testing.T, *Loop){
 		"NetConn": func(t *testing.T, l *Loop) {
+			needNetConn(t)
 			// NetConn has the locks of all of them.
 			s, far := connectedPair(t, l)
 			up := filterOn(t, filterOn(t, s, xorFilter(1)), xorFilter(2))
