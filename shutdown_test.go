@@ -501,9 +501,6 @@ var endings = map[string]ending{
 // TestDoneAndLost: for each way of ending, Done is closed, and Lost and Err say whether
 // output was lost.
 func TestDoneAndLost(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("Windows may take all output at once")
-	}
 	tests := make(map[string]func(*testing.T, *Loop))
 	for name, e := range endings {
 		for what, on := range map[string]func(*testing.T, *Stream) *Stream{
