@@ -197,18 +197,7 @@ func TestSignalBeforeClose(t *testing.T) {
 // TestSignalBeforeWatch makes a second watch just after a signal has come: it does not
 // count that one.
 func TestSignalBeforeWatch(t *testing.T) {
-	other := make(chan os.Signal, 1)
-	signal.Notify(other, userSignal)
-	defer signal.Stop(other)
-	if err := raiseSignal(); errors.Is(err, ErrUnsupported) {
-		t.Skip(err)
-	}
-	<-other
-	l, err := New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l, other := loopAfterSignal(t)
 	first, _ := l.Signal(userSignal)
 	for range 200 {
 		if err := raiseSignal(); err != nil {
@@ -227,20 +216,26 @@ func TestSignalBeforeWatch(t *testing.T) {
 	}
 }
 
-// TestSignalAfterReset watches a signal again that signal.Reset has taken away.
-func TestSignalAfterReset(t *testing.T) {
+// loopAfterSignal returns a loop, which ends with the test, and a channel of os/signal's that
+// has got userSignal once and goes on getting it. It skips the test where that cannot be.
+func loopAfterSignal(t *testing.T) (*Loop, <-chan os.Signal) {
+	t.Helper()
 	other := make(chan os.Signal, 1)
 	signal.Notify(other, userSignal)
-	defer signal.Stop(other)
+	t.Cleanup(func() { signal.Stop(other) })
 	if err := raiseSignal(); errors.Is(err, ErrUnsupported) {
 		t.Skip(err)
 	}
 	<-other
 	l, err := New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	return l, other
+}
+
+// TestSignalAfterReset watches a signal again that signal.Reset has taken away.
+func TestSignalAfterReset(t *testing.T) {
+	l, _ := loopAfterSignal(t)
 	l.Signal(userSignal)
 	signal.Reset(userSignal)
 	w, _ := l.Signal(userSignal)
