@@ -83,14 +83,17 @@ func FuzzEpoll(f *testing.F) {
 func FuzzPollSet(f *testing.F) {
 	f.Add([]byte{0, 0, 3, 0, 1, 19, 3, unix.POLLIN, unix.POLLOUT, 0, 3, unix.POLLIN, unix.POLLOUT, 0, 1, 1, 19, 3, unix.POLLIN, unix.POLLIN, 0})
 	f.Add([]byte{0, 0, 0, 3, unix.POLLHUP, 0, 0, 3, unix.POLLHUP, 0, 0, 0, 0, 1, 3, unix.POLLNVAL, 0, 0, 3, unix.POLLNVAL})
+	f.Add([]byte{0, 0, 19, 3, unix.POLLERR, 0, 1, 0, 19, 3, unix.POLLERR, 0, 1, 0, 19, 3, 4, 1, 0, 3, 3, unix.POLLERR, 0})
 	f.Add([]byte{0, 0, 3, 0, 1, 3, 4, 0, 3, 2, 0, 0, 3, unix.POLLIN, unix.POLLIN})
 
 	// reg is what the model knows of a descriptor.
 	type reg struct {
-		tok  token
-		i    What
-		left What // not reported yet
-		mute bool
+		tok    token
+		i      What
+		left   What // not reported yet
+		mute   bool
+		errors int  // reports in a row with errorOnly
+		paused bool // not polled for errorPause, since an error lasts
 	}
 	f.Fuzz(func(t *testing.T, bytes []byte) {
 		p := &pollSet{index: make(map[sysFD]int), changed: true, pipe: [2]sysFD{noFD, noFD}}
@@ -114,6 +117,9 @@ func FuzzPollSet(f *testing.F) {
 						only = errorOnly
 					}
 					what = r.i&whatPolled | hangup | only
+				}
+				if r.errors++; what&errorOnly == 0 {
+					r.errors = 0
 				}
 				if r.i&Edge != 0 {
 					r.left &^= what
@@ -149,6 +155,10 @@ func FuzzPollSet(f *testing.F) {
 				case err != due:
 					t.Fatalf("got %v, want %v", err, due)
 				case err == nil:
+					if op == 1 {
+						r.errors = want[fd].errors
+						r.paused = r.errors > 1 && r.i&Edge != 0
+					}
 					want[fd] = r
 				}
 			case 2:
@@ -159,8 +169,13 @@ func FuzzPollSet(f *testing.F) {
 			case 3, 4: // a wait; with 4 something is changed before it is over
 				p.copyLocked(0)
 				asked := 0
-				for _, r := range want {
-					if !r.mute {
+				for fd, r := range want {
+					if p.regs[p.index[fd]].resume.IsZero() {
+						r.paused = false // if it was, its time is over
+					} else if !r.paused {
+						t.Fatalf("%v is put off", r.tok)
+					}
+					if !r.mute && !r.paused {
 						asked++
 					}
 				}
@@ -169,7 +184,7 @@ func FuzzPollSet(f *testing.F) {
 				}
 				for j, tok := range p.toks {
 					r := want[sysFD(p.fds[j].Fd)]
-					if r == nil || r.mute || r.tok != tok || pollWhat(p.fds[j].Events) != r.left {
+					if r == nil || r.mute || r.paused || r.tok != tok || pollWhat(p.fds[j].Events) != r.left {
 						t.Fatalf("%v is polled for %#x, want %v", tok, p.fds[j].Events, r)
 					}
 				}
@@ -183,6 +198,7 @@ func FuzzPollSet(f *testing.F) {
 						gen++
 						r.i = script.interest()
 						r.left, r.mute = r.i&whatPolled, false
+						r.paused = r.errors > 1 && r.i&Edge != 0
 						must(t, p.arm(fd, r.tok, r.i))
 					}
 				}
