@@ -219,6 +219,7 @@ func (r *Request) bodyMessage() evchan.Event {
 	if m.Data.Len() == 0 && !r.bodyEnded {
 		return nil
 	}
+	r.x().made = m
 	m.Last = r.bodyEnded
 	if m.Last {
 		r.flags |= flagTold

@@ -6,7 +6,6 @@ package evhttp
 import (
 	"bytes"
 	"errors"
-	"io"
 	"sync"
 
 	"github.com/evchan/evchan"
@@ -52,6 +51,7 @@ const (
 	flagStopping                        // the loop's Shutdown waits
 	flagSlowBody                        // the idle timeout of the stream is that for a body
 	flagUsed                            // there has been a request
+	flagAbort                           // with flagClosing: the stream is reset rather than closed
 )
 
 // A todo is what unlock does without the lock, since it may call End.
@@ -185,6 +185,11 @@ func (c *conn) take() *Request {
 		c.incomplete()
 		return nil
 	}
+	if r.bodyEnded {
+		c.bodyArrived()
+	} else {
+		c.awaitBody()
+	}
 	c.flags |= flagUsed
 	c.served++
 	if limit := c.srv.conf.MaxRequests; limit > 0 && int(c.served) >= limit || c.draining() {
@@ -202,17 +207,28 @@ func (c *conn) draining() bool {
 // dispatch gives r to what answers it. It returns true if that is the receiver of messages. The
 // caller holds mu.
 func (c *conn) dispatch(r *Request) bool {
-	if c.srv.allow != "" && !c.srv.allows(r.head.method) {
-		r.fields.set("Allow", c.srv.allow)
-		r.replyError(errMethod.status, errMethod.text)
+	if c.refusesMethod(r) {
 		return false
 	}
 	if c.srv.conf.Handler == nil {
 		return true
 	}
 	r.block()
-	c.srv.pool.do(job{r, c.srv.conf.Handler})
+	if !c.srv.pool.do(job{r, c.srv.conf.Handler}) {
+		r.replyError(503, "")
+	}
 	return false
+}
+
+// refusesMethod reports whether the method of r is not allowed, and answers it then. The caller
+// holds mu.
+func (c *conn) refusesMethod(r *Request) bool {
+	if c.srv.allow == "" || c.srv.allows(r.head.method) {
+		return false
+	}
+	r.fields.set("Allow", c.srv.allow)
+	r.replyError(errMethod.status, errMethod.text)
+	return true
 }
 
 // receive returns the next request as soon as all of it is there that has to be, else nil. The
@@ -237,7 +253,7 @@ func (c *conn) receive() (*Request, error) {
 	if limit < 0 {
 		limit = 1<<63 - 2
 	}
-	if err := r.pull(limit + 1); err != nil {
+	if err := r.pull(&r.body, limit+1); err != nil {
 		c.req = nil
 		return nil, err
 	}
@@ -245,7 +261,7 @@ func (c *conn) receive() (*Request, error) {
 		c.awaitBody()
 		return nil, nil
 	}
-	c.bodyArrived()
+	r.flags |= flagTold
 	return r, nil
 }
 
@@ -308,6 +324,11 @@ func (c *conn) closeWhenSent() {
 	if c.has(flagDead) || c.req != nil {
 		return
 	}
+	if c.has(flagAbort) {
+		c.flags |= flagDead
+		c.todo |= doAbort
+		return // End follows
+	}
 	if c.draining() && c.s.Queued() > 0 {
 		return // Drained brings us back
 	}
@@ -321,13 +342,12 @@ func (c *conn) closeWhenSent() {
 
 // refuse answers what is no request, and closes. The caller holds mu.
 func (c *conn) refuse(err error) {
-	var r *refusal
-	if !errors.As(err, &r) {
-		r = &refusal{400, "bad request"}
-	}
 	c.req = nil
 	c.flags |= flagClosing
-	c.write(c.srv.appendRefusal(nil, r))
+	var r *refusal
+	if errors.As(err, &r) { // else the client has finished sending too soon
+		c.write(c.srv.appendRefusal(nil, r))
+	}
 	c.closeWhenSent()
 }
 
@@ -345,6 +365,3 @@ func (c *conn) write(p []byte) error {
 	}
 	return err
 }
-
-// errCut is the error of a body that has ended too soon.
-var errCut = io.ErrUnexpectedEOF

@@ -5,6 +5,7 @@ package evhttp
 
 import (
 	"errors"
+	"io"
 	"os"
 )
 
@@ -32,3 +33,6 @@ func (e goneError) Unwrap() error        { return e.reason }
 
 // errTimeout is the reason if the client took nothing of a reply for too long.
 var errTimeout = goneError{os.ErrDeadlineExceeded}
+
+// errCut is the error of a body that has ended too soon.
+var errCut = io.ErrUnexpectedEOF

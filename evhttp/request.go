@@ -53,10 +53,11 @@ type requestExtra struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
+	made *Body // the last one; it may not be received yet
+
 	cond          sync.Cond // with the conn's mu: a goroutine waits for the client
 	readDeadline  deadline
 	writeDeadline deadline
-	std           *http1 // what http.Handlers see
 }
 
 type phase uint8
@@ -183,7 +184,7 @@ func (r *Request) Context() context.Context {
 func (r *Request) contextLocked() context.Context {
 	x := r.x()
 	if x.ctx == nil {
-		x.ctx, x.cancel = context.WithCancel(context.Background())
+		x.ctx, x.cancel = context.WithCancel(connContext{r.conn})
 		if r.phase >= skipping {
 			x.cancel()
 		}

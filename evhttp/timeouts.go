@@ -74,12 +74,10 @@ func (c *conn) timedOut() {
 	r := c.req
 	switch {
 	case which&evchan.Write != 0:
-		c.flags |= flagDead
-		c.todo |= doAbort
+		c.flags |= flagClosing | flagAbort
 		if r != nil {
 			r.fail(errTimeout)
 		}
-		c.settle()
 	case which&evchan.Read == 0:
 		// Resumed meanwhile.
 	case r == nil && c.scanned == 0:
