@@ -40,7 +40,7 @@ func (r *Request) Body() *evchan.Buffer { return &r.body }
 func (r *Request) Complete() bool {
 	r.conn.mu.Lock()
 	defer r.conn.mu.Unlock()
-	return r.has(flagTold)
+	return r.has(flagWhole)
 }
 
 // Trailer returns the value of the first field of that name behind a chunked body that is
@@ -87,7 +87,7 @@ func (r *Request) begin() error {
 	r.phase = unanswered
 	if !r.head.hasBody() {
 		r.bodyEnded = true
-		r.flags |= flagTold
+		r.flags |= flagTold | flagWhole
 		return nil
 	}
 	if conf.MaxBody >= 0 && r.head.length > conf.MaxBody {
@@ -106,7 +106,7 @@ func (r *Request) begin() error {
 		}
 	}
 	if r.bodyEnded {
-		r.flags |= flagTold
+		r.flags |= flagTold | flagWhole
 	}
 	return nil
 }

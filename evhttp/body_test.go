@@ -109,7 +109,7 @@ func TestExpect(t *testing.T) {
 	}
 	for in, want := range map[string]string{
 		head + "3\r\n\r\nabc": "200",
-		"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc":           "200",
+		"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc":          "200",
 		"POST / HTTP/1.1\r\nHost: x\r\nExpect: 200-ok\r\nContent-Length: 3\r\n\r\nabc":     "417",
 		"GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\n\r\nab": "200",
 	} {

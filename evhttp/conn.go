@@ -261,7 +261,7 @@ func (c *conn) receive() (*Request, error) {
 		c.awaitBody()
 		return nil, nil
 	}
-	r.flags |= flagTold
+	r.flags |= flagTold | flagWhole
 	return r, nil
 }
 

@@ -31,10 +31,11 @@ func (r *Request) HTTP() (*http.Request, error) {
 			hr.TLS = &state
 		}
 	}
+	hr = hr.WithContext(r.Context())
 	if r.head.hasBody() {
 		hr.Body = &httpBody{r: r, hr: hr}
 	}
-	return hr.WithContext(r.Context()), nil
+	return hr, nil
 }
 
 // An httpBody is the Body of a http.Request.

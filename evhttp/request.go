@@ -71,7 +71,7 @@ const (
 	over // will not be answered
 )
 
-type requestFlags uint8
+type requestFlags uint16
 
 const (
 	flagExpects  requestFlags = 1 << iota // the client waits for 100 Continue
@@ -80,6 +80,7 @@ const (
 	flagRoom                              // Write has returned ErrFull: Writable must follow
 	flagPaused                            // PauseBody
 	flagTold                              // all of the body was sent in messages
+	flagWhole                             // all of it was there when the Request was sent; never changes after that
 	flagGoneDue                           // Gone must be sent
 	flagNoBody                            // the reply has no body: HEAD, 204, 304
 )
@@ -185,7 +186,7 @@ func (r *Request) contextLocked() context.Context {
 	x := r.x()
 	if x.ctx == nil {
 		x.ctx, x.cancel = context.WithCancel(connContext{r.conn})
-		if r.phase >= skipping {
+		if r.phase >= skipping || r.conn.srv.conf.CancelOnEOF && r.conn.has(flagEOF) {
 			x.cancel()
 		}
 	}

@@ -15,8 +15,13 @@ import (
 // handler. It takes the listener over, and returns when the kernel fails. To end it, or to set
 // anything, make the loop yourself and use [New] with Config.Handler.
 //
-// An http.DefaultServeMux is used if h is nil.
+// If h is nil, http.DefaultServeMux answers.
 func Serve(l net.Listener, h http.Handler) error {
+	return serveOn(l, h, func(*evchan.Loop) {})
+}
+
+// serveOn is Serve that tells its loop.
+func serveOn(l net.Listener, h http.Handler, tell func(*evchan.Loop)) error {
 	if h == nil {
 		h = http.DefaultServeMux
 	}
@@ -31,6 +36,7 @@ func Serve(l net.Listener, h http.Handler) error {
 		return err
 	}
 	srv.Own(ln)
+	tell(loop)
 	for range loop.All() {
 		// The handler gets everything.
 	}
