@@ -74,8 +74,9 @@ const filterRoom = 64 << 10
 //     TimedOut and Resume are about this stream as well.
 //   - When its lifetime is over, so is the new one's.
 //
-// Filter returns Err, or ErrClosed if that is nil, after the end, and an error if the
-// stream is under a filter already.
+// Filter returns Err, or ErrClosed if that is nil, after the end, ErrWouldBlock while a
+// message of the stream's layer is unreceived, and an error if the stream is under a filter
+// already. The layer stays with this stream, and hears nothing more but the end.
 func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	if f == nil {
 		return nil, errors.New("evchan: Filter of nil")
@@ -119,11 +120,15 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	}
 	up.prio = s.prio
 	if u.Notify == nil {
-		up.route = s.route
+		up.route.Store(s.route.Load())
 	}
 	up.paused |= s.paused &^ directions(s.timedOut())
 	s.paused = 0
 	s.resumeIdle(Read | Write)
+	if s.pend&msgMade != 0 {
+		up.extra.leave(l)
+		return nil, ErrWouldBlock
+	}
 	passed := s.pend & msgConnected
 	s.received(msgAccepted) // as far as its listener is concerned
 	l.retract(&s.source, msgMask|workRead)

@@ -339,7 +339,7 @@ func (ln *Listener) open() error {
 		return os.NewSyscallError(l.Method(), err)
 	}
 	if ln.conf.Notify != nil {
-		ln.route = l.routeTo(ln.conf.Notify)
+		ln.route.Store(l.routeTo(ln.conf.Notify))
 	}
 	l.refresh(&ln.source)
 	return nil
@@ -494,9 +494,10 @@ func (ln *Listener) Close() error {
 	l := ln.lockAndWithdraw()
 	ln.life = lifeClosed
 	l.timers.stop(&ln.retry)
-	l.retract(&ln.source, msgSingle)
+	end := l.retractAll(&ln.source)
 	l.unlock()
 	ln.release()
+	callEnd(end, &ln.source)
 	return nil
 }
 
@@ -587,7 +588,7 @@ func (ln *Listener) task() {
 			ln.full = true
 			wait = true
 		}
-		route, prio := ln.route, ln.prio
+		route, prio := ln.route.Load(), ln.prio
 		l.unlock()
 		if wait {
 			return
@@ -597,7 +598,8 @@ func (ln *Listener) task() {
 		case err == nil:
 			ln.recovered()
 			l.lock()
-			s.route, s.prio = route, prio
+			s.route.Store(route)
+			s.prio = prio
 			s.in.set(flagAcceptPending)
 			ln.waiting++
 			if ln.conf.MaxStreams > 0 {

@@ -322,7 +322,7 @@ func (c *PacketConn) open(notify chan<- Event) error {
 		l.unlock()
 		return ErrClosed
 	}
-	c.route = l.routeTo(notify)
+	c.route.Store(l.routeTo(notify))
 	tok := l.register(c, c.fd)
 	l.refresh(&c.source)
 	l.unlock()
@@ -340,6 +340,21 @@ func (c *PacketConn) LocalAddr() net.Addr { return c.local }
 // RemoteAddr returns the address of the peer that the socket is connected to, in
 // package net's form; nil if it is not connected. It is the same after Close.
 func (c *PacketConn) RemoteAddr() net.Addr { return c.remote }
+
+// SetLayer has layer turn the connection's messages into others: see [Layer]. If datagrams
+// wait, a Packets follows.
+func (c *PacketConn) SetLayer(layer Layer) error {
+	l := c.lockAndWithdraw()
+	defer l.unlock()
+	if err := l.setLayer(&c.source, layer); err != nil {
+		return err
+	}
+	if c.paused == 0 {
+		c.more.Store(true)
+		l.enqueue(&c.source, workRead)
+	}
+	return nil
+}
 
 // Pause stops the messages, and takes back a Packets that was not received yet.
 // Reading and writing still work. A paused connection is not live.
@@ -459,9 +474,10 @@ func (c *PacketConn) Close() error {
 	l := c.lockAndWithdraw()
 	c.life = lifeClosed
 	l.timers.stop(&c.retry)
-	l.retract(&c.source, msgSingle|workRead)
+	end := l.retractAll(&c.source)
 	l.unlock()
 	c.release()
+	callEnd(end, &c.source)
 	return nil
 }
 

@@ -61,6 +61,7 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 				}
 			}()
 			l.callReleases()
+			l.serveLayers()
 		}
 	}
 	l.Close()

@@ -114,7 +114,9 @@ func (s *Stream) silence() {
 	s.in.unwait(waitEOF)
 	s.forgetBlocked(l)
 	s.received(msgAccepted)
-	l.retract(&s.source, msgMask|workRead)
+	if end := l.retractAll(&s.source); end != nil {
+		s.more().end = end
+	}
 }
 
 // setClosed notes that Close or Abort was called. The caller holds s.mu and the loop's lock.
