@@ -292,10 +292,12 @@ func (x *filtering) close(reset bool) {
 }
 
 // bequeath moves the chunks whose release functions s would call to up, the stream on
-// top of it. Caller holds the mu of both.
+// top of it. End of its layer is called after the turn. Caller holds the mu of both.
 func (s *Stream) bequeath(up *Stream) {
 	up.spend(s.extra.spent)
 	s.extra.spent = nil
+	s.Loop().endLater(s.extra.end, &s.source)
+	s.extra.end = nil
 }
 
 // ready is never called: the poller does not know x.

@@ -89,6 +89,10 @@ type ListenConfig struct {
 	// same loop.
 	RateGroup *RateGroup
 
+	// Layer turns the messages of the listener's streams into others, Accepted among them:
+	// see StreamConfig. The listener itself has no layer.
+	Layer Layer
+
 	// Data is what Listener.Data begins with, and Stream.Data of each of its streams.
 	Data any
 
@@ -111,6 +115,7 @@ func (c *ListenConfig) stream() *StreamConfig {
 		Lifetime:  c.Lifetime,
 		RateLimit: c.RateLimit,
 		RateGroup: c.RateGroup,
+		Layer:     c.Layer,
 	}
 }
 

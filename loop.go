@@ -58,6 +58,7 @@ type Loop struct {
 	timers      timerQueue
 	blocked     map[*Stream]*blocked // streams whose WriteTo has found its destination full
 	enders      map[*source]struct{} // sources whose layer has to be told the end
+	ends        []func()             // calls of End that wait until the turn is over
 	spent       *chunk               // sent in turns; their release functions are to be called
 	due         int64                // when the turn that waits for the kernel, if there is one, will end by itself
 	work        []pollable           // those whose task is to be called: see assign
@@ -318,14 +319,18 @@ func (l *Loop) makeTurn(limit time.Duration, delivers bool) {
 	l.turnHoldingToken(limit, delivers)
 }
 
-// callReleases calls the release functions of what was sent in turns. The caller does not
+// callReleases calls the release functions of what was sent in turns, and End of the layers
+// whose sources turns have ended. The caller does not
 // hold the token, so that a release function may call Shutdown. If one of them panics, or
 // ends the goroutine, the others are called after the next turn.
 func (l *Loop) callReleases() {
 	l.lock()
-	spent := l.spent
-	l.spent = nil
+	spent, ends := l.spent, l.ends
+	l.spent, l.ends = nil, nil
 	l.unlock()
+	for _, call := range ends {
+		defer call()
+	}
 	if spent == nil {
 		return
 	}
@@ -360,6 +365,16 @@ func (l *Loop) releaseLater(c *chunk) {
 	l.spent = c
 	l.wakePoller = true
 	l.unlock()
+}
+
+// endLater has End called after the turn. end is the layer of s, or nil. The caller may hold locks of streams.
+func (l *Loop) endLater(end ender, s *source) {
+	if end != nil {
+		l.lock()
+		l.ends = append(l.ends, func() { callEnd(end, s) })
+		l.wakePoller = true
+		l.unlock()
+	}
 }
 
 // turnHoldingToken is turn for a caller that holds the token, without the release functions.
@@ -447,7 +462,7 @@ func (l *Loop) yieldToScheduler(now time.Time, turns uint64) {
 // wait returns how long the turn may wait for the kernel, without limit if negative: see turn
 // and turnHoldingToken. It sets l.due. The caller holds l.mu.
 func (l *Loop) wait(limit time.Duration, delivers bool) time.Duration {
-	if len(l.work) > 0 || l.spent != nil || l.closed || l.draining.Load() && l.streams == 0 {
+	if len(l.work) > 0 || l.spent != nil || l.ends != nil || l.closed || l.draining.Load() && l.streams == 0 {
 		return 0
 	}
 	if !delivers && l.layerWork {

@@ -42,6 +42,9 @@ import (
 // Like Read, NetConn may be called only by the goroutine that has received the stream's
 // most recent message. A Filter must not call it.
 func (s *Stream) NetConn() (net.Conn, error) {
+	s.mu.Lock()
+	s.sendLater()
+	s.unlock()
 	var filters []*filtering // from s downwards
 	bottom := s
 	for x := s.filtering(); x != nil; x = bottom.filtering() {

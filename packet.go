@@ -124,6 +124,10 @@ type PacketConfig struct {
 	// [Source]. Nil means the loop's own way.
 	Notify chan<- Event
 
+	// Layer turns the connection's messages into others, from the first one on (see
+	// [Layer]). nil means none.
+	Layer Layer
+
 	// Paused makes a connection that sends no messages until Resume.
 	Paused bool
 
@@ -228,6 +232,9 @@ func (l *Loop) ListenPacket(network, address string, conf *PacketConfig) (*Packe
 	}
 	c := l.newPacketConn(local, nil)
 	c.Data, c.unlinks = pc.Data, true
+	l.lock()
+	l.giveLayer(&c.source, pc.Layer)
+	l.unlock()
 	if pc.Paused {
 		c.paused = directions(Read)
 	}

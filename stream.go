@@ -276,23 +276,27 @@ func (s *Stream) unlock() {
 	spent, end, later := s.extra.spent, s.extra.end, s.filtered
 	s.extra.spent, s.extra.end = nil, nil
 	s.mu.Unlock()
-	defer callEnd(end, &s.source)
 	if later { // a turn may have called
 		s.Loop().releaseLater(spent)
+		s.Loop().endLater(end, &s.source)
 	} else {
+		defer callEnd(end, &s.source)
 		freeChain(spent)
 	}
 }
 
-// unlockInTurn is unlock within a turn of the loop. The release functions are called when
-// the turn is over.
+// unlockInTurn is unlock within a turn of the loop. The release functions, and End, are called
+// when the turn is over.
 func (s *Stream) unlockInTurn() {
 	var spent *chunk
+	var end ender
 	if s.extra != nil {
 		spent, s.extra.spent = s.extra.spent, nil
+		end, s.extra.end = s.extra.end, nil
 	}
 	s.mu.Unlock()
 	s.Loop().releaseLater(spent)
+	s.Loop().endLater(end, &s.source)
 }
 
 // spend frees the chain c: at unlock, if it may have release functions. The caller holds

@@ -94,6 +94,12 @@ func (s *Stream) closeLocked(now, reset bool) {
 	if s.gone() {
 		return
 	}
+	if !now {
+		s.sendLater()
+	}
+	if s.gone() {
+		return
+	}
 	if now || s.Loop().conf.Linger < 0 {
 		s.release(reset, 0)
 		return
