@@ -194,7 +194,7 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 		fd, err = takeFD(conn.(syscall.Conn))
 	}
 	s.mu.Lock()
-	defer s.unlock()
+	defer s.unlockInTurn()
 	switch {
 	case s.transport() != d: // the stream was closed meanwhile
 		if err == nil {

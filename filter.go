@@ -130,6 +130,9 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	s.in.unwait(waitEOF)
 	s.forgetBlocked(l)
 	s.more().tap, s.filtered = x, true
+	if s.in.taken != nil {
+		x.deferReleases(&s.in.taken.chain)
+	}
 	s.in.set(flagQuiet) // its consumer is the filter
 	up.publish(l, passed)
 	l.assign(x)
@@ -186,6 +189,7 @@ type filtering struct {
 	inside  int   // bytes of sending and answer, or more
 	stuck   bool  // some output has stayed in x or below when the task ended
 
+	calling  atomic.Bool  // the filter may be being called: see deferReleases
 	watched  atomic.Bool  // the task is to be called when lower's output moves
 	timed    atomic.Bool  // progress is needed
 	progress atomic.Int64 // when lower's output has last moved, on the loop's clock
@@ -311,12 +315,14 @@ func (x *filtering) tell(what What) {
 func (x *filtering) task() {
 	defer x.retire()
 	x.working.Lock()
-	defer x.working.Unlock() // also if a release function panics
+	defer x.working.Unlock() // also if the filter calls runtime.Goexit
 	x.work()
 }
 
 // work is task for a caller that holds x.working.
 func (x *filtering) work() {
+	x.calling.Store(true)
+	defer x.calling.Store(false)
 	x.lower.mu.Lock()
 	gone := x.lower.gone() // then decode up to the end, even without room
 	late := x.lower.overdue()
@@ -338,7 +344,7 @@ func (x *filtering) work() {
 	var err error
 	over, finished := false, false
 	defer func() {
-		if !finished { // the filter or a release function has panicked, or called runtime.Goexit
+		if !finished { // the filter has called runtime.Goexit
 			if x.exited != "" {
 				err = x.upper.opError(x.exited, errExited)
 				x.exited = ""
@@ -362,6 +368,7 @@ func (x *filtering) work() {
 	x.mu.Lock()
 	fresh := x.out.n > 0 || x.fin
 	if clear {
+		x.deferReleases(&x.out)
 		x.sending.chain.splice(&x.out)
 	}
 	x.inside = max(x.inside, x.sending.n+x.answer.n)
@@ -425,6 +432,7 @@ func (x *filtering) decode(plain *Buffer) error {
 	s := x.lower
 	s.mu.Lock()
 	bits := s.fill()
+	x.deferReleases(&s.in.unread)
 	eof := s.in.eof
 	gone := s.gone()
 	reason := s.why()
@@ -543,6 +551,8 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 	if began || x.watched.Load() {
 		x.upper.outputMoved(began)
 	}
+	plain.invalidate()
+	x.upper.Loop().releaseLater(plain.chain.detach())
 	plain.Reset()
 	if what != 0 {
 		x.tell(what)
@@ -601,6 +611,8 @@ func (x *filtering) retire() {
 		return
 	}
 	x.retired = true
+	x.calling.Store(true)
+	defer x.calling.Store(false)
 	x.mu.Lock()
 	var rest chain
 	x.lost += x.out.n + x.sending.n + x.answer.n

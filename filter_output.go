@@ -152,7 +152,7 @@ func (x *filtering) stuckBelow() bool {
 // some has begun to wait there.
 func (s *Stream) outputMoved(began bool) {
 	s.mu.Lock()
-	defer s.unlock()
+	defer s.unlockInTurn()
 	x := s.below()
 	if x == nil {
 		return

@@ -300,8 +300,8 @@ func (l *Loop) postpone(tasks []pollable) {
 // into the queue, and calls the tasks. If this goroutine has nothing to deliver, turn waits
 // for the kernel: at most for limit, or without limit if that is negative.
 func (l *Loop) turn(limit time.Duration) {
+	defer l.callReleases() // also if a Filter ends the goroutine
 	l.makeTurn(limit, true)
-	l.callReleases()
 }
 
 // makeTurn waits for the token, and then makes a turn. See turnHoldingToken for delivers.
@@ -333,8 +333,9 @@ func (l *Loop) callReleases() {
 	}
 }
 
-// releaseLater has the chain c freed after the turn, or at once if the loop is closed. That
-// calls its release functions. The caller holds no lock.
+// releaseLater has the chain c freed after the turn, or at once if the loop is closed and no
+// turn is under way. That calls its release functions. The caller holds no lock of the loop
+// or of a stream.
 func (l *Loop) releaseLater(c *chunk) {
 	if c == nil {
 		return
@@ -344,7 +345,7 @@ func (l *Loop) releaseLater(c *chunk) {
 		last = last.next
 	}
 	l.lock()
-	if l.closed {
+	if l.closed && len(l.turnc) == 0 {
 		l.unlock()
 		freeChain(c)
 		return

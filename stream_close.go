@@ -396,7 +396,12 @@ func (s *Stream) abandon() {
 	s.setClosed()
 	l.unlock()
 	s.release(false, 0)
-	s.unlock()
+	var spent *chunk
+	if s.extra != nil {
+		spent, s.extra.spent = s.extra.spent, nil
+	}
+	s.mu.Unlock()
+	defer l.releaseLater(spent) // comes last: a release function may panic
 	if filtered {
 		x.abandon()
 	}
