@@ -249,15 +249,22 @@ func (w *Watch) Arm(timeout time.Duration) error {
 		return err
 	}
 	w.setArmedLocked(true)
-	w.setTimeoutLocked(l, now, timeout)
-	l.refresh(&w.source)
+	w.setTimeoutLocked(l, now, 0)
+	w.timeout = timeout
 	err = l.askLocked(d, d.hung || w.edge(l))
+	if err == nil && l.closed {
+		err = ErrClosed
+	}
 	if err != nil {
 		w.disarmLocked(l)
 		l.trimLocked(d)
 		l.unlock()
 		return l.errWatch("arm watch of", w.fd, err)
 	}
+	if w.armed { // a condition has not come true yet, or w persists
+		w.setTimeoutLocked(l, now, timeout)
+	}
+	l.refresh(&w.source)
 	l.unlock()
 	return nil
 }
