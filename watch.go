@@ -613,7 +613,12 @@ func (d *descriptor) task() {
 	}
 	l.trimLocked(d)
 	if l.watched[d.fd] == d && d.wantedLocked() != d.asked && !l.taken.has(d.fd) {
-		l.askLocked(d, true) // Arm returns the error when it happens again
+		if err := l.askLocked(d, true); err != nil && !l.closed && !errors.Is(err, eBADF) {
+			// The kernel is short of memory, for example: try again. (If the descriptor was
+			// closed, nobody may wait for it any more.)
+			d.asked = 0
+			l.startTimer(&d.pause, l.clock(), errorPause)
+		}
 	}
 }
 
