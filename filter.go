@@ -398,7 +398,14 @@ func (x *filtering) work() {
 	}
 	over = closing && (x.finSent || x.broken || err != nil || clear && x.answer.n == 0 && !again || x.upper.Loop().conf.Linger < 0)
 	if over {
-		x.lower.Close()
+		x.mu.Lock()
+		cut := x.broken || x.out.n+x.sending.n+x.answer.n > 0
+		x.mu.Unlock()
+		if cut {
+			x.lower.Abort() // the peer must not take what it has got for all there was
+		} else {
+			x.lower.Close()
+		}
 	} else if again || !clear && x.answer.n == 0 {
 		x.schedule()
 	}
