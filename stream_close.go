@@ -136,7 +136,7 @@ func (s *Stream) startLinger() {
 		under := s.extra.under
 		under.mu.Lock()
 		under.startLinger()
-		under.unlock()
+		under.mu.Unlock() // not unlock: nothing was sent, and s.mu is held
 	}
 }
 
@@ -174,7 +174,7 @@ func (s *Stream) progress() (p progress) {
 		if under := s.extra.under; under != nil {
 			under.mu.Lock()
 			p = under.progress()
-			under.unlock()
+			under.mu.Unlock()
 			p.sent += s.extra.sent
 			p.at = max(p.at, s.extra.movedAt)
 			return p
