@@ -487,10 +487,12 @@ func (l *Loop) Close() error {
 	l.lock()
 	if l.closed {
 		l.unlock()
+		<-l.done
 		return nil
 	}
 	l.closed = true
 	l.timers.stop(&l.exit.timerNode)
+	l.withdrawAll()
 	close(l.done)
 	live := l.allLive()
 	l.live, l.counted = table[*source]{}, 0
@@ -526,6 +528,18 @@ func (l *Loop) Close() error {
 	}()
 	abandonAll(all)
 	return nil
+}
+
+// withdrawAll has all feeders cancel their offers. The caller holds l.mu, which is let go
+// meanwhile, and the loop is closed, so that nothing is offered any more.
+func (l *Loop) withdrawAll() {
+	routes := []*route{&l.own}
+	for _, r := range l.routes {
+		routes = append(routes, r)
+	}
+	for _, r := range routes {
+		l.withdraw(r)
+	}
 }
 
 // An abandoned is ended by Loop.Close, which calls abandon.
