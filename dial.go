@@ -249,6 +249,18 @@ func (s *Stream) connecting() bool {
 	return ok
 }
 
+// unconnected reports whether s, or a stream below it, is still being connected. Caller holds
+// s.mu.
+func (s *Stream) unconnected() bool {
+	x := s.below()
+	if x == nil {
+		return s.connecting()
+	}
+	x.lower.mu.Lock()
+	defer x.lower.mu.Unlock()
+	return x.lower.unconnected()
+}
+
 // dialled returns the address that s is being connected to, or could not be connected to;
 // else "".
 func (s *Stream) dialled() string {

@@ -107,6 +107,7 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	}
 	up.setupLocked(u)
 	up.extra.transport = x // after the timeouts were set, which asks what lies below
+	x.connecting = s.unconnected()
 	if u.WriteIdle > 0 {
 		x.timed.Store(true)
 		s.timeBelow()
@@ -120,6 +121,9 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	up.prio = s.prio
 	if u.Notify == nil {
 		up.route = s.route
+	}
+	if x.connecting {
+		up.extra.stopIdle(l)
 	}
 	up.paused |= s.paused &^ directions(s.timedOut())
 	s.paused = 0
@@ -173,6 +177,8 @@ type filtering struct {
 	exited   string // the method of filter that is being called, or has called runtime.Goexit
 	finSent  bool   // lower's CloseWrite was called
 	retired  bool   // the filter was closed, or belongs to a net.Conn
+
+	connecting bool // lower is being connected: upper's idle timeouts have not begun
 
 	// mu guards the following. It is locked after upper's mu and before lower's.
 	mu      sync.Mutex
@@ -326,7 +332,14 @@ func (x *filtering) work() {
 	x.lower.mu.Lock()
 	gone := x.lower.gone() // then decode up to the end, even without room
 	late := x.lower.overdue()
+	connected := x.connecting && !x.lower.unconnected()
 	x.lower.mu.Unlock()
+	if connected {
+		x.connecting = false
+		x.upper.mu.Lock()
+		x.upper.restartIdle(Read | Write)
+		x.upper.unlockInTurn()
+	}
 	x.mu.Lock()
 	room := !x.closing && (x.plain.n < filterRoom || gone)
 	late = late && x.closing
