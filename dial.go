@@ -198,7 +198,7 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 		fd, err = takeFD(conn.(syscall.Conn))
 	}
 	s.mu.Lock()
-	defer s.unlock()
+	defer s.unlockInTurn()
 	switch {
 	case s.transport() != d: // the stream was closed meanwhile
 		if err == nil {
@@ -251,6 +251,18 @@ func (s *Stream) attached(fin bool) pending {
 func (s *Stream) connecting() bool {
 	_, ok := s.transport().(*dialing)
 	return ok
+}
+
+// unconnected reports whether s, or a stream below it, is still being connected. Caller holds
+// s.mu.
+func (s *Stream) unconnected() bool {
+	x := s.below()
+	if x == nil {
+		return s.connecting()
+	}
+	x.lower.mu.Lock()
+	defer x.lower.mu.Unlock()
+	return x.lower.unconnected()
 }
 
 // dialled returns the address that s is being connected to, or could not be connected to;

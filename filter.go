@@ -108,6 +108,7 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	}
 	up.setupLocked(u)
 	up.extra.transport = x // after the timeouts were set, which asks what lies below
+	x.connecting = s.unconnected()
 	if u.WriteIdle > 0 {
 		x.timed.Store(true)
 		s.timeBelow()
@@ -122,6 +123,9 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	if u.Notify == nil {
 		up.route.Store(s.route.Load())
 	}
+	if x.connecting {
+		up.extra.stopIdle(l)
+	}
 	up.paused |= s.paused &^ directions(s.timedOut())
 	s.paused = 0
 	s.resumeIdle(Read | Write)
@@ -135,6 +139,9 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	s.in.unwait(waitEOF)
 	s.forgetBlocked(l)
 	s.more().tap, s.filtered = x, true
+	if s.in.taken != nil {
+		x.deferReleases(&s.in.taken.chain)
+	}
 	s.in.set(flagQuiet) // its consumer is the filter
 	up.publish(l, passed)
 	l.assign(x)
@@ -176,6 +183,8 @@ type filtering struct {
 	finSent  bool   // lower's CloseWrite was called
 	retired  bool   // the filter was closed, or belongs to a net.Conn
 
+	connecting bool // lower is being connected: upper's idle timeouts have not begun
+
 	// mu guards the following. It is locked after upper's mu and before lower's.
 	mu      sync.Mutex
 	plain   chain // decoded, for upper to read
@@ -191,6 +200,7 @@ type filtering struct {
 	inside  int   // bytes of sending and answer, or more
 	stuck   bool  // some output has stayed in x or below when the task ended
 
+	calling  atomic.Bool  // the filter may be being called: see deferReleases
 	watched  atomic.Bool  // the task is to be called when lower's output moves
 	timed    atomic.Bool  // progress is needed
 	progress atomic.Int64 // when lower's output has last moved, on the loop's clock
@@ -318,16 +328,25 @@ func (x *filtering) tell(what What) {
 func (x *filtering) task() {
 	defer x.retire()
 	x.working.Lock()
-	defer x.working.Unlock() // also if a release function panics
+	defer x.working.Unlock() // also if the filter calls runtime.Goexit
 	x.work()
 }
 
 // work is task for a caller that holds x.working.
 func (x *filtering) work() {
+	x.calling.Store(true)
+	defer x.calling.Store(false)
 	x.lower.mu.Lock()
 	gone := x.lower.gone() // then decode up to the end, even without room
 	late := x.lower.overdue()
+	connected := x.connecting && !x.lower.unconnected()
 	x.lower.mu.Unlock()
+	if connected {
+		x.connecting = false
+		x.upper.mu.Lock()
+		x.upper.restartIdle(Read | Write)
+		x.upper.unlockInTurn()
+	}
 	x.mu.Lock()
 	room := !x.closing && (x.plain.n < filterRoom || gone)
 	late = late && x.closing
@@ -345,7 +364,7 @@ func (x *filtering) work() {
 	var err error
 	over, finished := false, false
 	defer func() {
-		if !finished { // the filter or a release function has panicked, or called runtime.Goexit
+		if !finished { // the filter has called runtime.Goexit
 			if x.exited != "" {
 				err = x.upper.opError(x.exited, errExited)
 				x.exited = ""
@@ -369,6 +388,7 @@ func (x *filtering) work() {
 	x.mu.Lock()
 	fresh := x.out.n > 0 || x.fin
 	if clear {
+		x.deferReleases(&x.out)
 		x.sending.chain.splice(&x.out)
 	}
 	x.inside = max(x.inside, x.sending.n+x.answer.n)
@@ -398,7 +418,14 @@ func (x *filtering) work() {
 	}
 	over = closing && (x.finSent || x.broken || err != nil || clear && x.answer.n == 0 && !again || x.upper.Loop().conf.Linger < 0)
 	if over {
-		x.lower.Close()
+		x.mu.Lock()
+		cut := x.broken || x.out.n+x.sending.n+x.answer.n > 0
+		x.mu.Unlock()
+		if cut {
+			x.lower.Abort() // the peer must not take what it has got for all there was
+		} else {
+			x.lower.Close()
+		}
 	} else if again || !clear && x.answer.n == 0 {
 		x.schedule()
 	}
@@ -432,6 +459,7 @@ func (x *filtering) decode(plain *Buffer) error {
 	s := x.lower
 	s.mu.Lock()
 	bits := s.fill()
+	x.deferReleases(&s.in.unread)
 	eof := s.in.eof
 	gone := s.gone()
 	reason := s.why()
@@ -550,6 +578,8 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 	if began || x.watched.Load() {
 		x.upper.outputMoved(began)
 	}
+	plain.invalidate()
+	x.upper.Loop().releaseLater(plain.chain.detach())
 	plain.Reset()
 	if what != 0 {
 		x.tell(what)
@@ -608,6 +638,8 @@ func (x *filtering) retire() {
 		return
 	}
 	x.retired = true
+	x.calling.Store(true)
+	defer x.calling.Store(false)
 	x.mu.Lock()
 	var rest chain
 	x.lost += x.out.n + x.sending.n + x.answer.n

@@ -308,8 +308,8 @@ func (l *Loop) postpone(tasks []pollable) {
 // into the queue, and calls the tasks. If this goroutine has nothing to deliver, turn waits
 // for the kernel: at most for limit, or without limit if that is negative.
 func (l *Loop) turn(limit time.Duration) {
+	defer l.callReleases() // also if a Filter ends the goroutine
 	l.makeTurn(limit, true)
-	l.callReleases()
 }
 
 // makeTurn waits for the token, and then makes a turn. See turnHoldingToken for delivers.
@@ -345,8 +345,9 @@ func (l *Loop) callReleases() {
 	}
 }
 
-// releaseLater has the chain c freed after the turn, or at once if the loop is closed. That
-// calls its release functions. The caller holds no lock.
+// releaseLater has the chain c freed after the turn, or at once if the loop is closed and no
+// turn is under way. That calls its release functions. The caller holds no lock of the loop
+// or of a stream.
 func (l *Loop) releaseLater(c *chunk) {
 	if c == nil {
 		return
@@ -356,7 +357,7 @@ func (l *Loop) releaseLater(c *chunk) {
 		last = last.next
 	}
 	l.lock()
-	if l.closed {
+	if l.closed && len(l.turnc) == 0 {
 		l.unlock()
 		freeChain(c)
 		return
@@ -511,10 +512,12 @@ func (l *Loop) Close() error {
 	l.lock()
 	if l.closed {
 		l.unlock()
+		<-l.done
 		return nil
 	}
 	l.closed = true
 	l.timers.stop(&l.exit.timerNode)
+	l.withdrawAll()
 	close(l.done)
 	live := l.allLive()
 	l.live, l.counted, l.backgrounds = table[*source]{}, 0, 0
@@ -559,6 +562,18 @@ func (l *Loop) Close() error {
 		end.End(s.owner)
 	}
 	return nil
+}
+
+// withdrawAll has all feeders cancel their offers. The caller holds l.mu, which is let go
+// meanwhile, and the loop is closed, so that nothing is offered any more.
+func (l *Loop) withdrawAll() {
+	routes := []*route{&l.own}
+	for _, r := range l.routes {
+		routes = append(routes, r)
+	}
+	for _, r := range routes {
+		l.withdraw(r)
+	}
 }
 
 // An abandoned is ended by Loop.Close, which calls abandon.

@@ -317,9 +317,8 @@ func (c *PacketConn) adopt(op string, fd sysFD, notify chan<- Event) (_ *PacketC
 	return c, nil
 }
 
-// open registers c, which has its socket, with the loop and the poller. From then on
-// others find it through Sources. They may use it, and close it, at once: mu keeps the
-// socket open until the poller has it.
+// open has the poller report on c, which has its socket and which nobody else knows yet,
+// and then makes it live and visible to others.
 func (c *PacketConn) open(notify chan<- Event) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -329,15 +328,23 @@ func (c *PacketConn) open(notify chan<- Event) error {
 		l.unlock()
 		return ErrClosed
 	}
-	c.route.Store(l.routeTo(notify))
+	c.busy = true // so that enqueue only notes what the poller reports before c is visible
 	tok := l.register(c, c.fd)
-	l.refresh(&c.source)
 	l.unlock()
 	err := l.poller.add(c.fd, tok, Read|Edge)
-	if err != nil && l.isClosed() {
+	l.lock()
+	defer l.unlock()
+	c.busy = false
+	switch {
+	case l.closed:
 		return ErrClosed
+	case err != nil:
+		return os.NewSyscallError(l.Method(), err)
 	}
-	return os.NewSyscallError(l.Method(), err)
+	c.route.Store(l.routeTo(notify))
+	l.enqueue(&c.source, 0)
+	l.refresh(&c.source)
+	return nil
 }
 
 // LocalAddr returns the address of the connection, in package net's form. It is the

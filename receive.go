@@ -266,6 +266,15 @@ func (l *Loop) deliver() (Event, bool) {
 		return nil, false
 	}
 	s, bit := l.next(&l.own)
+	for l.spent != nil { // next has ended a stream with output, or another goroutine has
+		if s != nil {
+			l.unpop(s, bit) // a release function may end the loop, or panic
+		}
+		l.unlock()
+		l.callReleases()
+		l.lock()
+		s, bit = l.next(&l.own)
+	}
 	if s == nil {
 		l.unlock()
 		return nil, false

@@ -285,8 +285,8 @@ func (s *Stream) unlock() {
 	}
 }
 
-// unlockInTurn is unlock within a turn of the loop. The release functions, and End, are called
-// when the turn is over.
+// unlockInTurn is unlock for what the loop does by itself: a turn, a delivery, or a goroutine
+// of its own. The release functions, and End, are called after the turn.
 func (s *Stream) unlockInTurn() {
 	var spent *chunk
 	var end ender

@@ -144,7 +144,7 @@ func (s *Stream) startLinger() {
 		under := s.extra.under
 		under.mu.Lock()
 		under.startLinger()
-		under.unlock()
+		under.mu.Unlock() // not unlock: nothing was sent, and s.mu is held
 	}
 }
 
@@ -182,7 +182,7 @@ func (s *Stream) progress() (p progress) {
 		if under := s.extra.under; under != nil {
 			under.mu.Lock()
 			p = under.progress()
-			under.unlock()
+			under.mu.Unlock()
 			p.sent += s.extra.sent
 			p.at = max(p.at, s.extra.movedAt)
 			return p
@@ -404,7 +404,12 @@ func (s *Stream) abandon() {
 	s.setClosed()
 	l.unlock()
 	s.release(false, 0)
-	s.unlock()
+	var spent *chunk
+	if s.extra != nil {
+		spent, s.extra.spent = s.extra.spent, nil
+	}
+	s.mu.Unlock()
+	defer l.releaseLater(spent) // comes last: a release function may panic
 	if filtered {
 		x.abandon()
 	}
