@@ -116,6 +116,8 @@ func each(t testing.TB, handle func(*Request)) func(evchan.Event) {
 	}
 }
 
+func dialAddr(addr string) (net.Conn, error) { return net.Dial("tcp", addr) }
+
 // dial connects a client that fails rather than wait for ever.
 func dial(t testing.TB, addr string) *net.TCPConn {
 	c, err := net.Dial("tcp", addr)
