@@ -310,7 +310,7 @@ func (c *conn) incomplete() {
 		c.req = nil
 		c.flags |= flagClosing
 		c.closeWhenSent()
-	case c.draining() && !partial && (c.has(flagUsed) || c.srv.draining.Load()):
+	case c.draining() && !partial:
 		c.flags |= flagClosing
 		c.closeWhenSent()
 	case c.scanned > 0 && c.req == nil:
