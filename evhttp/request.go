@@ -83,6 +83,7 @@ const (
 	flagWhole                             // all of it was there when the Request was sent; never changes after that
 	flagGoneDue                           // Gone must be sent
 	flagNoBody                            // the reply has no body: HEAD, 204, 304
+	flagInline                            // a handler of Serve answers: what it writes is queued, however much it is
 )
 
 func (r *Request) has(f requestFlags) bool { return r.flags&f != 0 }
@@ -306,7 +307,7 @@ func (r *Request) message() evchan.Event {
 		return nil
 	case r.has(flagBlocking):
 		return nil
-	case r.has(flagRoom) && c.s.Queued() < c.srv.conf.MaxOutput:
+	case r.has(flagRoom) && !c.isFull():
 		r.flags &^= flagRoom
 		return &Writable{Request: r}
 	case !r.has(flagTold | flagPaused):
