@@ -78,6 +78,9 @@ type DialConfig struct {
 	// RateGroup is the limit that the stream shares with others; nil means none. It must be
 	// of the same loop.
 	RateGroup *RateGroup
+
+	// Layer turns the stream's messages into others, Connected among them: see StreamConfig.
+	Layer Layer
 }
 
 // stream returns the settings in c that every kind of stream has.
@@ -95,6 +98,7 @@ func (c *DialConfig) stream() *StreamConfig {
 		Lifetime:  c.Lifetime,
 		RateLimit: c.RateLimit,
 		RateGroup: c.RateGroup,
+		Layer:     c.Layer,
 	}
 }
 

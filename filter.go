@@ -74,8 +74,9 @@ const filterRoom = 64 << 10
 //     TimedOut and Resume are about this stream as well.
 //   - When its lifetime is over, so is the new one's.
 //
-// Filter returns Err, or ErrClosed if that is nil, after the end, and an error if the
-// stream is under a filter already.
+// Filter returns Err, or ErrClosed if that is nil, after the end, ErrWouldBlock while a
+// message of the stream's layer is unreceived, and an error if the stream is under a filter
+// already. The layer stays with this stream, and hears nothing more but the end.
 func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	if f == nil {
 		return nil, errors.New("evchan: Filter of nil")
@@ -120,7 +121,7 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	}
 	up.prio = s.prio
 	if u.Notify == nil {
-		up.route = s.route
+		up.route.Store(s.route.Load())
 	}
 	if x.connecting {
 		up.extra.stopIdle(l)
@@ -128,6 +129,10 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	up.paused |= s.paused &^ directions(s.timedOut())
 	s.paused = 0
 	s.resumeIdle(Read | Write)
+	if s.pend&msgMade != 0 {
+		up.extra.leave(l)
+		return nil, ErrWouldBlock
+	}
 	passed := s.pend & msgConnected
 	s.received(msgAccepted) // as far as its listener is concerned
 	l.retract(&s.source, msgMask|workRead)
@@ -297,10 +302,12 @@ func (x *filtering) close(reset bool) {
 }
 
 // bequeath moves the chunks whose release functions s would call to up, the stream on
-// top of it. Caller holds the mu of both.
+// top of it. End of its layer is called after the turn. Caller holds the mu of both.
 func (s *Stream) bequeath(up *Stream) {
 	up.spend(s.extra.spent)
 	s.extra.spent = nil
+	s.Loop().endLater(s.extra.end, &s.source)
+	s.extra.end = nil
 }
 
 // ready is never called: the poller does not know x.

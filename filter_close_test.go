@@ -195,6 +195,7 @@ func TestFilterEnd(t *testing.T) {
 			if err := b.MoveTo(other); err != nil {
 				t.Fatal(err)
 			}
+			expectMoved(t, other, b)
 			f := new(slowFilter)
 			up := filterOn(t, a, f)
 			up.Write(pattern(95))

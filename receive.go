@@ -197,7 +197,7 @@ func (l *Loop) takeBatch(yield func(Event) bool) {
 			l.unlock()
 			return
 		}
-		ev := s.owner.event(bit)
+		ev := s.message(bit)
 		l.take(s, bit, ev)
 		l.unlock()
 		if !yield(ev) {
@@ -254,7 +254,7 @@ func (l *Loop) proceed() bool {
 func (l *Loop) over() bool {
 	return l.closed || l.brk ||
 		l.exitDue && l.own.head(l.exitMark) == nil && l.own.busy == 0 && l.own.offer == nil ||
-		l.conf.ExitOnEmpty && l.hadLive && l.sources() == 0
+		l.conf.ExitOnEmpty && l.hadLive && l.isEmpty()
 }
 
 // deliver takes the next message from the queue. It returns false if there is none, if it
@@ -279,7 +279,7 @@ func (l *Loop) deliver() (Event, bool) {
 		l.unlock()
 		return nil, false
 	}
-	ev := s.owner.event(bit)
+	ev := s.message(bit)
 	l.take(s, bit, ev)
 	l.unlock()
 	return ev, true

@@ -61,6 +61,7 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 					l.turnHoldingToken(-1, false)
 				}
 			}()
+			l.serveLayers()
 		}
 	}
 	l.Close()

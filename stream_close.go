@@ -94,6 +94,12 @@ func (s *Stream) closeLocked(now, reset bool) {
 	if s.gone() {
 		return
 	}
+	if !now {
+		s.sendLater()
+	}
+	if s.gone() {
+		return
+	}
 	if now || s.Loop().conf.Linger < 0 {
 		s.release(reset, 0)
 		return
@@ -114,7 +120,9 @@ func (s *Stream) silence() {
 	s.in.unwait(waitEOF)
 	s.forgetBlocked(l)
 	s.received(msgAccepted)
-	l.retract(&s.source, msgMask|workRead)
+	if end := l.retractAll(&s.source); end != nil {
+		s.more().end = end
+	}
 }
 
 // setClosed notes that Close or Abort was called. The caller holds s.mu and the loop's lock.

@@ -301,8 +301,8 @@ func TestFilterConfig(t *testing.T) {
 	must(t, err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if up.Data != 2 || low.Data != 1 || up.paused != directions(Read|Write) || up.route != low.route || up.extra.idle.after != [2]time.Duration{time.Hour, time.Minute} {
-		t.Errorf("Data %v and %v, paused %v, same channel %v, timeouts %v", low.Data, up.Data, up.paused, up.route == low.route, up.extra.idle.after)
+	if up.Data != 2 || low.Data != 1 || up.paused != directions(Read|Write) || up.route.Load() != low.route.Load() || up.extra.idle.after != [2]time.Duration{time.Hour, time.Minute} {
+		t.Errorf("Data %v and %v, paused %v, same channel %v, timeouts %v", low.Data, up.Data, up.paused, up.route.Load() == low.route.Load(), up.extra.idle.after)
 	}
 }
 

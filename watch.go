@@ -445,14 +445,17 @@ func (w *Watch) Close() error { return w.disarm(true) }
 
 func (w *Watch) disarm(ended bool) error {
 	l := w.Loop()
+	var end ender
+	defer func() { callEnd(end, &w.source) }()
 	l.watchMu.Lock()
 	defer l.watchMu.Unlock()
 	w.lockAndWithdraw()
 	defer l.unlock()
+	w.disarmLocked(l)
 	if ended {
 		w.life = lifeClosed
+		end = l.retractAll(&w.source)
 	}
-	w.disarmLocked(l)
 	if d := l.watched[w.fd]; d != nil && !l.closed {
 		l.trimLocked(d)
 	}
@@ -516,7 +519,7 @@ func (w *Watch) Take() What {
 	defer l.unlock()
 	what := w.result
 	w.result = 0
-	pending := w.pend != 0
+	pending := w.pend&msgSingle != 0
 	l.retract(&w.source, msgSingle)
 	if pending {
 		w.received(msgSingle)
