@@ -20,8 +20,12 @@ import (
 // If the loop is closed already, it returns ErrClosed.
 //
 // If no other goroutine makes the loop's turns, Shutdown makes them itself. So it may be
-// called from anywhere, also in the body of a range and in a release function. To finish
-// requests that are under way, call Listener.Close, finish them, and then call Shutdown.
+// called from anywhere, also in the body of a range and in a release function.
+//
+// To finish requests that are under way, call Listener.Close, finish them, and then call
+// Shutdown. If a signal such as Ctrl-C is the reason, close its SignalWatch first: then a
+// second Ctrl-C ends the program at once, as its user expects. Example GracefulShutdown does
+// both.
 func (l *Loop) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return errors.New("evchan: Shutdown with a nil context")
