@@ -60,7 +60,7 @@ type Config struct {
 	MaxConns int
 
 	// MaxRequests is how many requests a connection may make before it is closed; 0 means any
-	// number.
+	// number. 65,535 is the most.
 	MaxRequests int
 
 	// HeadTimeout is how long a client may take for the head of a request, from its first
@@ -76,8 +76,9 @@ type Config struct {
 	// connection is reset then.
 	WriteTimeout time.Duration
 
-	// IdleTimeout is how long a connection may wait for its next request; 0 means 2 minutes.
-	// There is no limit for the time that the program takes for its reply.
+	// IdleTimeout is how long a connection may wait for its next request, after the last
+	// reply; 0 means 2 minutes. The connection is closed when an eighth more has passed, at
+	// the latest. There is no limit for the time that the program takes for its reply.
 	IdleTimeout time.Duration
 
 	// CancelOnEOF has a client that has finished sending count as one that has left, as in
@@ -132,6 +133,7 @@ func (c *Config) withDefaults() Config {
 	conf.BodyTimeout = or(conf.BodyTimeout, 30*time.Second)
 	conf.WriteTimeout = or(conf.WriteTimeout, 30*time.Second)
 	conf.IdleTimeout = or(conf.IdleTimeout, 2*time.Minute)
+	conf.MaxRequests = min(conf.MaxRequests, 1<<16-1)
 	conf.ContentType = or(conf.ContentType, "text/plain; charset=utf-8")
 	conf.MaxWorkers = or(conf.MaxWorkers, 1024)
 	return conf
