@@ -400,6 +400,9 @@ func (x *filtering) close(reset bool) {
 	late := x.upper.overdue()
 	x.mu.Lock()
 	x.closing, x.fin = true, true
+	if x.err != nil && !x.open.Load() && !x.upper.life.closed() {
+		reset = false // the peer has got nothing that it could take for all, and is to get the filter's last words
+	}
 	x.upper.spend(x.plain.detach())
 	if reset || late {
 		x.lost += x.out.n
@@ -537,7 +540,7 @@ func (x *filtering) work(read bool) {
 		x.lower.CloseWrite()
 	}
 	over = closing && (x.finSent || x.broken || unused || err != nil || derr != nil ||
-		clear && x.answer.n == 0 && !again && !x.stalled || x.upper.Loop().conf.Linger < 0)
+		!again && (x.failed || clear && x.answer.n == 0 && !x.stalled) || x.upper.Loop().conf.Linger < 0)
 	if over {
 		if x.answer.n > 0 && derr == nil {
 			x.lower.writeLast(&x.answer) // it may tell the peer why
