@@ -78,6 +78,13 @@ type DialConfig struct {
 	// RateGroup is the limit that the stream shares with others; nil means none. It must be
 	// of the same loop.
 	RateGroup *RateGroup
+
+	// Over puts a stream on top of the one that is being connected, as Filter does: TLS, for
+	// example. nil means that nothing is. Dial calls it, and returns its stream, which sends
+	// Connected once it is open (see [Filter]). That stream is the one that the settings are
+	// about, except RateLimit, RateGroup and Lifetime, which are the lower one's. If Over
+	// returns an error, Dial returns it, and connects nothing.
+	Over func(*Stream) (*Stream, error)
 }
 
 // stream returns the settings in c that every kind of stream has.
@@ -162,20 +169,39 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 	ctx, d.cancel = context.WithCancel(context.Background())
 
 	s := l.newStream(noFD)
+	below := u
+	if c.Over != nil {
+		below = u.below(l)
+	}
+	if err := s.openDialing(d, below); err != nil {
+		return nil, err
+	}
+	up := s
+	if c.Over != nil {
+		if up, err = s.putOver(c.Over, u); err != nil {
+			return nil, err
+		}
+	}
+	go s.dial(ctx, d, network, address)
+	return up, nil
+}
+
+// openDialing gives s its settings, and publishes it. Nothing is connected yet.
+func (s *Stream) openDialing(d *dialing, u *streamSetup) error {
 	s.mu.Lock()
 	defer s.unlock()
 	s.more().transport = d
 	s.setupLocked(u)
+	l := s.Loop()
 	l.lock()
 	defer l.unlock()
 	if l.closed {
 		d.cancel()
 		s.extra.leave(l)
-		return nil, ErrClosed
+		return ErrClosed
 	}
 	s.publish(l, 0)
-	go s.dial(ctx, d, network, address)
-	return s, nil
+	return nil
 }
 
 // dial connects s. It is a goroutine.

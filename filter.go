@@ -80,9 +80,6 @@ type Filter interface {
 	Encode(plain, out *Buffer, fin bool) error
 }
 
-// An opener is a Filter that says when its stream can be used.
-type opener interface{ Opened() bool }
-
 // A connMaker is a Filter that makes a net.Conn of its own.
 type connMaker interface {
 	NetConn(lower net.Conn, early *Buffer) net.Conn
@@ -227,34 +224,6 @@ func (s *Stream) askFilter() {
 		x.asked.Store(true)
 		x.schedule()
 	}
-}
-
-// unaccepted reports whether Over has made s for a listener, and its Accepted was not sent.
-// Caller holds s.mu and the loop's lock.
-func (s *Stream) unaccepted() bool {
-	if s.extra == nil {
-		return false
-	}
-	x, ok := s.extra.transport.(*filtering)
-	return ok && x.accepting
-}
-
-// unopened reports whether s is not connected yet, or a filter under s is not open. The
-// caller holds s.mu.
-func (s *Stream) unopened() bool {
-	if s.connecting() {
-		return true
-	}
-	x := s.below()
-	if x == nil {
-		return false
-	}
-	if !x.open.Load() {
-		return true
-	}
-	x.lower.mu.Lock()
-	defer x.lower.mu.Unlock()
-	return x.lower.unopened()
 }
 
 // A filtering is the transport of a stream that Filter has made. The loop calls its
@@ -568,21 +537,6 @@ func (l *Loop) tell(x *filtering, bits pending) {
 	}
 }
 
-// tellOpen has upper send its first message: Accepted if Over has made it for a listener,
-// else Connected. Caller holds l.mu.
-func (x *filtering) tellOpen(l *Loop) {
-	first := msgConnected
-	if x.accepting {
-		x.accepting = false
-		first = msgAccepted
-		if ln := x.upper.listener; ln.Loop() == l && !x.upper.life.closed() {
-			x.upper.in.set(flagAcceptPending)
-			ln.waiting++
-		}
-	}
-	l.enqueue(&x.upper.source, x.upper.confirm(first))
-}
-
 // deliver writes the answer to lower. If lower is full, its Drained calls the task
 // again. If lower has ended, deliver drops the answer, and returns why.
 func (x *filtering) deliver() error {
@@ -672,19 +626,6 @@ func (x *filtering) callEncode(fin bool) (err error) {
 	return err
 }
 
-// callOpened returns true if the filter is no opener.
-func (x *filtering) callOpened() (opened bool) {
-	if x.opener == nil {
-		return true
-	}
-	var err error // a filter that panics here is not open, and hears of it in Decode
-	x.exited = "opened"
-	defer x.called(&err)
-	opened = x.opener.Opened()
-	x.exited = ""
-	return opened
-}
-
 // callClose ignores what Close returns.
 func (x *filtering) callClose() (err error) {
 	x.exited = "close"
@@ -762,35 +703,6 @@ func (x *filtering) publish(plain *Buffer, err error, opens, done bool) {
 	if what != 0 {
 		x.tell(what)
 	}
-}
-
-// unused reports whether upper has never written. Caller holds upper's mu.
-func (x *filtering) unused() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return !x.wrote
-}
-
-// unsettled reports whether the filter is busy or not open, so that only the loop can go on.
-// Caller holds x.working.
-func (x *filtering) unsettled() bool {
-	_, own := x.filter.(connMaker)
-	return !x.open.Load() || x.busy || x.stalled || own && x.sending.n > 0
-}
-
-// opens notes that upper can be used, and has it send the messages that have waited for that.
-func (x *filtering) opens() {
-	s := x.upper
-	s.mu.Lock()
-	defer s.unlockInTurn()
-	x.open.Store(true)
-	if x.opener != nil {
-		l := s.lockAndWithdraw()
-		x.tellOpen(l)
-		l.unlock()
-	}
-	s.restartIdle(Read | Write)
-	s.announce(s.checkDrained())
 }
 
 // unsent reports whether some output has not left lower. Caller holds the mu of both

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -113,7 +112,7 @@ func TestFilterEndsInput(t *testing.T) {
 			wantPolled(t, l, Connected{up}, EOF{up})
 			b.Abort()
 			wantPolled(t, l, Closed{up})
-			if !errors.Is(up.Err(), syscall.ECONNRESET) {
+			if !errors.Is(up.Err(), eCONNRESET) {
 				t.Error(up.Err())
 			}
 		},
@@ -218,7 +217,7 @@ func TestFilterBusy(t *testing.T) {
 			f.busy.Store(false)
 			up.Again()
 			wantPolled(t, l, Readable{up}, Closed{up})
-			if !errors.Is(up.Err(), syscall.ECONNRESET) {
+			if !errors.Is(up.Err(), eCONNRESET) {
 				t.Error(up.Err())
 			}
 		},

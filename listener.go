@@ -95,6 +95,16 @@ type ListenConfig struct {
 	// Notify is where the listener and its streams send their messages, see [Source]; nil
 	// means the loop's own way.
 	Notify chan<- Event
+
+	// Over puts a stream on top of each accepted one, as Filter does: TLS, for example. nil
+	// means that nothing is. The returned stream sends Accepted, once it is open (see
+	// [Filter]); it is the one that the settings for streams are about, except RateLimit,
+	// RateGroup and Lifetime, which are the accepted one's. If it ends before it is open, no
+	// message tells. Until then it does not count for MaxPending, but for MaxStreams.
+	//
+	// The loop calls Over, with no lock held, and waits for it: it must not block. If it
+	// returns an error, the connection is closed, and AcceptFailed follows.
+	Over func(*Stream) (*Stream, error)
 }
 
 // stream returns the part of c that is for the listener's streams. Notify is not in it:
@@ -144,7 +154,8 @@ type Listener struct {
 	anyAddr    bool         // addr is not that of the streams: its IP is unspecified; never changes
 	conf       ListenConfig // never changes
 	wrapped    bool         // WrapListener has made it; never changes
-	setup      *streamSetup // of its streams; never changes
+	setup      *streamSetup // of its streams, which is that of the accepted ones without Over; never changes
+	under      *streamSetup // of the accepted ones, with Over; never changes
 	maxPending int          // never changes
 	file       socketFile   // of a unix socket; never changes
 
@@ -274,6 +285,9 @@ func (l *Loop) WrapListener(nl net.Listener, conf *ListenConfig) (*Listener, err
 // is as it was.
 func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup, wrapped bool) (*Listener, error) {
 	ln := &Listener{addr: nl.Addr(), conf: *c, wrapped: wrapped, Data: c.Data, setup: u, fd: noFD, maxPending: c.MaxPending}
+	if c.Over != nil {
+		ln.under = u.below(l)
+	}
 	if a, ok := ln.addr.(*net.TCPAddr); ok {
 		ln.anyAddr = len(a.IP) == 0 || a.IP.IsUnspecified()
 	}
@@ -575,62 +589,86 @@ func (ln *Listener) acceptOn(l *Loop) {
 
 // task accepts connections until there are no more, a limit is reached or a batch is full.
 func (ln *Listener) task() {
-	ln.mu.Lock()
-	defer ln.mu.Unlock()
-	if ln.fd == noFD {
-		return
-	}
 	for range acceptBatch {
-		l := ln.lockLoop()
-		wait := ln.paused != 0 || ln.life != lifeOpen || ln.retry.running() || l.closed
-		if ln.atLimit() {
-			ln.full = true
-			wait = true
+		s, again := ln.acceptOne()
+		if s != nil {
+			again = ln.putOver(s)
 		}
-		route, prio := ln.route, ln.prio
-		l.unlock()
-		if wait {
-			return
-		}
-		s, err := ln.accept(l)
-		switch {
-		case err == nil:
-			ln.recovered()
-			l.lock()
-			s.route, s.prio = route, prio
-			s.in.set(flagAcceptPending)
-			ln.waiting++
-			if ln.conf.MaxStreams > 0 {
-				ln.streams++
-			}
-			l.unlock()
-			if err := s.open(ln.setup, msgAccepted, true); err != nil {
-				l.lock()
-				ln.waiting--
-				l.unlock()
-				ln.parted()
-				ln.failed(l, err)
-				return
-			}
-		case err == eAGAIN:
-			ln.recovered()
-			if !l.edge {
-				l.lock()
-				tok := l.token(ln)
-				l.unlock()
-				l.poller.arm(ln.fd, tok, Read|Edge)
-			}
-			return
-		case transient(err):
-			// Only this connection has failed.
-		default:
-			ln.failed(l, os.NewSyscallError("accept", portable(err)))
+		if !again {
 			return
 		}
 	}
 	l := ln.lockLoop()
 	l.assign(ln) // the kernel may hold more
 	l.unlock()
+}
+
+// acceptOne accepts a connection, and reports whether there may be another one. It returns a
+// stream if that has to get one on top of it, by Over.
+func (ln *Listener) acceptOne() (under *Stream, again bool) {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if ln.fd == noFD {
+		return nil, false
+	}
+	l := ln.lockLoop()
+	wait := ln.paused != 0 || ln.life != lifeOpen || ln.retry.running() || l.closed
+	if ln.atLimit() {
+		ln.full = true
+		wait = true
+	}
+	route, prio := ln.route, ln.prio
+	l.unlock()
+	if wait {
+		return nil, false
+	}
+	s, err := ln.accept(l)
+	switch {
+	case err == nil:
+		ln.recovered()
+		setup, first := ln.setup, msgAccepted
+		if ln.under != nil {
+			setup, first = ln.under, 0
+		}
+		l.lock()
+		s.route, s.prio = route, prio
+		if first != 0 {
+			s.in.set(flagAcceptPending)
+			ln.waiting++
+		}
+		if ln.conf.MaxStreams > 0 {
+			ln.streams++
+		}
+		l.unlock()
+		if err := s.open(setup, first, true); err != nil {
+			l.lock()
+			if first != 0 {
+				ln.waiting--
+			}
+			l.unlock()
+			ln.parted()
+			ln.failed(l, err)
+			return nil, false
+		}
+		if first == 0 {
+			return s, true
+		}
+	case err == eAGAIN:
+		ln.recovered()
+		if !l.edge {
+			l.lock()
+			tok := l.token(ln)
+			l.unlock()
+			l.poller.arm(ln.fd, tok, Read|Edge)
+		}
+		return nil, false
+	case transient(err):
+		// Only this connection has failed.
+	default:
+		ln.failed(l, os.NewSyscallError("accept", portable(err)))
+		return nil, false
+	}
+	return nil, true
 }
 
 // recovered notes that accepting works, and takes back an AcceptFailed that is no longer
