@@ -499,8 +499,8 @@ func (x *filtering) work(read bool) {
 	if err == nil && !x.busy {
 		err = derr
 	}
-	if err == nil && ready && !x.open.Load() {
-		if opens = x.callOpened(); !opens && x.decoded {
+	if ready && !x.open.Load() {
+		if opens = x.callOpened(); !opens && x.decoded && err == nil {
 			err = x.upper.opError("decode", fmt.Errorf("the input has ended before the filter was open: %w", io.ErrUnexpectedEOF))
 		}
 	}

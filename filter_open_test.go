@@ -341,6 +341,16 @@ func TestFilterOpened(t *testing.T) {
 				t.Error(up.Err())
 			}
 		},
+		"EndsAtOnce": func(t *testing.T, l *Loop) {
+			// It opens with the last that has come before a reset.
+			a, b := l.Pipe(nil, nil)
+			up := filterOn(t, a, new(gateFilter))
+			wantPolled(t, l)
+			b.WriteString("openabc")
+			b.Abort()
+			wantPolled(t, l, Connected{up}, Readable{up}, Closed{up})
+			expect(t, up.Input(), "abc")
+		},
 		"CloseUnused": func(t *testing.T, l *Loop) {
 			// The peer is told at once, though the filter holds the end of the output back.
 			a, b := l.Pipe(nil, nil)

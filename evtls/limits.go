@@ -71,10 +71,10 @@ const maxHold = 20 * time.Millisecond
 // takeSlot waits for a slot. The returned function gives it back.
 func takeSlot() (give func()) {
 	slots <- struct{}{}
-	give = sync.OnceFunc(func() { <-slots })
-	timer := time.AfterFunc(maxHold, give)
+	once := sync.OnceFunc(func() { <-slots })
+	timer := time.AfterFunc(maxHold, once)
 	return func() {
 		timer.Stop()
-		give()
+		once()
 	}
 }
