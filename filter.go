@@ -214,8 +214,8 @@ func (s *Stream) madeBy() *filtering {
 
 // Again has the Filter that made this stream called again, Decode and then Encode, even if
 // nothing has arrived and nothing was written. A Filter that was busy calls it, from any
-// goroutine. Calls coalesce until the loop's next turn. If Filter has not made the stream,
-// Again does nothing.
+// goroutine. Calls coalesce until the loop's next turn. Resume of reading does the same. If
+// Filter has not made the stream, Again does nothing.
 func (s *Stream) Again() { s.askFilter() }
 
 // askFilter is Again as far as the filter is concerned.

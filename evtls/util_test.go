@@ -158,6 +158,7 @@ type pump struct {
 	loop *evchan.Loop
 	said map[*evchan.Stream][]string
 	got  map[*evchan.Stream]*bytes.Buffer
+	keep bool               // leave the input where it is
 	on   func(evchan.Event) // is called with each message first; nil: nothing is
 }
 
@@ -203,6 +204,9 @@ func (p *pump) once(wait time.Duration) bool {
 	}
 	if p.on != nil {
 		p.on(ev)
+	}
+	if p.keep {
+		return true
 	}
 	switch ev.(type) {
 	case evchan.Readable, evchan.EOF, evchan.Closed:
