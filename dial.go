@@ -85,6 +85,9 @@ type DialConfig struct {
 	// about, except RateLimit, RateGroup and Lifetime, which are the lower one's. If Over
 	// returns an error, Dial returns it, and connects nothing.
 	Over func(*Stream) (*Stream, error)
+
+	// Layer turns the stream's messages into others, Connected among them: see StreamConfig.
+	Layer Layer
 }
 
 // stream returns the settings in c that every kind of stream has.
@@ -102,6 +105,7 @@ func (c *DialConfig) stream() *StreamConfig {
 		Lifetime:  c.Lifetime,
 		RateLimit: c.RateLimit,
 		RateGroup: c.RateGroup,
+		Layer:     c.Layer,
 	}
 }
 
@@ -181,6 +185,9 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 		if up, err = s.putOver(c.Over, u); err != nil {
 			return nil, err
 		}
+		l := up.lockLoop()
+		up.giveLayer(l, c.Layer)
+		l.unlock()
 	}
 	go s.dial(ctx, d, network, address)
 	return up, nil
@@ -220,7 +227,7 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 		fd, err = takeFD(conn.(syscall.Conn))
 	}
 	s.mu.Lock()
-	defer s.unlock()
+	defer s.unlockInTurn()
 	switch {
 	case s.transport() != d: // the stream was closed meanwhile
 		if err == nil {

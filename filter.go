@@ -30,8 +30,8 @@ import (
 //
 // Opened is called after Decode and Encode, until it returns true. The stream that Filter
 // returns then sends [Connected], also if it belongs to a server; ListenConfig.Over makes
-// that [Accepted]. No other message but Closed comes before that, and the idle timeouts
-// begin there. A Filter with this method is first called when the stream below is connected.
+// that [Accepted]. No other message but Closed, and Moved, comes before that, and the idle
+// timeouts begin there. A Filter with this method is first called when the stream below is connected.
 // If the input ends before Opened returns true, the stream ends with io.ErrUnexpectedEOF. If
 // the stream is closed before, and nothing was written to it, the stream below is closed at
 // once.
@@ -108,8 +108,9 @@ const filterRoom = 64 << 10
 //     TimedOut and Resume are about this stream as well.
 //   - When its lifetime is over, so is the new one's.
 //
-// Filter returns Err, or ErrClosed if that is nil, after the end, and an error if the
-// stream is under a filter already.
+// Filter returns Err, or ErrClosed if that is nil, after the end, ErrWouldBlock while a
+// message of the stream's layer is unreceived, and an error if the stream is under a filter
+// already. The layer stays with this stream, and hears nothing more but the end.
 func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	if f == nil {
 		return nil, errors.New("evchan: Filter of nil")
@@ -159,11 +160,15 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	}
 	up.prio = s.prio
 	if u.Notify == nil {
-		up.route = s.route
+		up.route.Store(s.route.Load())
 	}
 	up.paused |= s.paused &^ directions(s.timedOut())
 	s.paused = 0
 	s.resumeIdle(Read | Write)
+	if s.pend&msgMade != 0 {
+		up.extra.leave(l)
+		return nil, ErrWouldBlock
+	}
 	passed := s.pend & msgConnected
 	if x.opener != nil {
 		passed = 0
@@ -173,6 +178,9 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	s.in.unwait(waitEOF)
 	s.forgetBlocked(l)
 	s.more().tap, s.filtered = x, true
+	if s.in.taken != nil {
+		x.deferReleases(&s.in.taken.chain)
+	}
 	s.in.set(flagQuiet) // its consumer is the filter
 	up.publish(l, passed)
 	l.assign(x)
@@ -212,11 +220,16 @@ func (s *Stream) madeBy() *filtering {
 	return x
 }
 
-// Again has the Filter that made this stream called again, Decode and then Encode, even if
-// nothing has arrived and nothing was written. A Filter that was busy calls it, from any
-// goroutine. Calls coalesce until the loop's next turn. Resume of reading does the same. If
-// Filter has not made the stream, Again does nothing.
-func (s *Stream) Again() { s.askFilter() }
+// Again has the stream's layer called: see [Source].
+//
+// It also has the Filter that made this stream called, Decode and then Encode, even if nothing
+// has arrived and nothing was written, and also after Close, as long as output is being sent. A
+// Filter that was busy calls it. Resume of reading does this as well. Any goroutine may call
+// Again; calls coalesce until the loop's next turn.
+func (s *Stream) Again() {
+	s.source.Again()
+	s.askFilter()
+}
 
 // askFilter is Again as far as the filter is concerned.
 func (s *Stream) askFilter() {
@@ -276,11 +289,11 @@ type filtering struct {
 	inside  int   // bytes of sending and answer, or more
 	stuck   bool  // some output has stayed in x or below when the task ended
 
-	accepting bool // upper sends Accepted when it is open, and nothing before; the loop's mu guards it
-
-	watched  atomic.Bool  // the task is to be called when lower's output moves
-	timed    atomic.Bool  // progress is needed
-	progress atomic.Int64 // when lower's output has last moved, on the loop's clock
+	accepting bool         // upper sends Accepted when it is open, and nothing before; the loop's mu guards it
+	calling   atomic.Bool  // the filter may be being called: see deferReleases
+	watched   atomic.Bool  // the task is to be called when lower's output moves
+	timed     atomic.Bool  // progress is needed
+	progress  atomic.Int64 // when lower's output has last moved, on the loop's clock
 }
 
 var (
@@ -389,10 +402,12 @@ func (x *filtering) close(reset bool) {
 }
 
 // bequeath moves the chunks whose release functions s would call to up, the stream on
-// top of it. Caller holds the mu of both.
+// top of it. End of its layer is called after the turn. Caller holds the mu of both.
 func (s *Stream) bequeath(up *Stream) {
 	up.spend(s.extra.spent)
 	s.extra.spent = nil
+	s.Loop().endLater(s.extra.end, &s.source)
+	s.extra.end = nil
 }
 
 // ready is never called: the poller does not know x.
@@ -413,12 +428,14 @@ func (x *filtering) tell(what What) {
 func (x *filtering) task() {
 	defer x.retire()
 	x.working.Lock()
-	defer x.working.Unlock() // also if a release function panics
+	defer x.working.Unlock() // also if the filter calls runtime.Goexit
 	x.work(true)
 }
 
 // work is task for a caller that holds x.working. If read is false, it only sends.
 func (x *filtering) work(read bool) {
+	x.calling.Store(true)
+	defer x.calling.Store(false)
 	if x.asked.Swap(false) {
 		x.decode, x.encode = true, true
 	}
@@ -445,7 +462,7 @@ func (x *filtering) work(read bool) {
 	var err error
 	over, opens, finished := false, false, false
 	defer func() {
-		if !finished { // the filter or a release function has panicked, or called runtime.Goexit
+		if !finished { // the filter has called runtime.Goexit
 			if x.exited != "" {
 				err = x.upper.opError(x.exited, errExited)
 				x.exited = ""
@@ -469,6 +486,7 @@ func (x *filtering) work(read bool) {
 	x.mu.Lock()
 	fresh := x.out.n > 0 || x.fin || x.encode || !x.open.Load()
 	if clear {
+		x.deferReleases(&x.out)
 		x.sending.chain.splice(&x.out)
 	}
 	x.inside = max(x.inside, x.sending.n+x.answer.n)
@@ -511,10 +529,17 @@ func (x *filtering) work(read bool) {
 	over = closing && (x.finSent || x.broken || unused || err != nil || derr != nil ||
 		!again && (x.failed || clear && x.answer.n == 0 && !x.stalled) || x.upper.Loop().conf.Linger < 0)
 	if over {
+		x.mu.Lock()
+		cut := x.broken || x.out.n+x.sending.n > 0
+		x.mu.Unlock()
 		if x.answer.n > 0 && derr == nil {
 			x.lower.writeLast(&x.answer) // it may tell the peer why
 		}
-		x.lower.Close()
+		if cut && x.open.Load() {
+			x.lower.Abort() // the peer must not take what it has got for all there was
+		} else {
+			x.lower.Close()
+		}
 	} else if again || !clear && x.answer.n == 0 {
 		x.schedule()
 	}
@@ -566,6 +591,7 @@ func (x *filtering) callLower(plain *Buffer) error {
 	if x.look.Swap(false) {
 		bits = s.fill()
 	}
+	x.deferReleases(&s.in.unread)
 	eof := s.in.eof
 	gone := s.gone()
 	reason := s.why()
@@ -699,6 +725,8 @@ func (x *filtering) publish(plain *Buffer, err error, opens, done bool) {
 	if began || x.watched.Load() {
 		x.upper.outputMoved(began)
 	}
+	plain.invalidate()
+	x.upper.Loop().releaseLater(plain.chain.detach())
 	plain.Reset()
 	if what != 0 {
 		x.tell(what)
@@ -761,6 +789,8 @@ func (x *filtering) retire() {
 		return
 	}
 	x.retired = true
+	x.calling.Store(true)
+	defer x.calling.Store(false)
 	x.mu.Lock()
 	var rest chain
 	x.lost += x.out.n + x.sending.n + x.answer.n

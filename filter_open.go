@@ -46,11 +46,14 @@ func (x *filtering) opens() {
 	s.mu.Lock()
 	defer s.unlockInTurn()
 	x.open.Store(true)
+	l := s.lockAndWithdraw()
 	if x.opener != nil {
-		l := s.lockAndWithdraw()
 		x.tellOpen(l)
-		l.unlock()
 	}
+	if s.filtered {
+		l.assign(s.extra.tap) // which has waited for this
+	}
+	l.unlock()
 	s.restartIdle(Read | Write)
 	s.announce(s.checkDrained())
 }

@@ -399,7 +399,7 @@ func TestFilterOpened(t *testing.T) {
 			must(t, up.MoveTo(to))
 			b.WriteString("openabc")
 			wantPolled(t, l)
-			wantPolled(t, to, Connected{up}, Readable{up})
+			wantPolled(t, to, Moved{up}, Connected{up}, Readable{up})
 		},
 	})
 }

@@ -91,11 +91,25 @@ func (u *streamSetup) below(l *Loop) *streamSetup {
 // admit has s, which ln has accepted or is on top of such a stream, send Accepted. Caller holds
 // l.mu, and l is the loop of s.
 func (ln *Listener) admit(l *Loop, s *Stream) {
-	if ln.Loop() == l && s.life == lifeOpen {
+	if s.life != lifeOpen {
+		return
+	}
+	if ln.conf.Over != nil {
+		s.giveLayer(l, ln.setup.Layer) // which hears of the stream from now on
+	}
+	if ln.Loop() == l {
 		s.in.set(flagAcceptPending)
 		ln.waiting++
 	}
 	l.enqueue(&s.source, s.confirm(msgAccepted))
+}
+
+// giveLayer gives s layer, unless that is nil or s has one. Caller holds l.mu, and l is the loop
+// of s.
+func (s *Stream) giveLayer(l *Loop, layer Layer) {
+	if layer != nil && s.layer == nil {
+		l.giveLayer(&s.source, layer)
+	}
 }
 
 // unaccepted reports whether Over has made s for a listener, and its Accepted was not sent.

@@ -14,6 +14,21 @@ import (
 // putGate is an Over.
 func putGate(s *Stream) (*Stream, error) { return s.Filter(new(gateFilter), nil) }
 
+// A hearingLayer changes nothing.
+type hearingLayer struct {
+	n, ends int
+	first   Event
+}
+
+func (h *hearingLayer) Next(_ Source, ev Event) Event {
+	if h.n++; h.n == 1 {
+		h.first = ev
+	}
+	return ev
+}
+
+func (h *hearingLayer) End(Source) { h.ends++ }
+
 // TestListenOver: a listener's streams get one on top, and that one sends Accepted once it is
 // open.
 func TestListenOver(t *testing.T) {
@@ -45,6 +60,27 @@ func TestListenOver(t *testing.T) {
 				t.Errorf("unexpected %v", ev)
 			}
 			expect(t, up.Input(), "abc")
+		},
+		"Layer": func(t *testing.T, l *Loop) {
+			// It hears of the stream on top, from Accepted on, and of nothing that is never open.
+			heard := new(hearingLayer)
+			ln := listen(t, l, "tcp", &ListenConfig{Over: putGate, Layer: heard})
+			dial(t, ln).Close()
+			send(t, dial(t, ln), "openabc")
+			s := acceptOne(t, l)
+			if ev := nextOf(t, l, s); ev != Event(Readable{s}) {
+				t.Errorf("unexpected %v", ev)
+			}
+			s.Close()
+			if heard.n < 2 || heard.first != Event(Accepted{s}) || heard.ends != 1 {
+				t.Errorf("%+v", heard)
+			}
+			up, err := l.Dial("tcp", ln.Addr().String(), &DialConfig{Over: putGate, Layer: heard})
+			must(t, err)
+			up.Close()
+			if heard.ends != 2 {
+				t.Errorf("%+v", heard)
+			}
 		},
 		"MaxPending": func(t *testing.T, l *Loop) {
 			// Clients that say nothing keep nobody else from being accepted.
