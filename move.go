@@ -150,7 +150,7 @@ func (s *Stream) arrive() error {
 	}
 	l := s.Loop()
 	l.lock()
-	l.streams++
+	l.streams.Add(1)
 	if l.closed { // since moveTo has looked
 		l.unlock()
 		return ErrClosed
