@@ -100,6 +100,16 @@ type ListenConfig struct {
 	// Notify is where the listener and its streams send their messages, see [Source]; nil
 	// means the loop's own way.
 	Notify chan<- Event
+
+	// Over puts a stream on top of each accepted one, as Filter does: TLS, for example. nil
+	// means that nothing is. The returned stream sends Accepted, once it is open (see
+	// [Filter]); it is the one that the settings for streams are about, except RateLimit,
+	// RateGroup and Lifetime, which are the accepted one's. If it ends before it is open, no
+	// message tells. Until then it does not count for MaxPending, but for MaxStreams.
+	//
+	// The loop calls Over, with no lock held, and waits for it: it must not block. If it
+	// returns an error, the connection is closed, and AcceptFailed follows.
+	Over func(*Stream) (*Stream, error)
 }
 
 // stream returns the part of c that is for the listener's streams. Notify is not in it:
@@ -598,54 +608,77 @@ func (ln *Listener) expired(int64) { ln.Loop().assign(ln) }
 
 // task accepts connections until there are no more, a limit is reached or a batch is full.
 func (ln *Listener) task() {
-	ln.mu.Lock()
-	defer ln.mu.Unlock()
-	if ln.fd == noFD {
-		return
-	}
-	d := ln.division
 	for range acceptBatch {
-		l := ln.lockLoop()
-		wait := ln.paused != 0 || ln.life != lifeOpen || ln.retry.running() || l.closed
-		route, prio := ln.route.Load(), ln.prio
-		l.unlock()
-		if wait || !ln.reserve() {
-			return
+		s, to, again := ln.acceptOne()
+		if s != nil {
+			again = ln.putOver(s, to.setup)
 		}
-		s, err := ln.accept(l)
-		if err != nil {
-			d.part() // what was reserved
-		}
-		switch {
-		case err == nil:
-			ln.recovered()
-			to := ln.choose(s)
-			ln.give(s, to, route, prio)
-			if err := s.open(to.setup, msgAccepted, true); err != nil {
-				to.waiting.Add(-1)
-				d.part()
-				ln.failed(l, err)
-				return
-			}
-		case err == eAGAIN:
-			ln.recovered()
-			if !l.edge {
-				l.lock()
-				tok := l.token(ln)
-				l.unlock()
-				l.poller.arm(ln.fd, tok, Read|Edge)
-			}
-			return
-		case transient(err):
-			// Only this connection has failed.
-		default:
-			ln.failed(l, os.NewSyscallError("accept", portable(err)))
+		if !again {
 			return
 		}
 	}
 	l := ln.lockLoop()
 	l.assign(ln) // the kernel may hold more
 	l.unlock()
+}
+
+// acceptOne accepts a connection, and reports whether there may be another one. It returns a
+// stream, and the loop that has got it, if that has to get one on top of it, by Over.
+func (ln *Listener) acceptOne() (under *Stream, to *recipient, again bool) {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if ln.fd == noFD {
+		return nil, nil, false
+	}
+	l := ln.lockLoop()
+	wait := ln.paused != 0 || ln.life != lifeOpen || ln.retry.running() || l.closed
+	route, prio := ln.route.Load(), ln.prio
+	l.unlock()
+	if wait || !ln.reserve() {
+		return nil, nil, false
+	}
+	s, err := ln.accept(l)
+	if err != nil {
+		ln.parted() // what was reserved
+	}
+	switch {
+	case err == nil:
+		ln.recovered()
+		to = ln.choose(s)
+		to.get(s, route, prio)
+		setup, first := to.setup, msgAccepted
+		if to.under != nil {
+			setup, first = to.under, 0
+		} else {
+			to.await(s)
+		}
+		if err := s.open(setup, first, true); err != nil {
+			if first != 0 {
+				to.waiting.Add(-1)
+			}
+			ln.parted()
+			ln.failed(l, err)
+			return nil, nil, false
+		}
+		if first == 0 {
+			return s, to, true
+		}
+	case err == eAGAIN:
+		ln.recovered()
+		if !l.edge {
+			l.lock()
+			tok := l.token(ln)
+			l.unlock()
+			l.poller.arm(ln.fd, tok, Read|Edge)
+		}
+		return nil, nil, false
+	case transient(err):
+		// Only this connection has failed.
+	default:
+		ln.failed(l, os.NewSyscallError("accept", portable(err)))
+		return nil, nil, false
+	}
+	return nil, nil, true
 }
 
 // recovered notes that accepting works, and takes back an AcceptFailed that is no longer

@@ -27,7 +27,8 @@ type division struct {
 // A recipient is a loop that gets streams of a listener.
 type recipient struct {
 	loop    *Loop         // never changes
-	setup   *streamSetup  // of the streams; never changes
+	setup   *streamSetup  // of the streams, which are the accepted ones without Over; never changes
+	under   *streamSetup  // of the accepted ones, with Over; never changes
 	waiting atomic.Int64  // Accepted that were sent and not received
 	heard   atomic.Uint64 // how many were received
 
@@ -48,7 +49,11 @@ func newDivision(c *ListenConfig, loops []*Loop, balance Balance) (*division, er
 		if err != nil {
 			return nil, err
 		}
-		d.recipients = append(d.recipients, &recipient{loop: l, setup: u})
+		t := &recipient{loop: l, setup: u}
+		if c.Over != nil {
+			t.under = u.below(l)
+		}
+		d.recipients = append(d.recipients, t)
 	}
 	return d, nil
 }
@@ -64,12 +69,16 @@ func (ln *Listener) parts() []*Listener {
 	return ln.division.parts
 }
 
-// recipient returns the recipient that l is.
+// recipient returns the recipient that l is; nil if it is none.
 func (d *division) recipient(l *Loop) *recipient {
-	if len(d.recipients) == 1 {
-		return d.recipients[0]
+	i := 0
+	if len(d.recipients) > 1 {
+		i = l.member
 	}
-	return d.recipients[l.member]
+	if i >= len(d.recipients) || d.recipients[i].loop != l {
+		return nil
+	}
+	return d.recipients[i]
 }
 
 // recipients returns those that ln may give streams to.
@@ -245,9 +254,9 @@ func (ln *Listener) grade(t *recipient) int {
 	return 0
 }
 
-// give makes s, which nobody knows yet, a stream of t's loop. It sends where ln sends, whose
-// route and priority the caller passes.
-func (ln *Listener) give(s *Stream, t *recipient, route *route, prio int16) {
+// get makes s, which nobody knows yet, a stream of t's loop. It sends where the listener sends,
+// whose route and priority the caller passes.
+func (t *recipient) get(s *Stream, route *route, prio int16) {
 	l := t.loop
 	l.lock()
 	if l != route.loop {
@@ -257,6 +266,10 @@ func (ln *Listener) give(s *Stream, t *recipient, route *route, prio int16) {
 	l.unlock()
 	s.route.Store(route)
 	s.prio = min(prio, int16(l.conf.Priorities-1))
+}
+
+// await counts the Accepted of s, which is about to be sent.
+func (t *recipient) await(s *Stream) {
 	s.in.set(flagAcceptPending)
 	t.waiting.Add(1)
 }

@@ -111,6 +111,12 @@ type Config struct {
 	// evtls.State, for example. nil means that no connection is encrypted.
 	TLSState func(*evchan.Stream) (tls.ConnectionState, bool)
 
+	// HTTP2, if it is not nil, serves the connections for which TLS has agreed on "h2". That
+	// must be one of NextProtos in the configuration of TLS, TLSState must be set, and
+	// evtls.Options.Stream must have Paused: evchan.Read, so that nothing is read before it is
+	// known who reads it. Drain calls its Shutdown.
+	HTTP2 *http.Server
+
 	// Listen has the settings of listeners and streams: TLS by ListenConfig.Over, for
 	// example. nil means the defaults. Layer, MaxOutput, ReadIdle and WriteIdle are set by the
 	// server.

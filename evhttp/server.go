@@ -30,6 +30,7 @@ type Server struct {
 	conns     *conn // a list
 	nconns    int
 	sweeper   *time.Timer     // runs if and only if there are connections; nil if IdleTimeout is negative
+	http2     bool            // Config.HTTP2 is being shut down
 	drained   *evchan.Mailbox // for Drained; nil: Drain was not called, or Drained is posted
 }
 
@@ -128,6 +129,9 @@ func (srv *Server) Next(src evchan.Source, ev evchan.Event) evchan.Event {
 	if limit := srv.conf.MaxConns; limit > 0 && srv.Conns() >= limit {
 		s.Write(srv.appendRefusal(nil, errBusy))
 		s.Close()
+		return nil
+	}
+	if srv.handOver(s) {
 		return nil
 	}
 	c := srv.newConn(s)
