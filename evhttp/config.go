@@ -92,7 +92,8 @@ type Config struct {
 	ContentType string
 
 	// ErrorPage returns the page of an error that the server itself, or [Request.Error],
-	// answers with; nil means a line of text. It is called on any goroutine.
+	// answers with; nil means a line of text. It is called on any goroutine, and must not call
+	// methods of a Request.
 	ErrorPage func(status int) (contentType string, page []byte)
 
 	// ErrorLog is where panics in handlers are written, as in http.Server; nil means the

@@ -71,7 +71,7 @@ func (c *conn) expired() {
 		c.closeWhenSent()
 	case r == nil || r.bodyEnded:
 		// What was awaited has come.
-	case r.bodySize != r.x().seen, r.pausedBody(), c.s.Input().Len() > 0:
+	case r.bodySize != r.x().seen, r.has(flagExpects), r.pausedBody(), c.s.Input().Len() > 0:
 		c.awaitBody(r) // there is progress, or it is the program that takes its time
 	case r.phase == receiving:
 		c.refuse(errSlowBody)
