@@ -75,8 +75,7 @@ type DialConfig struct {
 	// RateLimit is the stream's own limit; nil means none.
 	RateLimit *RateLimit
 
-	// RateGroup is the limit that the stream shares with others; nil means none. It must be
-	// of the same loop.
+	// RateGroup is the limit that the stream shares with others; nil means none.
 	RateGroup *RateGroup
 
 	// Over puts a stream on top of the one that is being connected, as Filter does: TLS, for

@@ -86,8 +86,7 @@ type ListenConfig struct {
 	// RateLimit is the limit of each stream by itself; nil means none.
 	RateLimit *RateLimit
 
-	// RateGroup is the limit of all streams together; nil means none. It must be of the
-	// same loop.
+	// RateGroup is the limit of all streams together; nil means none.
 	RateGroup *RateGroup
 
 	// Layer turns the messages of the listener's streams into others, Accepted among them:

@@ -17,8 +17,7 @@ import (
 //
 // On the other loop
 //   - it has the same priority, or the lowest there if that has fewer priorities;
-//   - its messages go to that loop's receiver, and it has no RateGroup: what Notify and
-//     SetRateGroup have set is gone;
+//   - its messages go to that loop's receiver: what Notify has set is gone;
 //   - its first message is [Moved], instead of Accepted if that was not received;
 //   - messages that were not received are delivered, and Readable if there is any input;
 //   - it keeps its layer, and what that has made and was not received;
@@ -87,6 +86,11 @@ func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
 	if refuses {
 		return ErrClosed
 	}
+	for _, u := range stack {
+		if u.extra != nil && u.extra.shares[groupShare] != nil {
+			u.extra.joins = u.extra.shares[groupShare].group.on(to)
+		}
+	}
 	// The whole stack changes loops under one lock.
 	l := s.lockAndWithdraw()
 	if l.closed {
@@ -132,7 +136,7 @@ func (s *Stream) depart(l, to *Loop) {
 		}
 		if m := s.extra.shares[groupShare]; m != nil {
 			m.group.leave(m)
-			s.extra.shares[groupShare] = nil
+			s.extra.shares[groupShare] = nil // arrive joins the branch there
 		}
 		if m := s.extra.shares[ownShare]; m != nil {
 			m.group.leave(m)
@@ -163,6 +167,10 @@ func (s *Stream) arrive() error {
 	if l.closed { // since moveTo has looked
 		l.unlock()
 		return ErrClosed
+	}
+	if x := s.extra; x != nil && x.joins != nil {
+		x.join(groupShare, x.joins)
+		x.joins = nil
 	}
 	var tok token
 	if s.sock.fd != noFD {

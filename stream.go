@@ -201,8 +201,9 @@ type streamExtra struct {
 
 	// Limits.
 
-	idle   *idle     // nil: no idle timeouts were set
-	shares [2]*share // in rate limits: the stream's own and its group's; nil: none
+	idle   *idle      // nil: no idle timeouts were set
+	shares [2]*share  // in rate limits: the stream's own and its group's; nil: none
+	joins  *RateGroup // the group's branch on the loop that the stream is being moved to
 
 	// The end.
 

@@ -41,8 +41,7 @@ type StreamConfig struct {
 	// RateLimit is the stream's own limit. nil means none.
 	RateLimit *RateLimit
 
-	// RateGroup is the limit that the stream shares with others. It must be of the same
-	// loop. nil means none.
+	// RateGroup is the limit that the stream shares with others. nil means none.
 	RateGroup *RateGroup
 
 	// Layer turns the stream's messages into others, from the first one on. One Layer may serve
@@ -78,8 +77,8 @@ func (l *Loop) setup(c *StreamConfig) (*streamSetup, error) {
 		}
 		u.RateLimit = &limit
 	}
-	if c.RateGroup != nil && c.RateGroup.loop != l {
-		return nil, errGroup
+	if c.RateGroup != nil {
+		u.RateGroup = c.RateGroup.on(l)
 	}
 	u.limits = l.limits.with(c.MaxInput, c.MaxOutput).above(c.ReadLow, c.WriteLow)
 	return u, nil
