@@ -323,3 +323,5 @@ func readAll(c io.Reader, want string) error {
 	}
 	return err
 }
+
+func writeFile(name, text string) error { return os.WriteFile(name, []byte(text), 0o600) }
