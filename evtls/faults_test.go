@@ -27,7 +27,7 @@ func faultSeeds() int {
 	if testing.Short() {
 		return 100
 	}
-	return 500
+	return 300
 }
 
 // A chaos is a filter below TLS, which passes on what arrives late and in pieces, and does

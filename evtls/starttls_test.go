@@ -23,7 +23,6 @@ type startConn struct {
 }
 
 func (c *startConn) Write(p []byte) (int, error) {
-	n := len(c.prefix)
 	n, err := c.Conn.Write(append([]byte(c.prefix), p...))
 	n -= len(c.prefix)
 	c.prefix = ""
