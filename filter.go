@@ -11,6 +11,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A Filter transforms the bytes of a stream: it compresses or encrypts them, for
@@ -139,7 +140,6 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	up.more().under = s
 	if s.extra != nil && s.extra.idle != nil {
 		after := s.extra.idle.after
-		s.setIdle(0, 0)
 		u.ReadIdle = cmp.Or(u.ReadIdle, after[dirRead])
 		u.WriteIdle = cmp.Or(u.WriteIdle, after[dirWrite])
 	}
@@ -151,9 +151,19 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	}
 	l := s.lockAndWithdraw()
 	defer l.unlock()
-	if l.closed {
+	switch {
+	case l.closed:
+		err = ErrClosed
+	case s.pend&msgMade != 0:
+		err = ErrWouldBlock
+	}
+	if err != nil {
 		up.extra.leave(l)
-		return nil, ErrClosed
+		return nil, err
+	}
+	if s.extra != nil && s.extra.idle != nil {
+		s.extra.idle.after = [2]time.Duration{} // up has them now
+		s.extra.stopIdle(l)
 	}
 	if !x.open.Load() {
 		up.extra.stopIdle(l) // until it is open
@@ -165,10 +175,6 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	up.paused |= s.paused &^ directions(s.timedOut())
 	s.paused = 0
 	s.resumeIdle(Read | Write)
-	if s.pend&msgMade != 0 {
-		up.extra.leave(l)
-		return nil, ErrWouldBlock
-	}
 	passed := s.pend & msgConnected
 	if x.opener != nil {
 		passed = 0

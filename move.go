@@ -159,7 +159,7 @@ func (s *Stream) arrive() error {
 	}
 	l := s.Loop()
 	l.lock()
-	l.streams++
+	l.streams.Add(1)
 	if l.closed { // since moveTo has looked
 		l.unlock()
 		return ErrClosed
@@ -176,7 +176,7 @@ func (s *Stream) arrive() error {
 	if s.ample() {
 		pend |= msgReadable
 	}
-	s.pend &= msgMade | workAgain
+	s.pend &= msgMade | workAsk
 	if s.filtered {
 		pend &^= msgMoved
 	}

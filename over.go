@@ -36,9 +36,10 @@ func (s *Stream) putOver(over func(*Stream) (*Stream, error), u *streamSetup) (u
 	return up, nil
 }
 
-// putOver calls Over for s, which was accepted, and reports whether it has succeeded.
-func (ln *Listener) putOver(s *Stream) bool {
-	up, err := s.putOver(ln.conf.Over, ln.setup)
+// putOver calls Over for s, which was accepted, and reports whether it has succeeded. u is the
+// setup of the stream on top.
+func (ln *Listener) putOver(s *Stream, u *streamSetup) bool {
+	up, err := s.putOver(ln.conf.Over, u)
 	if err != nil {
 		ln.mu.Lock()
 		ln.failed(ln.Loop(), err)
@@ -95,11 +96,10 @@ func (ln *Listener) admit(l *Loop, s *Stream) {
 		return
 	}
 	if ln.conf.Over != nil {
-		s.giveLayer(l, ln.setup.Layer) // which hears of the stream from now on
+		s.giveLayer(l, ln.conf.Layer) // which hears of the stream from now on
 	}
-	if ln.Loop() == l {
-		s.in.set(flagAcceptPending)
-		ln.waiting++
+	if t := ln.division.recipient(l); t != nil {
+		t.await(s)
 	}
 	l.enqueue(&s.source, s.confirm(msgAccepted))
 }
@@ -109,6 +109,7 @@ func (ln *Listener) admit(l *Loop, s *Stream) {
 func (s *Stream) giveLayer(l *Loop, layer Layer) {
 	if layer != nil && s.layer == nil {
 		l.giveLayer(&s.source, layer)
+		s.in.set(flagQuiet)
 	}
 }
 

@@ -98,7 +98,7 @@ func TestListenOver(t *testing.T) {
 			waiting := func() int {
 				l.lock()
 				defer l.unlock()
-				return ln.waiting
+				return ln.division.unreceived()
 			}
 			for waiting() < 2 {
 				l.turn(time.Millisecond)

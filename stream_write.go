@@ -494,11 +494,16 @@ func (s *Stream) unblock() {
 			continue
 		}
 		l := w.lockLoop()
-		if l.blocked[w] != b || w.in.waits&waitBlocked == 0 { // w waits for s no more
+		if l.blocked[w] != b { // w waits for s no more
 			l.unlock()
 			continue
 		}
+		waits := w.in.waits&waitBlocked != 0 // otherwise the input was consumed since
 		w.forgetBlocked(l)
+		if !waits {
+			l.unlock()
+			continue
+		}
 		w.in.wait(waitRefused)
 		switch {
 		case w.silent():
