@@ -609,8 +609,13 @@ func (ln *Listener) expired(int64) { ln.Loop().assign(ln) }
 func (ln *Listener) task() {
 	for range acceptBatch {
 		s, to, again := ln.acceptOne()
-		if s != nil {
+		switch {
+		case s != nil && to.loop == ln.Loop():
 			again = ln.putOver(s, to.setup)
+		case s != nil:
+			to.loop.lock()
+			to.loop.assign(&overTask{listener: ln, stream: s, setup: to.setup})
+			to.loop.unlock()
 		}
 		if !again {
 			return

@@ -60,6 +60,7 @@ type StreamConfig struct {
 type streamSetup struct {
 	StreamConfig
 	limits *limits
+	held   bool    // the stream sends nothing until putOver was called
 	rest   *Buffer // more input, which comes after Input; nil: none
 }
 
@@ -164,7 +165,7 @@ func (s *Stream) open(u *streamSetup, first pending, close bool) error {
 		s.discard(l, close)
 		return err
 	}
-	s.busy = false
+	s.busy = u.held
 	s.publish(l, first)
 	l.unlock()
 	return nil
