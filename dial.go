@@ -98,20 +98,28 @@ func (c *DialConfig) stream() *StreamConfig {
 	}
 }
 
+var errEmptyAddress = errors.New("empty address")
+
 const defaultDialTimeout = 30 * time.Second
 
 // Dial returns a stream at once and connects it in the background. [Connected] follows, or
 // [Closed] if that fails; Err then has the reason, a *net.OpError. What is written before
 // Connected is queued, and sent after it. Closing the stream ends the attempt.
 //
-// The network is tcp, tcp4, tcp6 or unix, and the address has the form that net.Dial
+// The network is tcp, tcp4, tcp6, unix or memory, and the address has the form that net.Dial
 // takes. The look-up of a name does not block the loop. The addresses of a name are tried
 // until one works, those of IPv6 and IPv4 in a race in which the family of the first
 // address has a short head start (Happy Eyeballs, RFC 8305). package net's Dialer does the
 // work, on a goroutine that ends with it.
 //
-// Dial returns an error only for a bad network, address or configuration, and ErrClosed on
-// a closed loop.
+// With the network memory, the address is the name of a listener in this process (see
+// [Loop.Listen]). Dial is connected when it returns: Connected comes first all the same, but
+// NetConn works at once. If nobody listens there, or the backlog is full, Closed follows, and
+// errors.Is(Err(), syscall.ECONNREFUSED). LocalAddr and Control are ErrUnsupported; Timeout,
+// Resolver and the settings of sockets have no effect.
+//
+// Dial returns an error only for a bad network, address or configuration, ErrUnsupported if the
+// loop's method has no sockets (see [Methods]), and ErrClosed on a closed loop.
 func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) {
 	var c DialConfig
 	if conf != nil {
@@ -126,15 +134,23 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 		if _, ok := c.LocalAddr.(*net.TCPAddr); c.LocalAddr != nil && !ok {
 			return nil, bad(fmt.Errorf("local address is a %T", c.LocalAddr))
 		}
+	case "memory":
+		return l.dialMemory(address, &c)
 	case "unix":
 		if address == "" {
-			return nil, bad(errors.New("empty address"))
+			return nil, bad(errEmptyAddress)
 		}
 		if _, ok := c.LocalAddr.(*net.UnixAddr); c.LocalAddr != nil && !ok {
 			return nil, bad(fmt.Errorf("local address is a %T", c.LocalAddr))
 		}
 	default:
 		return nil, bad(net.UnknownNetworkError(network))
+	}
+	if l.isClosed() {
+		return nil, ErrClosed
+	}
+	if err := l.socketless("dial", network); err != nil {
+		return nil, err
 	}
 
 	u, err := l.setup(c.stream())

@@ -150,8 +150,9 @@ type Listener struct {
 
 	// mu guards the following. It is taken before the loop's mu.
 	mu      sync.Mutex
-	fd      sysFD // noFD: closed
-	unlinks bool  // release removes the socket's file, if there is one
+	fd      sysFD           // noFD: closed, or there is no socket
+	memory  *memoryListener // of the network "memory"; nil: closed, or there is a socket
+	unlinks bool            // release removes the socket's file, if there is one
 
 	borrowers int // running Controls of SyscallConn, the last of which closes the descriptor if release could not
 
@@ -168,16 +169,23 @@ type Listener struct {
 
 // Listen returns a listener on the address. It is live, unless conf has it paused.
 //
-// The network is tcp, tcp4, tcp6 or unix. The address has the form that net.Listen takes;
-// for port 0 the system chooses a port, which Addr tells. The address of a closed
+// The network is tcp, tcp4, tcp6, unix or memory. The address has the form that net.Listen
+// takes; for port 0 the system chooses a port, which Addr tells. The address of a closed
 // listener can be used again at once. Closing the listener removes the file of a unix
 // socket, see [Listener.SetUnlinkOnClose].
 //
 // If the address has a host name, Listen waits until it is looked up. It returns the
 // errors of net.Listen, and ErrClosed on a closed loop.
+//
+// With the network memory, the listener takes the connections that Dial makes with the same
+// network and address, on any loop of this process. No kernel is involved, so it works with
+// every method. The address is any name; for "" the package chooses one, which Addr tells.
+// The name must be free, else errors.Is(err, syscall.EADDRINUSE). Backlog is 4096 by default.
+// There is no socket, so ReusePort and Control are ErrUnsupported, as are [Listener.File] and
+// [Listener.SyscallConn]; the other settings of sockets have no effect.
 func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, error) {
 	switch network {
-	case "tcp", "tcp4", "tcp6", "unix":
+	case "tcp", "tcp4", "tcp6", "unix", "memory":
 	default:
 		return nil, &net.OpError{Op: "listen", Net: network, Err: net.UnknownNetworkError(network)}
 	}
@@ -186,6 +194,12 @@ func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, e
 	}
 	c, u, err := l.listenSetup(conf)
 	if err != nil {
+		return nil, err
+	}
+	if network == "memory" {
+		return l.listenMemory(address, c, u)
+	}
+	if err := l.socketless("listen", network); err != nil {
 		return nil, err
 	}
 	if c.ReusePort && network == "unix" {
@@ -273,17 +287,10 @@ func (l *Loop) WrapListener(nl net.Listener, conf *ListenConfig) (*Listener, err
 // adoptListener makes a listener of nl's socket and closes nl. If it returns an error, nl
 // is as it was.
 func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup, wrapped bool) (*Listener, error) {
-	ln := &Listener{addr: nl.Addr(), conf: *c, wrapped: wrapped, Data: c.Data, setup: u, fd: noFD, maxPending: c.MaxPending}
+	ln := l.newListener(nl.Addr(), c, u)
+	ln.wrapped = wrapped
 	if a, ok := ln.addr.(*net.TCPAddr); ok {
 		ln.anyAddr = len(a.IP) == 0 || a.IP.IsUnspecified()
-	}
-	ln.init(l, ln)
-	if c.Paused {
-		ln.paused = directions(Read)
-	}
-	ln.retry.owner = ln
-	if ln.maxPending == 0 {
-		ln.maxPending = defaultMaxPending
 	}
 	fd, err := takeFD(nl.(syscall.Conn))
 	if err != nil {
@@ -316,6 +323,21 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup, w
 	return ln, nil
 }
 
+// newListener returns a listener with the address addr that is closed. The loop does not know
+// it yet: open follows.
+func (l *Loop) newListener(addr net.Addr, c *ListenConfig, u *streamSetup) *Listener {
+	ln := &Listener{addr: addr, conf: *c, Data: c.Data, setup: u, fd: noFD, maxPending: c.MaxPending}
+	ln.init(l, ln)
+	if c.Paused {
+		ln.paused = directions(Read)
+	}
+	ln.retry.owner = ln
+	if ln.maxPending == 0 {
+		ln.maxPending = defaultMaxPending
+	}
+	return ln
+}
+
 // open has the poller report on ln, which nobody else knows yet, and then makes it live and
 // visible to others. It holds ln.mu, so that task waits until then.
 func (ln *Listener) open() error {
@@ -329,7 +351,10 @@ func (ln *Listener) open() error {
 	}
 	tok := l.register(ln, ln.fd)
 	l.unlock()
-	err := l.poller.add(ln.fd, tok, Read|Edge)
+	var err error
+	if ln.fd != noFD {
+		err = l.poller.add(ln.fd, tok, Read|Edge)
+	}
 	l.lock()
 	defer l.unlock()
 	switch {
@@ -421,6 +446,9 @@ func (ln *Listener) File() (*os.File, error) {
 	ln.mustBeMade() // the zero descriptor is standard input
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
+	if ln.memory != nil {
+		return nil, &net.OpError{Op: "file", Net: ln.addr.Network(), Addr: ln.addr, Err: errInMemory}
+	}
 	if ln.fd == noFD {
 		return nil, ErrClosed
 	}
@@ -500,11 +528,11 @@ func (ln *Listener) Close() error {
 	return nil
 }
 
-// release closes the socket.
+// release closes the socket, or what stands for it in memory.
 func (ln *Listener) release() {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if ln.fd == noFD {
+	if ln.fd == noFD && ln.memory == nil {
 		return
 	}
 	l := ln.lockLoop()
@@ -513,6 +541,11 @@ func (ln *Listener) release() {
 	}
 	l.refresh(&ln.source)
 	l.unlock()
+	if ln.memory != nil {
+		ln.memory.close(ln)
+		ln.memory = nil
+		return
+	}
 	if ln.unlinks {
 		ln.file.remove()
 	}
@@ -577,7 +610,7 @@ func (ln *Listener) acceptOn(l *Loop) {
 func (ln *Listener) task() {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if ln.fd == noFD {
+	if ln.fd == noFD && ln.memory == nil {
 		return
 	}
 	for range acceptBatch {
@@ -592,7 +625,13 @@ func (ln *Listener) task() {
 		if wait {
 			return
 		}
-		s, err := ln.accept(l)
+		var s *Stream
+		var err error
+		if ln.memory != nil {
+			s, err = ln.acceptMemory(l)
+		} else {
+			s, err = ln.accept(l)
+		}
 		switch {
 		case err == nil:
 			ln.recovered()
@@ -614,7 +653,7 @@ func (ln *Listener) task() {
 			}
 		case err == eAGAIN:
 			ln.recovered()
-			if !l.edge {
+			if !l.edge && ln.fd != noFD {
 				l.lock()
 				tok := l.token(ln)
 				l.unlock()
@@ -683,8 +722,11 @@ func (ln *Listener) dump() string {
 	case ln.full:
 		state = "full"
 	}
-	d := "listener " + ln.words() + " state=" + state + " fd=" + itoa(int(fd)) +
-		" addr=" + quote(ln.addr.String()) + " waiting=" + itoa(ln.waiting)
+	d := "listener " + ln.words() + " state=" + state
+	if fd != noFD {
+		d += " fd=" + itoa(int(fd))
+	}
+	d += " addr=" + quote(ln.addr.String()) + " waiting=" + itoa(ln.waiting)
 	if ln.conf.MaxStreams > 0 {
 		d += " streams=" + itoa(ln.streams)
 	}
