@@ -271,7 +271,7 @@ func TestFailedDialSaysWhere(t *testing.T) {
 	must(t, err)
 	address := ln.Addr().String()
 	ln.Close()
-	l := dialLoop(t, socketMethods()[0])
+	l := socketLoop(t)
 	for _, address := range []string{address, "no.such.host.invalid:80"} {
 		s, err := l.Dial("tcp", address, nil)
 		must(t, err)

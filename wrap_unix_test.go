@@ -262,7 +262,7 @@ func TestWrapOfOthers(t *testing.T) {
 // TestWrapRefuses: what cannot be a stream is refused, in words that say why, and stays the
 // caller's.
 func TestWrapRefuses(t *testing.T) {
-	l := dialLoop(t, socketMethods()[0])
+	l := socketLoop(t)
 	check := func(what string, err error, want ...string) {
 		t.Helper()
 		if !errors.Is(err, ErrUnsupported) {
