@@ -78,6 +78,16 @@ type DialConfig struct {
 	// RateGroup is the limit that the stream shares with others; nil means none. It must be
 	// of the same loop.
 	RateGroup *RateGroup
+
+	// Over puts a stream on top of the one that is being connected, as Filter does: TLS, for
+	// example. nil means that nothing is. Dial calls it, and returns its stream, which sends
+	// Connected once it is open (see [Filter]). That stream is the one that the settings are
+	// about, except RateLimit, RateGroup and Lifetime, which are the lower one's. If Over
+	// returns an error, Dial returns it, and connects nothing.
+	Over func(*Stream) (*Stream, error)
+
+	// Layer turns the stream's messages into others, Connected among them: see StreamConfig.
+	Layer Layer
 }
 
 // stream returns the settings in c that every kind of stream has.
@@ -95,10 +105,9 @@ func (c *DialConfig) stream() *StreamConfig {
 		Lifetime:  c.Lifetime,
 		RateLimit: c.RateLimit,
 		RateGroup: c.RateGroup,
+		Layer:     c.Layer,
 	}
 }
-
-var errEmptyAddress = errors.New("empty address")
 
 const defaultDialTimeout = 30 * time.Second
 
@@ -135,10 +144,15 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 			return nil, bad(fmt.Errorf("local address is a %T", c.LocalAddr))
 		}
 	case "memory":
-		return l.dialMemory(address, &c)
+		if address == "" {
+			return nil, bad(errors.New("empty address"))
+		}
+		if c.LocalAddr != nil || c.Control != nil {
+			return nil, bad(fmt.Errorf("DialConfig.LocalAddr or Control: %w", errInMemory))
+		}
 	case "unix":
 		if address == "" {
-			return nil, bad(errEmptyAddress)
+			return nil, bad(errors.New("empty address"))
 		}
 		if _, ok := c.LocalAddr.(*net.UnixAddr); c.LocalAddr != nil && !ok {
 			return nil, bad(fmt.Errorf("local address is a %T", c.LocalAddr))
@@ -149,8 +163,10 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 	if l.isClosed() {
 		return nil, ErrClosed
 	}
-	if err := l.socketless("dial", network); err != nil {
-		return nil, err
+	if network != "memory" {
+		if err := l.socketless("dial", network); err != nil {
+			return nil, err
+		}
 	}
 
 	u, err := l.setup(c.stream())
@@ -178,20 +194,46 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 	ctx, d.cancel = context.WithCancel(context.Background())
 
 	s := l.newStream(noFD)
+	below := u
+	if c.Over != nil {
+		below = u.below(l)
+	}
+	if err := s.openDialing(d, below); err != nil {
+		return nil, err
+	}
+	up := s
+	if c.Over != nil {
+		if up, err = s.putOver(c.Over, u); err != nil {
+			return nil, err
+		}
+		l := up.lockLoop()
+		up.giveLayer(l, c.Layer)
+		l.unlock()
+	}
+	if network == "memory" {
+		s.connectMemory(d, address)
+	} else {
+		go s.dial(ctx, d, network, address)
+	}
+	return up, nil
+}
+
+// openDialing gives s its settings, and publishes it. Nothing is connected yet.
+func (s *Stream) openDialing(d *dialing, u *streamSetup) error {
 	s.mu.Lock()
 	defer s.unlock()
 	s.more().transport = d
 	s.setupLocked(u)
+	l := s.Loop()
 	l.lock()
 	defer l.unlock()
 	if l.closed {
 		d.cancel()
 		s.extra.leave(l)
-		return nil, ErrClosed
+		return ErrClosed
 	}
 	s.publish(l, 0)
-	go s.dial(ctx, d, network, address)
-	return s, nil
+	return nil
 }
 
 // dial connects s. It is a goroutine.
@@ -210,7 +252,7 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 		fd, err = takeFD(conn.(syscall.Conn))
 	}
 	s.mu.Lock()
-	defer s.unlock()
+	defer s.unlockInTurn()
 	switch {
 	case s.transport() != d: // the stream was closed meanwhile
 		if err == nil {
@@ -237,7 +279,7 @@ type deadlineError struct{ error }
 func (deadlineError) Timeout() bool     { return true }
 func (e deadlineError) Unwrap() []error { return []error{e.error, os.ErrDeadlineExceeded} }
 
-// attached has the poller report on the socket that s now has, and sends what was written
+// attached has the poller report on the socket that s now has, if it has one, and sends what was written
 // before. It returns the resulting messages. Caller holds s.mu.
 func (s *Stream) attached(fin bool) pending {
 	l := s.lockLoop()
@@ -245,11 +287,17 @@ func (s *Stream) attached(fin bool) pending {
 		l.unlock()
 		return 0 // abandon follows
 	}
-	tok := l.register(s, s.sock.fd)
+	inMemory := s.sock.fd == noFD
+	var tok token
+	if !inMemory {
+		tok = l.register(s, s.sock.fd)
+	}
 	l.unlock()
-	if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
-		s.fail(l.Method(), err, msgConnected)
-		return 0
+	if !inMemory {
+		if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
+			s.fail(l.Method(), err, msgConnected)
+			return 0
+		}
 	}
 	s.restartIdle(Read | Write)
 	s.out.lagging.Store(false)

@@ -242,7 +242,7 @@ If one side is slow, the other one is made to wait, and what lies between is bou
   - io.Copy from one stream to another respects both limits. If the destination is
     full, it returns ErrFull and leaves the rest in the source. The source sends
     Readable again when the destination has drained, and its EOF after the rest was
-    consumed. So a proxy calls io.Copy at each Readable and needs no more.
+    consumed. So a proxy calls io.Copy at each Readable and needs no more (example Proxy).
   - If you receive slowly, messages wait in the queue, where each source stands at
     most once. Listeners stop accepting.
 
@@ -271,8 +271,8 @@ can be ranged over again, and must be closed. A panic in a [Filter], or
 runtime.Goexit, ends its stream, and the loop goes on.
 
 A release function is called by the call that has released the last byte. If that was
-the loop, which has sent it, the function is called after the loop's turn. A panic
-there reaches
+the loop, which has sent it, or a [Filter] that the loop has called, the function is
+called after the loop's turn. A panic there reaches
 
   - the caller of the method, such as Write or Discard, if that has released the byte;
   - with All and Poll, the receiver. All other tasks of the turn are done, and the loop

@@ -137,8 +137,8 @@ func (m *memoryListener) close(by memoryAcceptor) {
 	}
 }
 
-// listenMemory is Listen on the network memory.
-func (l *Loop) listenMemory(name string, c *ListenConfig, u *streamSetup) (*Listener, error) {
+// listenMemory is Listen on the network memory, for the loops of d, of which l accepts.
+func (d *division) listenMemory(l *Loop, name string, c *ListenConfig) (*Listener, error) {
 	if c.ReusePort || c.Control != nil {
 		return nil, fmt.Errorf("evchan: ListenConfig.ReusePort or Control of a listener: %w", errInMemory)
 	}
@@ -146,17 +146,17 @@ func (l *Loop) listenMemory(name string, c *ListenConfig, u *streamSetup) (*List
 	if limit == 0 {
 		limit = memoryBacklog
 	}
-	ln := l.newListener(nil, c, u)
-	ln.mu.Lock()
+	ln := d.add(l, nil, c, false)
+	ln.mu.Lock() // so that task waits until ln is open
 	m, err := listenName(name, limit, ln)
-	if err == nil {
-		ln.addr, ln.memory = m.addr, m
-	}
-	ln.mu.Unlock()
 	if err != nil {
+		ln.mu.Unlock()
 		return nil, &net.OpError{Op: "listen", Net: "memory", Addr: memoryAddr(name), Err: err}
 	}
-	if err := ln.open(); err != nil {
+	ln.addr, ln.memory = m.addr, m
+	err = ln.openLocked()
+	ln.mu.Unlock()
+	if err != nil {
 		ln.Close()
 		return nil, err
 	}
@@ -188,53 +188,22 @@ func (ln *Listener) acceptMemory(l *Loop) (*Stream, error) {
 	return s, nil
 }
 
-// dialMemory is Dial on the network memory.
-func (l *Loop) dialMemory(name string, c *DialConfig) (*Stream, error) {
-	bad := func(err error) error {
-		return &net.OpError{Op: "dial", Net: "memory", Addr: memoryAddr(name), Err: err}
-	}
-	switch {
-	case name == "":
-		return nil, bad(errEmptyAddress)
-	case c.LocalAddr != nil || c.Control != nil:
-		return nil, bad(fmt.Errorf("DialConfig.LocalAddr or Control: %w", errInMemory))
-	}
-	u, err := l.setup(c.stream())
-	if err != nil {
-		return nil, err
-	}
-	if l.isClosed() {
-		return nil, ErrClosed
+// connectMemory connects s, for which d has stood so far, to the listener with the name. After
+// that s has sent what was written before, and Connected or Closed is sent.
+func (s *Stream) connectMemory(d *dialing, name string) {
+	defer d.cancel()
+	s.mu.Lock()
+	defer s.unlockInTurn()
+	if s.transport() != d {
+		return // Over has closed it
 	}
 	e, err := connectName(name)
 	if err != nil {
-		return l.refusedStream(u, name, bad(os.NewSyscallError("connect", err)))
+		s.more().err = &net.OpError{Op: "dial", Net: "memory", Addr: memoryAddr(name), Err: os.NewSyscallError("connect", err)}
+		s.release(false, msgClosed)
+		return
 	}
-	s := l.newStream(noFD)
-	s.mu.Lock()
 	e.give(s)
-	s.mu.Unlock()
-	if err := s.open(u, msgConnected, true); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// refusedStream returns a stream that could not be connected, and sends Closed.
-func (l *Loop) refusedStream(u *streamSetup, name string, err error) (*Stream, error) {
-	s := l.newStream(noFD)
-	s.mu.Lock()
-	defer s.unlock()
-	s.more().transport = &dialing{address: name, cancel: func() {}}
-	s.setupLocked(u)
-	l.lock()
-	if l.closed {
-		s.discard(l, true)
-		return nil, ErrClosed
-	}
-	s.publish(l, 0)
-	l.unlock()
-	s.extra.err = err
-	s.release(false, msgClosed)
-	return s, nil
+	s.announce(msgConnected | s.attached(d.fin))
+	e.attach()
 }

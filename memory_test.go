@@ -64,6 +64,8 @@ func TestMemoryNetwork(t *testing.T) {
 		"MaxStreams":    testMemoryMaxStreams,
 		"MoveTo":        testMemoryMoveTo,
 		"Filter":        testMemoryFilter,
+		"Over":          testMemoryOver,
+		"Group":         testMemoryGroup,
 		"NetConn":       testMemoryNetConn,
 		"NetListener":   testMemoryNetListener,
 		"NoDescriptors": testMemoryNoDescriptors,
@@ -446,6 +448,57 @@ func testMemoryFilter(t *testing.T, l *Loop) {
 	}
 	if down.RemoteAddr() != b.RemoteAddr() || down.Listener() == nil {
 		t.Error("the filter's stream has other addresses")
+	}
+}
+
+// Over puts a filter on both ends before Accepted and Connected, and what it writes first is
+// sent.
+func testMemoryOver(t *testing.T, l *Loop) {
+	over := func(s *Stream) (*Stream, error) { return s.Filter(new(plainFilter), nil) }
+	a, b := memoryPair(t, l, l, &ListenConfig{Over: over}, &DialConfig{Over: over, Data: "dialled"})
+	if a.Under() == nil || b.Under() == nil || a.Data != "dialled" {
+		t.Fatal("there is no filter")
+	}
+	a.Write([]byte("hello"))
+	expectMessages(t, l, Readable{b})
+	refused, err := l.Dial("memory", "nobody", &DialConfig{Over: over})
+	must(t, err)
+	expectMessages(t, l, Closed{refused})
+	if !errors.Is(refused.Err(), eCONNREFUSED) {
+		t.Error(refused.Err())
+	}
+	failed := errors.New("not over this one")
+	if _, err := l.Dial("memory", b.RemoteAddr().String(), &DialConfig{Over: func(*Stream) (*Stream, error) { return nil, failed }}); err != failed {
+		t.Errorf("Over has failed: %v", err)
+	}
+}
+
+// The loops of a group share a listener in memory.
+func testMemoryGroup(t *testing.T, l *Loop) {
+	g, err := NewGroup(&GroupConfig{Loops: 3, Balance: RoundRobin, Config: Config{Method: l.Method(), IgnoreEnv: true}})
+	must(t, err)
+	defer g.Close()
+	ln, err := g.Listen("memory", "", nil)
+	must(t, err)
+	for range 6 {
+		s, err := l.Dial("memory", ln.Addr().String(), nil)
+		must(t, err)
+		defer s.Abort()
+	}
+	g.Loops()[0].turn(0)
+	for _, l := range g.Loops() {
+		for range 2 {
+			if ev, _ := l.Poll(testPatience); ev == nil || ev.(Accepted).Stream.Listener() != ln {
+				t.Fatalf("unexpected %v", ev)
+			}
+		}
+		noMessage(t, l)
+	}
+	kernel, err := NewGroup(&GroupConfig{Loops: 1, Balance: KernelPort, Config: Config{Method: l.Method(), IgnoreEnv: true}})
+	must(t, err)
+	defer kernel.Close()
+	if _, err := kernel.Listen("memory", "", nil); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("KernelPort: %v", err)
 	}
 }
 

@@ -49,10 +49,11 @@ type PacketConn struct {
 
 	// These never change.
 	local    net.Addr
-	remote   net.Addr // nil: not connected
-	ipv6     bool     // the socket's family is AF_INET6
-	ipv6Only bool     // and it cannot reach IPv4
-	direct   bool     // each read asks the kernel; there are no batches
+	remote   net.Addr                      // nil: not connected
+	ipv6     bool                          // the socket's family is AF_INET6
+	ipv6Only bool                          // and it cannot reach IPv4
+	others   atomic.Pointer[[]*PacketConn] // of the other loops of a Group that c stands for; nil: none
+	direct   bool                          // each read asks the kernel; there are no batches
 
 	// at is the IP address that the socket is bound to, so that all its datagrams are
 	// sent there; the zero Addr: none, or any of the host's. Then told says whether the
@@ -123,6 +124,10 @@ type PacketConfig struct {
 	// Notify is where the connection's messages are sent, from the first on; see
 	// [Source]. Nil means the loop's own way.
 	Notify chan<- Event
+
+	// Layer turns the connection's messages into others, from the first one on (see
+	// [Layer]). nil means none.
+	Layer Layer
 
 	// Paused makes a connection that sends no messages until Resume.
 	Paused bool
@@ -231,6 +236,9 @@ func (l *Loop) ListenPacket(network, address string, conf *PacketConfig) (*Packe
 	}
 	c := l.newPacketConn(local, nil)
 	c.Data, c.unlinks = pc.Data, true
+	l.lock()
+	l.giveLayer(&c.source, pc.Layer)
+	l.unlock()
 	if pc.Paused {
 		c.paused = directions(Read)
 	}
@@ -313,9 +321,8 @@ func (c *PacketConn) adopt(op string, fd sysFD, notify chan<- Event) (_ *PacketC
 	return c, nil
 }
 
-// open registers c, which has its socket, with the loop and the poller. From then on
-// others find it through Sources. They may use it, and close it, at once: mu keeps the
-// socket open until the poller has it.
+// open has the poller report on c, which has its socket and which nobody else knows yet,
+// and then makes it live and visible to others.
 func (c *PacketConn) open(notify chan<- Event) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -325,15 +332,23 @@ func (c *PacketConn) open(notify chan<- Event) error {
 		l.unlock()
 		return ErrClosed
 	}
-	c.route = l.routeTo(notify)
+	c.busy = true // so that enqueue only notes what the poller reports before c is visible
 	tok := l.register(c, c.fd)
-	l.refresh(&c.source)
 	l.unlock()
 	err := l.poller.add(c.fd, tok, Read|Edge)
-	if err != nil && l.isClosed() {
+	l.lock()
+	defer l.unlock()
+	c.busy = false
+	switch {
+	case l.closed:
 		return ErrClosed
+	case err != nil:
+		return os.NewSyscallError(l.Method(), err)
 	}
-	return os.NewSyscallError(l.Method(), err)
+	c.route.Store(l.routeTo(notify))
+	l.enqueue(&c.source, 0)
+	l.refresh(&c.source)
+	return nil
 }
 
 // LocalAddr returns the address of the connection, in package net's form. It is the
@@ -344,9 +359,25 @@ func (c *PacketConn) LocalAddr() net.Addr { return c.local }
 // package net's form; nil if it is not connected. It is the same after Close.
 func (c *PacketConn) RemoteAddr() net.Addr { return c.remote }
 
+// SetLayer has layer turn the connection's messages into others: see [Layer]. If datagrams
+// wait, a Packets follows.
+func (c *PacketConn) SetLayer(layer Layer) error {
+	l := c.lockAndWithdraw()
+	defer l.unlock()
+	if err := l.setLayer(&c.source, layer); err != nil {
+		return err
+	}
+	if c.paused == 0 {
+		c.more.Store(true)
+		l.enqueue(&c.source, workRead)
+	}
+	return nil
+}
+
 // Pause stops the messages, and takes back a Packets that was not received yet.
 // Reading and writing still work. A paused connection is not live.
 func (c *PacketConn) Pause() {
+	c.eachOther((*PacketConn).Pause)
 	l := c.lockAndWithdraw()
 	defer l.unlock()
 	c.paused = directions(Read)
@@ -355,6 +386,7 @@ func (c *PacketConn) Pause() {
 
 // Resume undoes Pause: if datagrams wait, a Packets follows.
 func (c *PacketConn) Resume() {
+	c.eachOther((*PacketConn).Resume)
 	l := c.lockLoop()
 	defer l.unlock()
 	if c.paused != 0 && c.life == lifeOpen && !l.closed {
@@ -459,13 +491,25 @@ func (c *PacketConn) SetUnlinkOnClose(unlink bool) {
 // Close closes the socket. It drops the datagrams that were not read, and takes back
 // a Packets that was not received.
 func (c *PacketConn) Close() error {
+	c.eachOther(func(p *PacketConn) { p.Close() })
 	l := c.lockAndWithdraw()
 	c.life = lifeClosed
 	l.timers.stop(&c.retry)
-	l.retract(&c.source, msgSingle|workRead)
+	end := l.retractAll(&c.source)
 	l.unlock()
 	c.release()
+	callEnd(end, &c.source)
 	return nil
+}
+
+// eachOther calls do for the packet connections of the other loops, if c stands for those of a
+// Group.
+func (c *PacketConn) eachOther(do func(*PacketConn)) {
+	if others := c.others.Load(); others != nil {
+		for _, p := range *others {
+			do(p)
+		}
+	}
 }
 
 // release closes the socket and frees what c holds, unless that was done before.

@@ -94,6 +94,12 @@ func (s *Stream) closeLocked(now, reset bool) {
 	if s.gone() {
 		return
 	}
+	if !now {
+		s.sendLater()
+	}
+	if s.gone() {
+		return
+	}
 	if now || s.Loop().conf.Linger < 0 {
 		s.release(reset, 0)
 		return
@@ -114,7 +120,9 @@ func (s *Stream) silence() {
 	s.in.unwait(waitEOF)
 	s.forgetBlocked(l)
 	s.received(msgAccepted)
-	l.retract(&s.source, msgMask|workRead)
+	if end := l.retractAll(&s.source); end != nil {
+		s.more().end = end
+	}
 }
 
 // setClosed notes that Close or Abort was called. The caller holds s.mu and the loop's lock.
@@ -136,7 +144,7 @@ func (s *Stream) startLinger() {
 		under := s.extra.under
 		under.mu.Lock()
 		under.startLinger()
-		under.unlock()
+		under.mu.Unlock() // not unlock: nothing was sent, and s.mu is held
 	}
 }
 
@@ -174,7 +182,7 @@ func (s *Stream) progress() (p progress) {
 		if under := s.extra.under; under != nil {
 			under.mu.Lock()
 			p = under.progress()
-			under.unlock()
+			under.mu.Unlock()
 			p.sent += s.extra.sent
 			p.at = max(p.at, s.extra.movedAt)
 			return p
@@ -305,8 +313,8 @@ func (s *Stream) driveClose() {
 		s.release(false, 0)
 		return
 	}
-	if s.connecting() {
-		s.release(false, 0) // there is no peer yet
+	if s.connecting() || s.out.queue.n == 0 && s.unopened() && s.below().unused() {
+		s.release(false, 0) // there is no peer yet, or nothing for it
 		return
 	}
 	if s.in.has(uint32(hangup)) && s.transport().failure() != nil {
@@ -396,7 +404,12 @@ func (s *Stream) abandon() {
 	s.setClosed()
 	l.unlock()
 	s.release(false, 0)
-	s.unlock()
+	var spent *chunk
+	if s.extra != nil {
+		spent, s.extra.spent = s.extra.spent, nil
+	}
+	s.mu.Unlock()
+	defer l.releaseLater(spent) // comes last: a release function may panic
 	if filtered {
 		x.abandon()
 	}
@@ -482,7 +495,7 @@ func (s *Stream) finish(bits pending) {
 	l.streamReleased()
 	s.forgetBlocked(l)
 	l.retract(&s.source, workRead) // there is nothing left to read from
-	if bits = s.confirm(bits); bits != 0 {
+	if bits = s.confirm(bits); bits != 0 && !s.unaccepted() {
 		l.enqueue(&s.source, bits)
 	}
 	if s.filtered {
