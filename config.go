@@ -127,6 +127,9 @@ func (c *Config) complete() (Config, error) {
 // one of the best method, if any was tried.
 func (c *Config) open() (poller, error) {
 	all := methods()
+	if p := seamPoller(c.Method); p != nil {
+		return p, nil
+	}
 	if c.Method != "" && !slices.ContainsFunc(all, func(m method) bool { return m.name == c.Method }) {
 		return nil, fmt.Errorf("evchan: there is no method %q here, only %q: %w", c.Method, Methods(), ErrUnsupported)
 	}

@@ -239,6 +239,10 @@ func (s *Stream) openDialing(d *dialing, u *streamSetup) error {
 // dial connects s. It is a goroutine.
 func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) {
 	defer d.cancel()
+	if p, ok := s.Loop().poller.(virtualNetwork); ok {
+		s.dialVirtual(ctx, d, p, network, address)
+		return
+	}
 	conn, err := d.dialer.DialContext(ctx, network, address)
 	if op, ok := err.(*net.OpError); ok && errors.Is(op, context.DeadlineExceeded) {
 		op.Err = deadlineError{op.Err}
@@ -287,7 +291,7 @@ func (s *Stream) attached(fin bool) pending {
 		l.unlock()
 		return 0 // abandon follows
 	}
-	inMemory := s.sock.fd == noFD
+	inMemory := s.sock.fd == noFD // and what happens is told, see pipeEnd
 	var tok token
 	if !inMemory {
 		tok = l.register(s, s.sock.fd)

@@ -166,8 +166,8 @@ type Listener struct {
 
 	// mu guards the following. It is taken before the loop's mu.
 	mu      sync.Mutex
-	fd      sysFD           // noFD: closed, or there is no socket
-	memory  *memoryListener // of the network "memory"; nil: closed, or there is a socket
+	fd      sysFD           // noFD: closed, or in memory
+	virtual virtualListener // what stands for the socket, in memory; nil: closed, or there is a socket
 	unlinks bool            // release removes the socket's file, if there is one
 
 	next      int // the turn of division.choose
@@ -219,6 +219,9 @@ func listenOn(network, address string, conf *ListenConfig, loops []*Loop, balanc
 	}
 	if network == "memory" {
 		return d.listenMemory(loops[0], address, c)
+	}
+	if p, ok := loops[0].poller.(virtualNetwork); ok {
+		return d.listenVirtual(p, network, address, c)
 	}
 	if err := loops[0].socketless("listen", network); err != nil {
 		return nil, err
@@ -501,7 +504,7 @@ func (ln *Listener) File() (*os.File, error) {
 	ln.mustBeMade() // the zero descriptor is standard input
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if ln.memory != nil {
+	if ln.virtual != nil {
 		return nil, &net.OpError{Op: "file", Net: ln.addr.Network(), Addr: ln.addr, Err: errInMemory}
 	}
 	if ln.fd == noFD {
@@ -596,7 +599,7 @@ func (ln *Listener) close() {
 func (ln *Listener) release() {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if ln.fd == noFD && ln.memory == nil {
+	if ln.fd == noFD && ln.virtual == nil {
 		return
 	}
 	l := ln.lockLoop()
@@ -605,9 +608,13 @@ func (ln *Listener) release() {
 	}
 	l.refresh(&ln.source)
 	l.unlock()
-	if ln.memory != nil {
-		ln.memory.close(ln)
-		ln.memory = nil
+	if ln.virtual != nil {
+		if ln.fd != noFD {
+			l.poller.remove(ln.fd)
+			ln.fd = noFD
+		}
+		ln.virtual.closeFor(ln)
+		ln.virtual = nil
 		return
 	}
 	if ln.unlinks {
@@ -657,7 +664,7 @@ func (ln *Listener) task() {
 func (ln *Listener) acceptOne() (under *Stream, to *recipient, again bool) {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if ln.fd == noFD && ln.memory == nil {
+	if ln.fd == noFD && ln.virtual == nil {
 		return nil, nil, false
 	}
 	l := ln.lockLoop()
@@ -669,10 +676,10 @@ func (ln *Listener) acceptOne() (under *Stream, to *recipient, again bool) {
 	}
 	var s *Stream
 	var err error
-	if ln.memory != nil {
-		s, err = ln.acceptMemory(l)
-	} else {
+	if ln.virtual == nil {
 		s, err = ln.accept(l)
+	} else if s, err = ln.virtual.accept(l); err == nil {
+		ln.configure(s)
 	}
 	if err != nil {
 		ln.parted() // what was reserved

@@ -98,8 +98,8 @@ func connectName(name string) (*pipeEnd, error) {
 	return &p.ends[0], nil
 }
 
-// accept returns the end of the connection that has waited longest, or EAGAIN.
-func (m *memoryListener) accept() (*pipeEnd, error) {
+// next returns the end of the connection that has waited longest, or EAGAIN.
+func (m *memoryListener) next() (*pipeEnd, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.backlog) == 0 {
@@ -132,7 +132,7 @@ func (m *memoryListener) close(by memoryAcceptor) {
 	memoryNames.mu.Lock()
 	delete(memoryNames.byName, string(m.addr))
 	memoryNames.mu.Unlock()
-	for e, err := m.accept(); err == nil; e, err = m.accept() {
+	for e, err := m.next(); err == nil; e, err = m.next() {
 		e.close(true)
 	}
 }
@@ -153,14 +153,7 @@ func (d *division) listenMemory(l *Loop, name string, c *ListenConfig) (*Listene
 		ln.mu.Unlock()
 		return nil, &net.OpError{Op: "listen", Net: "memory", Addr: memoryAddr(name), Err: err}
 	}
-	ln.addr, ln.memory = m.addr, m
-	err = ln.openLocked()
-	ln.mu.Unlock()
-	if err != nil {
-		ln.Close()
-		return nil, err
-	}
-	return ln, nil
+	return ln.openVirtual(m)
 }
 
 var _ memoryAcceptor = (*Listener)(nil)
@@ -174,9 +167,15 @@ func (ln *Listener) arrived() {
 	}
 }
 
-// acceptMemory is accept of a listener in memory. Caller holds ln.mu.
-func (ln *Listener) acceptMemory(l *Loop) (*Stream, error) {
-	e, err := ln.memory.accept()
+var _ virtualListener = (*memoryListener)(nil)
+
+func (m *memoryListener) fd() sysFD             { return noFD }
+func (m *memoryListener) address() net.Addr     { return m.addr }
+func (m *memoryListener) closeFor(ln *Listener) { m.close(ln) }
+
+// accept returns a stream of the connection that has waited longest.
+func (m *memoryListener) accept(l *Loop) (*Stream, error) {
+	e, err := m.next()
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +183,6 @@ func (ln *Listener) acceptMemory(l *Loop) (*Stream, error) {
 	s.mu.Lock()
 	e.give(s)
 	s.mu.Unlock()
-	ln.configure(s)
 	return s, nil
 }
 

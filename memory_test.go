@@ -372,7 +372,7 @@ func testMemoryMaxPending(t *testing.T, l *Loop) {
 		must(t, err)
 	}
 	l.turn(0)
-	if n := len(ln.memory.backlog); n != 3 {
+	if n := len(ln.virtual.(*memoryListener).backlog); n != 3 {
 		t.Errorf("%d connections wait with the listener, want 3", n)
 	}
 	for range 5 {

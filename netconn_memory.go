@@ -26,10 +26,11 @@ var _ net.Listener = (*netMemoryListener)(nil)
 func (ln *Listener) netMemoryListener() net.Listener {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if ln.memory == nil {
+	m, ok := ln.virtual.(*memoryListener)
+	if !ok {
 		return nil
 	}
-	nl := &netMemoryListener{memory: ln.memory, closed: make(chan struct{}), connection: newWaiter()}
+	nl := &netMemoryListener{memory: m, closed: make(chan struct{}), connection: newWaiter()}
 	if !nl.memory.handOver(ln, nl) {
 		return nil
 	}
@@ -46,7 +47,7 @@ func (nl *netMemoryListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, &net.OpError{Op: "accept", Net: "memory", Addr: nl.Addr(), Err: err}
 		}
-		if e, err := nl.memory.accept(); err == nil {
+		if e, err := nl.memory.next(); err == nil {
 			return newPipeConn(e, new(Buffer)), nil
 		}
 	}

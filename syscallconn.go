@@ -89,7 +89,7 @@ func (ln *Listener) SyscallConn() (syscall.RawConn, error) {
 	ln.mustBeMade()
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if ln.memory != nil {
+	if ln.virtual != nil {
 		return nil, fmt.Errorf("evchan: SyscallConn of a listener: %w", errInMemory)
 	}
 	if ln.fd == noFD {
