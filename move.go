@@ -29,7 +29,8 @@ import (
 // next message from the other loop.
 //
 // MoveTo returns Err, or ErrClosed if that is nil, after the end, ErrClosed if to is closed or in
-// Shutdown, and an error if the stream is under a filter. Then the stream is as it was.
+// Shutdown, an error if the stream is under a filter, and ErrUnsupported if it has a socket and
+// the method of to has none. Then the stream is as it was.
 // If the kernel refuses the descriptor on the other loop, MoveTo returns its error, and
 // the stream has ended with that error.
 func (s *Stream) MoveTo(to *Loop) error {
@@ -79,6 +80,11 @@ func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
 		return errors.New("evchan: the stream is under a filter: move the one on top")
 	case s.Loop() == to:
 		return nil
+	}
+	if u := stack[len(stack)-1]; !u.gone() && u.sock.fd != noFD {
+		if to.memoryOnly() {
+			return s.opError("move", errNoDescriptors)
+		}
 	}
 	to.lock()
 	refuses := to.closed || to.draining.Load()

@@ -138,8 +138,8 @@ func (x *streamExtra) join(which int, g *RateGroup) {
 }
 
 // open gives s, which the loop does not know yet, its settings, makes the poller report on its
-// descriptor, and publishes it with first as its first message. If open fails, s was never
-// visible to others, and open closes its descriptor if close is true.
+// descriptor, or its end of a pipe tell what happens, and publishes it with first as its first message. If open fails, s was never
+// visible to others, and open closes its transport if close is true.
 func (s *Stream) open(u *streamSetup, first pending, close bool) error {
 	s.mu.Lock()
 	defer s.unlock()
@@ -149,6 +149,12 @@ func (s *Stream) open(u *streamSetup, first pending, close bool) error {
 	if l.closed {
 		s.discard(l, close)
 		return ErrClosed
+	}
+	if e, ok := s.transport().(*pipeEnd); ok {
+		s.publish(l, first)
+		l.unlock()
+		e.attach()
+		return nil
 	}
 	s.busy = true // so that enqueue only notes what the poller reports before s is published
 	tok := l.register(s, s.sock.fd)

@@ -289,7 +289,7 @@ func TestStreamConfigInput(t *testing.T) {
 
 // TestFilterConfig checks what a stream on top takes over from the one below.
 func TestFilterConfig(t *testing.T) {
-	l := dialLoop(t, Methods()[0])
+	l := socketLoop(t)
 	ch := make(chan Event)
 	low, _ := l.Pipe(&StreamConfig{Data: 1, Notify: ch, Paused: Read, ReadIdle: time.Hour, WriteIdle: time.Hour}, nil)
 	up, err := low.Filter(xorFilter(0), &StreamConfig{Data: 2, Paused: Write, WriteIdle: time.Minute})
