@@ -102,7 +102,7 @@ func (l *Loop) noteLostLocking(n int) {
 func (l *Loop) whenQuiet() <-chan struct{} {
 	l.lock()
 	defer l.unlock()
-	if l.closed || l.streams == 0 {
+	if l.closed || l.streams.Load() == 0 {
 		return nil
 	}
 	if l.quiet == nil {
@@ -113,7 +113,7 @@ func (l *Loop) whenQuiet() <-chan struct{} {
 
 // streamReleased notes that a stream was released or moved away. The caller holds l.mu.
 func (l *Loop) streamReleased() {
-	if l.streams--; l.streams == 0 && l.quiet != nil {
+	if l.streams.Add(-1) == 0 && l.quiet != nil {
 		close(l.quiet)
 		l.quiet = nil
 		l.wakePoller = true // it may be Shutdown that waits for the kernel
