@@ -141,7 +141,7 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	s.resumeIdle(Read | Write)
 	passed := s.pend & msgConnected
 	s.received(msgAccepted) // as far as its listener is concerned
-	l.retract(&s.source, msgMask|workRead)
+	l.retract(&s.source, msgMask|workRead|workAsk)
 	s.in.unwait(waitEOF)
 	s.forgetBlocked(l)
 	s.more().tap, s.filtered = x, true
