@@ -372,6 +372,9 @@ func (s *Stream) tellStopping() bool {
 	if !s.layer.stopping {
 		s.layer.stopping = true
 		l.enqueue(&s.source, msgStopping)
+		if s.pend&msgMade != 0 || s.offered {
+			l.stopping = append(l.stopping, &s.source)
+		}
 	}
 	return true
 }
