@@ -126,6 +126,10 @@ func (srv *Server) Next(src evchan.Source, ev evchan.Event) evchan.Event {
 	if !ok || ev == nil {
 		return nil
 	}
+	if f := srv.conf.OnAccept; f != nil && !f(s) {
+		s.Abort()
+		return nil
+	}
 	if limit := srv.conf.MaxConns; limit > 0 && srv.Conns() >= limit {
 		s.Write(srv.appendRefusal(nil, errBusy))
 		s.Close()
