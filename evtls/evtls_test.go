@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -291,6 +292,43 @@ func TestTruncated(t *testing.T) {
 				}
 			})
 		}
+	})
+}
+
+// TestBadRecord: a record that was changed on its way ends the stream, and the peer is told why.
+func TestBadRecord(t *testing.T) {
+	versions(t, func(t *testing.T, v uint16) {
+		p := newPump(t, nil)
+		ln := p.listen(serverConfig(v), nil)
+		p.async("the client", func() error {
+			raw, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				return err
+			}
+			defer raw.Close()
+			c := tls.Client(raw, clientConfig(v))
+			if _, err := io.WriteString(c, "good"); err != nil {
+				return err
+			}
+			if _, err := raw.Write([]byte("\x17\x03\x03\x00\x20" + strings.Repeat("x", 32))); err != nil {
+				return err
+			}
+			if _, err = io.Copy(io.Discard, c); err == nil || !strings.Contains(err.Error(), "remote error: tls: bad record MAC") {
+				return fmt.Errorf("it was told %w", err)
+			}
+			return nil
+		})
+		var s *evchan.Stream
+		p.until("the end", func() bool {
+			for s = range p.said {
+				return p.saw(s, "Closed")
+			}
+			return false
+		})
+		if s.Err() == nil || !strings.Contains(s.Err().Error(), "local error: tls: bad record MAC") || p.text(s) != "good" {
+			t.Errorf("%v, %q", s.Err(), p.text(s))
+		}
+		p.until("the release", func() bool { return done(s.Done()) })
 	})
 }
 
