@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// A pipeConn is the net.Conn that NetConn returns for one end of a Pipe. It needs no
-// loop. The other end may still be a stream.
+// A pipeConn is the net.Conn that NetConn returns for one end of a pipe, and Accept of what
+// NetListener returns for a listener in memory. It needs no loop. The other end may still be
+// a stream.
 type pipeConn struct {
 	end    *pipeEnd      // never changes
 	closed chan struct{} // closed by Close
@@ -59,7 +60,7 @@ func (c *pipeConn) failed(op string, err error) error {
 	if e, ok := err.(sysErrno); ok {
 		err = os.NewSyscallError(op, e)
 	}
-	return &net.OpError{Op: op, Net: "pipe", Source: pipeAddr{}, Addr: pipeAddr{}, Err: likePipe(err)}
+	return &net.OpError{Op: op, Net: c.end.local.Network(), Source: c.end.local, Addr: c.end.remote, Err: likePipe(err)}
 }
 
 // A closedPipe is an error of a socket that is closed, here or at the other end, and
@@ -144,8 +145,8 @@ func (c *pipeConn) Close() error {
 	return nil
 }
 
-func (c *pipeConn) LocalAddr() net.Addr  { return pipeAddr{} }
-func (c *pipeConn) RemoteAddr() net.Addr { return pipeAddr{} }
+func (c *pipeConn) LocalAddr() net.Addr  { return c.end.local }
+func (c *pipeConn) RemoteAddr() net.Addr { return c.end.remote }
 
 func (c *pipeConn) SetDeadline(t time.Time) error {
 	c.SetReadDeadline(t)

@@ -14,7 +14,7 @@ import (
 
 func TestPoller(t *testing.T) {
 	t.Run("fake", func(t *testing.T) { testPoller(t, openTestFake) })
-	for _, m := range methods() {
+	for _, m := range kernelMethods() {
 		t.Run(m.name, func(t *testing.T) { testPoller(t, openTestMethod(m, newTestNet())) })
 	}
 }
