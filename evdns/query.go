@@ -218,11 +218,15 @@ func (q *Query) post(now time.Time) {
 	q.r.post(q)
 }
 
-// fail ends q with an error about the name that the caller has given.
+// fail ends q with an error about the name that the caller has given. For an address it is the
+// name that was asked, as package net does.
 func (q *Query) fail(err *net.DNSError, now time.Time) {
 	e := *err
 	e.Name = q.Host
-	if q.Addr.IsValid() {
+	switch {
+	case q.Addr.IsValid() && q.name != "":
+		e.Name = q.name
+	case q.Addr.IsValid():
 		e.Name = q.Addr.String()
 	}
 	q.answer.Err = &e
