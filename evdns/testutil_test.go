@@ -132,7 +132,10 @@ func noName(q *dns.Msg, zone string) *dns.Msg {
 
 func addSOA(m *dns.Msg, zone string) {
 	if zone != "" {
-		rr, _ := dns.NewRR(zone + " 600 IN SOA ns." + zone + " mail." + zone + " 1 2 3 4 300")
+		rr, err := dns.NewRR(zone + " 600 IN SOA ns.test. mail.test. 1 2 3 4 300")
+		if err != nil {
+			panic(err)
+		}
 		m.Ns = append(m.Ns, rr)
 	}
 }
