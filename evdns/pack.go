@@ -77,34 +77,34 @@ func (p *packer) name(name []byte) error {
 }
 
 // find returns where name stands in the message already, -1 if it does not. Capital and small
-// letters differ, so that names are returned as they were given.
+// letters differ, so that names are returned as they were given. The last name in the
+// message may be incomplete.
 func (p *packer) find(name []byte) int {
-	msg := p.buf[p.start:]
-next:
 	for _, at := range p.suffixes[:p.n] {
-		i, rest := int(at), name
-		for len(rest) > 0 {
-			if i >= len(msg) {
-				continue next
-			}
-			n := int(msg[i])
-			if n&0xc0 == 0xc0 {
-				i = n&0x3f<<8 | int(msg[i+1])
-				continue
-			}
-			if n == 0 || n >= len(rest) || rest[n] != '.' || string(msg[i+1:i+1+n]) != string(rest[:n]) {
-				continue next
-			}
-			i, rest = i+1+n, rest[n+1:]
-		}
-		for msg[i]&0xc0 == 0xc0 {
-			i = int(msg[i]&0x3f)<<8 | int(msg[i+1])
-		}
-		if msg[i] == 0 {
+		if p.standsAt(int(at), name) {
 			return int(at)
 		}
 	}
 	return -1
+}
+
+// standsAt reports whether name, and nothing more, stands at i.
+func (p *packer) standsAt(i int, name []byte) bool {
+	msg := p.buf[p.start:]
+	for i < len(msg) {
+		n := int(msg[i])
+		switch {
+		case n&0xc0 == 0xc0:
+			i = n&0x3f<<8 | int(msg[i+1])
+			continue
+		case n == 0:
+			return len(name) == 0
+		case n >= len(name) || name[n] != '.' || string(msg[i+1:i+1+n]) != string(name[:n]):
+			return false
+		}
+		i, name = i+1+n, name[n+1:]
+	}
+	return false
 }
 
 // A mark is a state to return to.

@@ -205,10 +205,9 @@ func (q *Request) parse() (rcode int, ok bool) {
 	if _, err := p.Question(); err != dnsmessage.ErrSectionDone {
 		return int(dnsmessage.RCodeFormatError), false
 	}
-	// A name in the only question cannot be compressed: there is nothing before it.
-	q.question = int(q.Question.Name.Length) + 1 + 4
-	if q.Question.Name.Length == 1 {
-		q.question = 1 + 4
+	// A name in the only question need not be compressed: there is no name before it.
+	if q.question = questionSize(q.msg[headerSize:]); q.question == 0 {
+		return int(dnsmessage.RCodeFormatError), false
 	}
 	if q.msg[10]|q.msg[11]|q.msg[6]|q.msg[7]|q.msg[8]|q.msg[9] == 0 {
 		return 0, true

@@ -154,14 +154,20 @@ func matchReply(msg, query []byte) match {
 	return matchNone
 }
 
-// questionSize returns the size of a question whose name is not compressed and which is
-// known to be right.
+// questionSize returns the size of the question that b begins with; 0 if it is incomplete, or
+// if its name is compressed.
 func questionSize(b []byte) int {
 	n := 0
-	for b[n] != 0 {
+	for n < len(b) && b[n] != 0 {
+		if b[n]&0xc0 != 0 {
+			return 0
+		}
 		n += int(b[n]) + 1
 	}
-	return n + 1 + 4
+	if n += 1 + 4; n > len(b) {
+		return 0
+	}
+	return n
 }
 
 // maxChain is how many CNAMEs an answer may have between the question and the records.
