@@ -28,10 +28,24 @@ type tcpConn struct {
 
 // sendTCP asks x by the connection to s, and connects if there is none.
 func (s *nameserver) sendTCP(x *exchange, form queryForm) error {
-	c, err := s.connection()
-	if err != nil {
-		return err
+	for {
+		reused := s.conn != nil
+		c, err := s.connection()
+		if err != nil {
+			return err
+		}
+		err = c.send(x, form)
+		if err == nil || !reused {
+			return err
+		}
+		// The server has closed the connection, and its last message has not been received
+		// yet. That ends what is pending; this question goes by a new connection.
+		s.conn = nil
 	}
+}
+
+// send asks x by c.
+func (c *tcpConn) send(x *exchange, form queryForm) error {
 	for {
 		x.id = uint16(rand.Uint32())
 		if _, taken := c.pending[x.id]; !taken {
@@ -44,7 +58,7 @@ func (s *nameserver) sendTCP(x *exchange, form queryForm) error {
 	if _, err := c.stream.Write(buf); err != nil {
 		return err
 	}
-	s.r.alarms.stop(&c.alarm)
+	c.server.r.alarms.stop(&c.alarm)
 	c.pending[x.id] = x
 	x.conn = c
 	return nil
