@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// P23: options by their names in resolv.conf and libevent.
+// Options by their names in resolv.conf and libevent.
 func TestSetOption(t *testing.T) {
 	for _, tt := range []struct {
 		name, value string
@@ -117,7 +117,7 @@ func TestNewResolverErrors(t *testing.T) {
 	}
 }
 
-// P12: without servers in the file, or without the file, the server is this host.
+// Without servers in the file, or without the file, the server is this host.
 func TestDefaultServers(t *testing.T) {
 	loop := newLoop(t)
 	for _, path := range []string{writeFile(t, "resolv.conf", "# nothing\n"), os.DevNull, "/does/not/exist"} {

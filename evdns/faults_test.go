@@ -6,9 +6,11 @@ package evdns
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -111,7 +113,7 @@ func TestForgedAnswers(t *testing.T) {
 	}
 }
 
-// U15, P3: with mixed case, an answer with other letters is none. The question is asked again,
+// With mixed case, an answer with other letters is none. The question is asked again,
 // with an id of its own, in small letters.
 func TestCase(t *testing.T) {
 	loop := newLoop(t)
@@ -203,7 +205,7 @@ func TestNoEDNS(t *testing.T) {
 	}
 }
 
-// P22: the size that is told, in OPT.
+// The size that is told, in OPT.
 func TestEDNSSize(t *testing.T) {
 	loop := newLoop(t)
 	s := newServer(t, func(_ string, q *dns.Msg) *dns.Msg {
@@ -402,7 +404,7 @@ func TestAddAndFlush(t *testing.T) {
 }
 
 // A TCP server that closes the connection while it is unused, or in the middle, or answers slowly, byte
-// by byte.
+// By byte.
 func TestTCPFaults(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -472,5 +474,77 @@ func TestLoss(t *testing.T) {
 		if bad := a.Query.Host == "no.test" || a.Query.Host == "mail.test"; (a.Err != nil) != bad {
 			t.Errorf("%v: %v", a.Query.Host, a.Err)
 		}
+	}
+}
+
+// A server that accepts and then is silent counts as one that does not answer.
+func TestTCPSilence(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+		}
+	}()
+	defer func() { ln.Close(); <-done }()
+	loop := newLoop(t)
+	r := newResolver(t, loop, &Config{Servers: []string{"tcp://" + ln.Addr().String()}, Timeout: 5 * time.Millisecond, Attempts: 2})
+	for range 3 {
+		r.Lookup("v4.test", "ip", nil)
+	}
+	for _, a := range answers(t, loop, 3) {
+		var e *net.DNSError
+		if !errors.As(a.Err, &e) || !e.IsTimeout {
+			t.Errorf("got %v", a.Err)
+		}
+	}
+	r.Close()
+}
+
+// What a server sends by TCP that is no message ends the connection, not the resolver.
+func TestTCPNonsense(t *testing.T) {
+	for _, nonsense := range [][]byte{{0, 0}, {0, 1, 7}, slices.Repeat([]byte{0xff}, 200), {0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := 0; ; i++ {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				var size [2]byte
+				io.ReadFull(c, size[:])
+				q := make([]byte, binary.BigEndian.Uint16(size[:]))
+				io.ReadFull(c, q)
+				if i == 0 {
+					c.Write(nonsense)
+					c.Close()
+					continue
+				}
+				m := packed(q, nil, rightRecord)
+				c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(m))), m...))
+				defer c.Close()
+			}
+		}()
+		loop := newLoop(t)
+		r := newResolver(t, loop, &Config{Servers: []string{"tcp://" + ln.Addr().String()}, Timeout: testLimit})
+		if a := lookup(t, r, "host.test", "ip4", nil); a.Err != nil {
+			t.Errorf("%x: %v", nonsense, a.Err)
+		}
+		r.Close()
+		ln.Close()
+		<-done
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -136,36 +137,13 @@ server:
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			addr := pc.LocalAddr().String()
-			pc.Close()
-			_, port, _ := net.SplitHostPort(addr)
-			cmd := start(t, port)
-			var out strings.Builder
-			cmd.Stdout, cmd.Stderr = &out, &out
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			exited := make(chan struct{})
-			go func() {
-				defer close(exited)
-				cmd.Wait()
-			}()
-			defer func() {
-				cmd.Process.Kill()
-				<-exited
-			}()
+			addr, ended := startServer(t, start)
 			loop := newLoop(t)
 			r := newResolver(t, loop, &Config{Servers: []string{addr}, Timeout: 5 * time.Second, NoPrefetch: true})
 			// Until it listens, the kernel refuses at once.
 			for until := time.Now().Add(testLimit); ; {
-				select {
-				case <-exited:
-					t.Fatalf("%s has ended: %s", name, out.String())
-				default:
+				if out, ok := ended(); ok {
+					t.Fatalf("%s has ended: %s", name, out)
 				}
 				if a := lookup(t, r, "v4.test", "ip4", nil); a.Err == nil {
 					break
@@ -214,6 +192,37 @@ server:
 				}
 			}
 		})
+	}
+}
+
+// startServer starts a program, which start returns for a port, and ends it with the test. It returns
+// the address, and a function that says whether the program has ended, and what it has printed.
+func startServer(t *testing.T, start func(t *testing.T, port string) *exec.Cmd) (addr string, ended func() (string, bool)) {
+	t.Helper()
+	s := newServer(t, nil) // a port that is free for both UDP and TCP
+	s.close()
+	cmd := start(t, strconv.Itoa(int(s.addr.Port())))
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		<-exited
+	})
+	return s.addr.String(), func() (string, bool) {
+		select {
+		case <-exited:
+			return out.String(), true
+		default:
+			return "", false
+		}
 	}
 }
 

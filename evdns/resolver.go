@@ -47,7 +47,8 @@ type Resolver struct {
 	armed  time.Time // when the timer goes off; zero: it does not run
 	idle   idleAlarm
 
-	boxes map[chan<- evchan.Event]*evchan.Mailbox
+	boxes map[chan<- evchan.Event]*box
+	sweep int // when there are so many boxes, those that are not needed any more go
 
 	buf [maxUDP]byte
 }
@@ -64,7 +65,7 @@ func NewResolver(loop *evchan.Loop, conf *Config) (*Resolver, error) {
 	r := &Resolver{
 		loop:     loop,
 		underway: make(map[ask]*exchange),
-		boxes:    make(map[chan<- evchan.Event]*evchan.Mailbox),
+		boxes:    make(map[chan<- evchan.Event]*box),
 	}
 	if conf != nil {
 		r.conf = *conf
@@ -418,27 +419,48 @@ func (r *Resolver) sort(addrs []netip.Addr, now time.Time) {
 	sortAddrs(addrs, func(a netip.Addr) netip.Addr { return r.sources.of(a, now) })
 }
 
-// box returns the mailbox whose messages go to ch.
-func (r *Resolver) box(ch chan<- evchan.Event) *evchan.Mailbox {
+// A box is the mailbox for the answers that go to one channel.
+type box struct {
+	*evchan.Mailbox
+	open int // queries that are not answered
+}
+
+// box returns the box for ch.
+func (r *Resolver) box(ch chan<- evchan.Event) *box {
 	b := r.boxes[ch]
-	if b == nil {
-		b = r.loop.Mailbox(0)
-		if ch != nil {
-			b.Notify(ch)
-		}
-		r.boxes[ch] = b
+	if b != nil {
+		return b
 	}
+	const few = 16 // arbitrary
+	if len(r.boxes) >= max(r.sweep, few) {
+		for ch, b := range r.boxes {
+			if b.open == 0 && b.Len() == 0 {
+				b.Close()
+				delete(r.boxes, ch)
+			}
+		}
+		r.sweep = 2 * len(r.boxes)
+	}
+	b = &box{Mailbox: r.loop.Mailbox(0)}
+	if ch != nil {
+		b.Notify(ch)
+	}
+	r.boxes[ch] = b
 	return b
 }
 
-// expect says that n answers more will go to ch.
+// expect notes that n queries more, or less, will send their answers to ch.
 func (r *Resolver) expect(ch chan<- evchan.Event, n int) {
-	r.box(ch).Expect(n)
+	b := r.box(ch)
+	b.open += n
+	b.Expect(n)
 }
 
 // post sends the answer of q.
 func (r *Resolver) post(q *Query) {
-	if err := r.box(q.conf.Notify).Post(&q.answer); err != nil && !errors.Is(err, evchan.ErrClosed) {
+	b := r.box(q.conf.Notify)
+	b.open--
+	if err := b.Post(&q.answer); err != nil && !errors.Is(err, evchan.ErrClosed) {
 		panic("evdns: BUG: " + err.Error())
 	}
 }

@@ -142,7 +142,7 @@ func TestLookupWithoutServer(t *testing.T) {
 	}
 }
 
-// P2: the search list is tried in its order.
+// The search list is tried in its order.
 func TestSearch(t *testing.T) {
 	loop := newLoop(t)
 	s := newServer(t, zoneFunc(map[string][]string{"host.b.test. A": {"$ 60 IN A 192.0.2.1"}}))
@@ -167,7 +167,7 @@ func TestSearch(t *testing.T) {
 	}
 }
 
-// P14: one family may be missing, or fail.
+// One family may be missing, or fail.
 func TestOneFamily(t *testing.T) {
 	loop := newLoop(t)
 	s := newServer(t, func(_ string, q *dns.Msg) *dns.Msg {
@@ -182,7 +182,7 @@ func TestOneFamily(t *testing.T) {
 	}
 }
 
-// P20: a truncated answer is asked for again by TCP.
+// A truncated answer is asked for again by TCP.
 func TestTruncated(t *testing.T) {
 	loop := newLoop(t)
 	s := newServer(t, func(network string, q *dns.Msg) *dns.Msg {
@@ -206,7 +206,7 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// P21: many questions by one connection, which is closed when it is idle.
+// Many questions by one connection, which is closed when it is idle.
 func TestTCPPipeline(t *testing.T) {
 	loop := newLoop(t)
 	s := newServer(t, zoneFunc(testZone))
@@ -223,7 +223,7 @@ func TestTCPPipeline(t *testing.T) {
 	}
 }
 
-// P7: a server that does not answer is asked again, is down after a while, and is found to be
+// A server that does not answer is asked again, is down after a while, and is found to be
 // up again.
 func TestServerDownAndUp(t *testing.T) {
 	loop := newLoop(t)
@@ -258,7 +258,7 @@ func (r *Resolver) isDown(i int) bool {
 	return r.servers[i].down
 }
 
-// P9: when a server cannot or does not want to answer, another one is asked.
+// When a server cannot or does not want to answer, another one is asked.
 func TestReissue(t *testing.T) {
 	for _, rcode := range []int{dns.RcodeServerFailure, dns.RcodeRefused, dns.RcodeNotImplemented, dns.RcodeFormatError} {
 		loop := newLoop(t)
@@ -296,7 +296,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// P10: however few may be under way, all are answered.
+// However few may be under way, all are answered.
 func TestMaxInflight(t *testing.T) {
 	loop := newLoop(t)
 	s := newServer(t, zoneFunc(testZone))
@@ -326,7 +326,7 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// P6, P17: what was closed is not answered, and all else is, once.
+// What was closed is not answered, and all else is, once.
 func TestQueryClose(t *testing.T) {
 	loop := newLoop(t)
 	s := newServer(t, zoneFunc(testZone))
@@ -376,7 +376,7 @@ func TestQueryClose(t *testing.T) {
 	}
 }
 
-// P18: Close fails what is not answered.
+// Close fails what is not answered.
 func TestResolverClose(t *testing.T) {
 	loop := newLoop(t)
 	s := newServer(t, func(string, *dns.Msg) *dns.Msg { return nil })
@@ -401,7 +401,7 @@ func TestResolverClose(t *testing.T) {
 	}
 }
 
-// P11: a resolver does not keep the loop alive, a query does.
+// A resolver does not keep the loop alive, a query does.
 func TestExitOnEmpty(t *testing.T) {
 	loop, err := evchan.New(&evchan.Config{ExitOnEmpty: true})
 	if err != nil {
@@ -469,5 +469,106 @@ func TestSetServers(t *testing.T) {
 	}
 	if err := r.SetServers("nonsense"); err == nil {
 		t.Error("SetServers with nonsense: no error")
+	}
+}
+
+// A query that is closed between two names of the search list asks no more.
+func TestSearchClose(t *testing.T) {
+	loop := newLoop(t)
+	closed := make(chan *Query, 1)
+	s := newServer(t, func(_ string, q *dns.Msg) *dns.Msg {
+		(<-closed).Close()
+		return noName(q, "test.")
+	})
+	r := newResolver(t, loop, &Config{Search: []string{"a.test", "b.test"}}, s)
+	q, err := r.Lookup("host", "ip4", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed <- q
+	for until := time.Now().Add(testLimit); len(s.questions()) == 0 && time.Now().Before(until); {
+		loop.Poll(time.Millisecond)
+	}
+	s.setAnswer(zoneFunc(testZone))
+	if a := lookup(t, r, "v4.test.", "ip4", nil); a.Err != nil {
+		t.Error(a.Err)
+	}
+	if asked := s.questions(); len(asked) != 1 {
+		t.Errorf("asked %v, want v4.test only", asked)
+	}
+}
+
+// The intervals between probes, up to the limit.
+func TestProbeIntervals(t *testing.T) {
+	for _, tt := range []struct {
+		conf Config
+		want string
+	}{
+		{Config{}, "10s 30s 1m30s 4m30s 13m30s 40m30s 1h0m0s 1h0m0s"},
+		{Config{ProbeInterval: time.Second, ProbeBackoff: 10, MaxProbeInterval: time.Minute}, "1s 10s 1m0s 1m0s 1m0s 1m0s 1m0s 1m0s"},
+		{Config{MaxProbeInterval: 2 * time.Second}, "2s 2s 2s 2s 2s 2s 2s 2s"},
+	} {
+		loop := newLoop(t)
+		tt.conf.Servers = []string{"192.0.2.1"}
+		r := newResolver(t, loop, &tt.conf)
+		r.mu.Lock()
+		s, now := r.servers[0], time.Now()
+		for range 3 {
+			s.timedOut(now)
+		}
+		var got []string
+		for range 8 {
+			got = append(got, s.alarm.at.Sub(now).String())
+			s.probed(false, now)
+		}
+		s.works(now)
+		if s.down || s.alarm.index != 0 {
+			t.Error("the server is not up")
+		}
+		r.mu.Unlock()
+		if got := strings.Join(got, " "); got != tt.want {
+			t.Errorf("got %s, want %s", got, tt.want)
+		}
+	}
+}
+
+// Timeouts and errors of servers are not kept.
+func TestFailuresAreNotKept(t *testing.T) {
+	loop := newLoop(t)
+	for name, answer := range map[string]func(string, *dns.Msg) *dns.Msg{
+		"timeout":  func(string, *dns.Msg) *dns.Msg { return nil },
+		"SERVFAIL": func(_ string, q *dns.Msg) *dns.Msg { return new(dns.Msg).SetRcode(q, dns.RcodeServerFailure) },
+	} {
+		s := newServer(t, answer)
+		r := newResolver(t, loop, &Config{Timeout: time.Millisecond, Attempts: 1, ProbeInterval: time.Hour}, s)
+		if a := lookup(t, r, "v4.test", "ip4", nil); a.Err == nil {
+			t.Errorf("%s: got %v", name, a)
+		}
+		s.setAnswer(zoneFunc(testZone))
+		r.mu.Lock()
+		r.set.Timeout = testLimit
+		r.mu.Unlock()
+		if a := lookup(t, r, "v4.test", "ip4", nil); a.Err != nil {
+			t.Errorf("%s: %v", name, a.Err)
+		}
+	}
+}
+
+// Names of the greatest length, in questions, CNAMEs and answers.
+func TestLongNames(t *testing.T) {
+	long := strings.Repeat(strings.Repeat("a", 63)+".", 3) + strings.Repeat("b", 61) + "."
+	target := strings.Repeat("c.", 127)
+	loop := newLoop(t)
+	s := newServer(t, func(_ string, q *dns.Msg) *dns.Msg {
+		return replyTo(q, "$ 60 IN CNAME "+target, target+" 60 IN A 192.0.2.1")
+	})
+	r := newResolver(t, loop, nil, s)
+	for range 2 {
+		if a := lookup(t, r, long, "ip4", nil); a.CanonicalName != target || len(a.Addrs) != 1 {
+			t.Errorf("got %+v", a)
+		}
+	}
+	if _, err := r.Query("a."+long, 1, 1, nil); err == nil {
+		t.Error("Query of a name that is too long: no error")
 	}
 }

@@ -104,7 +104,7 @@ func exchangeWith(t testing.TB, s *Server, network, name string, typ uint16, edn
 	return r
 }
 
-// P1: the server's answers, as another library sees them.
+// The server's answers, as another library sees them.
 func TestServer(t *testing.T) {
 	s := serve(t, "dns", nil, answerTestZone)
 	for _, network := range []string{"udp", "tcp"} {
@@ -131,7 +131,7 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// P22: what does not fit is left out, and the client is told.
+// What does not fit is left out, and the client is told.
 func TestServerTruncates(t *testing.T) {
 	s := serve(t, "dns", &ServerConfig{UDPSize: 4096}, answerTestZone)
 	for _, tt := range []struct {

@@ -33,7 +33,8 @@ func newLoop(t testing.TB) *evchan.Loop {
 // A fakeServer is a name server of another library, on UDP and TCP. Its answers come from a
 // function; one that returns nil leaves the question unanswered.
 type fakeServer struct {
-	addr netip.AddrPort
+	addr  netip.AddrPort
+	close func()
 
 	mu     sync.Mutex // guards the following
 	asked  []string   // "network name type", in small letters
@@ -59,6 +60,13 @@ func newServer(t testing.TB, answer func(network string, q *dns.Msg) *dns.Msg) *
 		t.Fatal(err)
 	}
 	s.addr = pc.LocalAddr().(*net.UDPAddr).AddrPort()
+	var ends []func()
+	s.close = sync.OnceFunc(func() {
+		for _, end := range ends {
+			end()
+		}
+	})
+	t.Cleanup(s.close)
 	for _, server := range []*dns.Server{
 		{PacketConn: pc, Net: "udp", Handler: s.handler("udp")},
 		{Listener: ln, Net: "tcp", Handler: s.handler("tcp")},
@@ -71,7 +79,7 @@ func newServer(t testing.TB, answer func(network string, q *dns.Msg) *dns.Msg) *
 			server.ActivateAndServe()
 		}()
 		<-ready
-		t.Cleanup(func() {
+		ends = append(ends, func() {
 			server.Shutdown()
 			<-ended
 		})
