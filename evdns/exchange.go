@@ -148,6 +148,11 @@ func (x *exchange) send(s *nameserver, now time.Time) bool {
 
 // failed notes that s cannot be asked.
 func (x *exchange) failed(s *nameserver, err error) {
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		x.err = withServer(errTimeout, s)
+		return
+	}
 	x.err = &net.DNSError{Err: err.Error(), Server: s.addr.String(), IsTemporary: true}
 }
 

@@ -241,7 +241,7 @@ func TestUnreliable(t *testing.T) {
 		}
 		return [][]byte{good}
 	})
-	r := newResolver(t, loop, &Config{Servers: []string{s.addr.String(), s.addr.String()}, Timeout: 20 * time.Millisecond, CacheSize: -1})
+	r := newResolver(t, loop, &Config{Servers: []string{s.addr.String(), s.addr.String()}, Timeout: 20 * time.Millisecond, Attempts: 20, CacheSize: -1})
 	for range 3 {
 		if a := lookup(t, r, "host.test", "ip4", nil); addrsString(a.Addrs) != "192.0.2.1" {
 			t.Errorf("got %+v", a)
@@ -330,9 +330,10 @@ func TestTTL(t *testing.T) {
 func TestStale(t *testing.T) {
 	loop := newLoop(t)
 	s := newServer(t, zoneFunc(testZone))
-	r := newResolver(t, loop, &Config{Stale: time.Hour, Timeout: time.Millisecond, Attempts: 1}, s)
+	r := newResolver(t, loop, &Config{Stale: time.Hour, Timeout: testLimit, Attempts: 1}, s)
 	lookup(t, r, "v4.test", "ip4", nil)
 	r.mu.Lock()
+	r.set.Timeout = time.Millisecond
 	for _, e := range r.cache.entries {
 		e.added, e.end = e.added.Add(-61*time.Second), e.end.Add(-61*time.Second)
 	}

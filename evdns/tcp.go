@@ -5,7 +5,6 @@ package evdns
 
 import (
 	"encoding/binary"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -113,7 +112,7 @@ func (c *tcpConn) expired(time.Time) { c.close() }
 // does not work.
 func (c *tcpConn) silent(now time.Time) {
 	if !c.closed && now.Sub(c.heard) >= c.server.r.set.Timeout {
-		c.fail(errors.New("i/o timeout"), now)
+		c.fail(errTimeout, now)
 	}
 }
 
