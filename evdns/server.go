@@ -99,31 +99,48 @@ func Serve(on Network, network, address string, conf *ServerConfig) (*Server, er
 	if family != "" && family != "4" && family != "6" {
 		return nil, net.UnknownNetworkError(network)
 	}
+	var err error
 	switch kind {
 	case "udp":
-		return s, s.listenUDP(on, network, address)
+		err = s.listenUDP(on, network, address)
 	case "tcp":
-		return s, s.listenTCP(on, network, address)
+		err = s.listenTCP(on, network, address)
 	case "dns":
+		err = s.listenBoth(on, family, address)
 	default:
-		return nil, net.UnknownNetworkError(network)
+		err = net.UnknownNetworkError(network)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.udp != nil {
+		s.udp.conn.Resume()
+	}
+	if s.listener != nil {
+		s.listener.Resume()
+	}
+	return s, nil
+}
+
+// listenBoth listens on the same port of UDP and TCP.
+func (s *Server) listenBoth(on Network, family, address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
 	}
 	const tries = 10 // the port that the system has chosen for UDP may be taken for TCP; arbitrary
 	for i := 0; ; i++ {
 		if err := s.listenUDP(on, "udp"+family, address); err != nil {
-			return nil, err
+			return err
 		}
-		at := s.udp.conn.LocalAddr().(*net.UDPAddr)
-		_, port, _ := net.SplitHostPort(address)
-		host, _, _ := net.SplitHostPort(address)
-		_, chosen, _ := net.SplitHostPort(at.String())
+		_, chosen, _ := net.SplitHostPort(s.udp.conn.LocalAddr().String())
 		err := s.listenTCP(on, "tcp"+family, net.JoinHostPort(host, chosen))
 		if err == nil {
-			return s, nil
+			return nil
 		}
 		s.udp.conn.Close()
 		if port != "0" && port != "" || i == tries {
-			return nil, err
+			return err
 		}
 	}
 }

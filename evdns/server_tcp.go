@@ -27,6 +27,7 @@ func (s *Server) listenTCP(on Network, network, address string) error {
 		ReadIdle:   s.conf.TCPIdle,
 		WriteIdle:  s.conf.TCPIdle,
 		Layer:      (*clientLayer)(s),
+		Paused:     true, // until Serve has made all of s
 	})
 	if err == nil {
 		s.listener = ln
@@ -166,7 +167,7 @@ func (c *tcpClient) send(q *Request, rcode dnsmessage.RCode) error {
 		return errReplied
 	}
 	binary.BigEndian.PutUint16(buf, uint16(len(buf)-2))
-	_, err = c.stream.Write(buf)
+	_, err = c.stream.WriteLater(buf)
 	if err == evchan.ErrFull { // it does not read what it asks for
 		c.stream.Abort()
 	}

@@ -32,9 +32,12 @@ type udpServer struct {
 const maxBatch = 16
 
 func (s *Server) listenUDP(on Network, network, address string) error {
+	u := &udpServer{s: s, tells: true}
+	// Paused until Serve has made all of s.
 	conn, err := on.ListenPacket(network, address, &evchan.PacketConfig{
 		Data:       s,
 		Notify:     s.conf.Notify,
+		Layer:      u,
 		Paused:     true,
 		ReusePort:  s.conf.ReusePort,
 		ReadBuffer: s.conf.ReadBuffer, WriteBuffer: s.conf.WriteBuffer,
@@ -42,12 +45,7 @@ func (s *Server) listenUDP(on Network, network, address string) error {
 	if err != nil {
 		return err
 	}
-	s.udp = &udpServer{s: s, conn: conn, tells: true}
-	if err := conn.SetLayer(s.udp); err != nil {
-		conn.Close()
-		return err
-	}
-	conn.Resume()
+	u.conn, s.udp = conn, u
 	return nil
 }
 
