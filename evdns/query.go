@@ -55,7 +55,8 @@ type Query struct {
 
 	r       *Resolver
 	conf    QueryConfig
-	network string // of Lookup: "ip", "ip4" or "ip6"
+	network string                    // of Lookup: "ip", "ip4" or "ip6"
+	done    func([]netip.Addr, error) // of LookupHost, in place of a message; else nil
 
 	// The resolver's lock guards the following.
 
@@ -191,7 +192,7 @@ func (q *Query) Close() error {
 	switch q.state {
 	case queryOpen:
 		q.end(r.now())
-		r.expect(q.conf.Notify, -1)
+		r.expect(q, -1)
 	case queryAnswered:
 		q.answer.Retract()
 	}

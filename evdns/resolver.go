@@ -36,7 +36,8 @@ type Resolver struct {
 	cache     cache
 	sources   sources
 
-	open     Query // ring of the queries that are not answered
+	open     Query    // ring of the queries that are not answered
+	dones    []*Query // that are answered, and whose done is to be called by unlock
 	underway map[ask]*exchange
 	waiting  fifo
 	inflight int
@@ -132,7 +133,8 @@ func (r *Resolver) Loop() *evchan.Loop { return r.loop }
 
 func (r *Resolver) now() time.Time { return time.Now() }
 
-// unlock sees that the timer goes off in time, and unlocks r.mu.
+// unlock unlocks r.mu, and does what has to be done without it. Before, it has the timer go off
+// in time for the next alarm.
 func (r *Resolver) unlock() {
 	if len(r.alarms) > 0 && !r.closed {
 		if at := r.alarms[0].at; r.armed.IsZero() || at.Before(r.armed) {
@@ -140,7 +142,12 @@ func (r *Resolver) unlock() {
 			r.timer.Reset(time.Until(at))
 		}
 	}
+	dones := r.dones
+	r.dones = nil
 	r.mu.Unlock()
+	for _, q := range dones {
+		q.done(q.answer.Addrs, q.answer.Err)
+	}
 }
 
 // A timerLayer is a resolver as the layer of its timer.
@@ -277,7 +284,7 @@ func (r *Resolver) replaceServers(all []serverAddr, now time.Time) {
 // net.ErrClosed. Closing again returns nil.
 func (r *Resolver) Close() error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.unlock()
 	if r.closed {
 		return nil
 	}
@@ -409,7 +416,7 @@ func (r *Resolver) run(q *Query, begin func(time.Time)) error {
 	r.update(now)
 	q.prev, q.next = r.open.prev, &r.open
 	q.prev.next, q.next.prev = q, q
-	r.expect(q.conf.Notify, 1)
+	r.expect(q, 1)
 	begin(now)
 	return nil
 }
@@ -449,15 +456,21 @@ func (r *Resolver) box(ch chan<- evchan.Event) *box {
 	return b
 }
 
-// expect notes that n queries more, or less, will send their answers to ch.
-func (r *Resolver) expect(ch chan<- evchan.Event, n int) {
-	b := r.box(ch)
-	b.open += n
-	b.Expect(n)
+// expect notes that q will send an answer, if n is 1, or that it will not, if n is -1.
+func (r *Resolver) expect(q *Query, n int) {
+	if q.done == nil {
+		b := r.box(q.conf.Notify)
+		b.open += n
+		b.Expect(n)
+	}
 }
 
 // post sends the answer of q.
 func (r *Resolver) post(q *Query) {
+	if q.done != nil {
+		r.dones = append(r.dones, q)
+		return
+	}
 	b := r.box(q.conf.Notify)
 	b.open--
 	if err := b.Post(&q.answer); err != nil && !errors.Is(err, evchan.ErrClosed) {
