@@ -4,6 +4,7 @@
 package evdns
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -135,4 +136,43 @@ func TestManyNotifyChannels(t *testing.T) {
 	if n := len(r.boxes); n > 64 {
 		t.Errorf("%d mailboxes are left", n)
 	}
+}
+
+// Shutdown waits for what is asked and not answered by TCP.
+func TestShutdown(t *testing.T) {
+	got := make(chan *Request, 1)
+	serverLoop := newLoop(t)
+	s, err := Serve(serverLoop, "tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ev := range serverLoop.All() {
+			got <- ev.(*Request)
+		}
+	}()
+	loop := newLoop(t)
+	r := newResolver(t, loop, &Config{Servers: []string{"tcp://" + s.Addr().String()}, Timeout: testLimit})
+	events := loop.Events()
+	if _, err := r.Lookup("v4.test", "ip4", nil); err != nil {
+		t.Fatal(err)
+	}
+	q := <-got
+	ctx, cancel := context.WithTimeout(context.Background(), testLimit)
+	defer cancel()
+	down := make(chan error, 2)
+	go func() { down <- serverLoop.Shutdown(ctx) }()
+	go func() { down <- loop.Shutdown(ctx) }()
+	answerTestZone(q)
+	if a, ok := (<-events).(*Answer); !ok || a.Err != nil {
+		t.Errorf("got %v", a)
+	}
+	for range 2 {
+		if err := <-down; err != nil {
+			t.Error(err)
+		}
+	}
+	<-ended
 }

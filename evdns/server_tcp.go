@@ -81,7 +81,7 @@ type tcpClient struct {
 	mu      sync.Mutex // guards the following
 	open    int        // requests without a reply
 	stopped bool       // there are too many
-	ended   bool       // the client has sent its last request
+	ended   bool       // no more requests are taken: the client has sent its last one, or the loop is in Shutdown
 }
 
 // Next returns the next request.
@@ -91,6 +91,9 @@ func (c *tcpClient) Next(_ evchan.Source, ev evchan.Event) evchan.Event {
 	switch ev.(type) {
 	case evchan.EOF:
 		c.ended = true
+	case evchan.Stopping:
+		c.ended = true
+		c.stream.Input().Reset() // what is not taken yet is not answered
 	case evchan.TimedOut:
 		// A client that waits for replies may be silent.
 		if c.open == 0 || c.stream.TimedOut()&evchan.Write != 0 {

@@ -22,6 +22,7 @@ type tcpConn struct {
 	heard   time.Time // when an answer came last
 	used    bool      // an answer has come
 	alarm   alarm     // set while nothing is pending
+	closing bool      // the loop is in Shutdown: it ends once nothing is pending
 	closed  bool
 }
 
@@ -99,8 +100,11 @@ func (s *nameserver) connection() (*tcpConn, error) {
 func (c *tcpConn) forget(x *exchange) {
 	delete(c.pending, x.id)
 	x.conn = nil
-	if len(c.pending) == 0 && !c.closed {
-		r := c.server.r
+	switch r := c.server.r; {
+	case len(c.pending) > 0 || c.closed:
+	case c.closing:
+		c.close()
+	default:
 		r.alarms.set(&c.alarm, r.now().Add(r.set.TCPIdle))
 	}
 }
@@ -173,6 +177,14 @@ func (c *tcpConn) Next(_ evchan.Source, ev evchan.Event) evchan.Event {
 	case evchan.EOF:
 		c.read(now)
 		c.fail(io.ErrUnexpectedEOF, now)
+	case evchan.Stopping:
+		c.closing = true
+		if c.server.conn == c {
+			c.server.conn = nil
+		}
+		if len(c.pending) == 0 {
+			c.close()
+		}
 	case evchan.Closed:
 		err := ev.Stream.Err()
 		if err == nil {
