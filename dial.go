@@ -85,6 +85,13 @@ type DialConfig struct {
 	// of the same loop.
 	RateGroup *RateGroup
 
+	// Over puts a stream on top of the one that is being connected, as Filter does: TLS, for
+	// example. nil means that nothing is. Dial calls it, and returns its stream, which sends
+	// Connected once it is open (see [Filter]). That stream is the one that the settings are
+	// about, except RateLimit, RateGroup and Lifetime, which are the lower one's. If Over
+	// returns an error, Dial returns it, and connects nothing.
+	Over func(*Stream) (*Stream, error)
+
 	// Layer turns the stream's messages into others, Connected among them: see StreamConfig.
 	Layer Layer
 }
@@ -179,11 +186,24 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 		}
 		start = d.race.start
 	}
-	if err := s.openDialing(d, u); err != nil {
+	below := u
+	if c.Over != nil {
+		below = u.below(l)
+	}
+	if err := s.openDialing(d, below); err != nil {
 		return nil, err
 	}
+	up := s
+	if c.Over != nil {
+		if up, err = s.putOver(c.Over, u); err != nil {
+			return nil, err
+		}
+		l := up.lockLoop()
+		up.giveLayer(l, c.Layer)
+		l.unlock()
+	}
 	start()
-	return s, nil
+	return up, nil
 }
 
 // openDialing gives s its settings, and publishes it. Nothing is connected yet.
@@ -277,18 +297,6 @@ func (s *Stream) attached(fin bool) pending {
 func (s *Stream) connecting() bool {
 	_, ok := s.transport().(*dialing)
 	return ok
-}
-
-// unconnected reports whether s, or a stream below it, is still being connected. Caller holds
-// s.mu.
-func (s *Stream) unconnected() bool {
-	x := s.below()
-	if x == nil {
-		return s.connecting()
-	}
-	x.lower.mu.Lock()
-	defer x.lower.mu.Unlock()
-	return x.lower.unconnected()
 }
 
 // dialled returns the address that s is being connected to, or could not be connected to;

@@ -57,8 +57,8 @@ func (n *testNames) LookupHost(network, host string, done func([]netip.Addr, err
 	}
 }
 
-// listenOn listens on address and returns the port.
-func listenOn(t *testing.T, l *Loop, address string) (port int) {
+// listenTCP listens on address and returns the port.
+func listenTCP(t *testing.T, l *Loop, address string) (port int) {
 	t.Helper()
 	ln, err := l.Listen("tcp", address, nil)
 	if err != nil {
@@ -107,7 +107,7 @@ func testDialNames(t *testing.T, method string, late bool) {
 		"ipv6":    {"::1"},
 		"none":    {},
 	}}
-	port := listenOn(t, l, "127.0.0.1:0")
+	port := listenTCP(t, l, "127.0.0.1:0")
 	for _, tt := range []struct {
 		network, host string
 		fails         error // nil: connected
@@ -237,7 +237,7 @@ func TestDialNamesRace(t *testing.T) {
 // A connection that the loop has made carries data, half-closes, and has the settings.
 func TestDialNamesTransfer(t *testing.T) {
 	l := dialLoop(t, "")
-	port := listenOn(t, l, "127.0.0.1:0")
+	port := listenTCP(t, l, "127.0.0.1:0")
 	s, err := l.Dial("tcp", fmt.Sprintf("one:%d", port), &DialConfig{
 		Names:     &testNames{addrs: map[string][]string{"one": {"127.0.0.1"}}},
 		LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)},
