@@ -4,12 +4,11 @@
 package evdns
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/evchan/evchan"
 )
 
 // A Config sets up a [Resolver]. A nil Config and zero values mean the defaults. It is copied.
@@ -25,15 +24,15 @@ type Config struct {
 	//	[2001:db8::1]:5353           with a port; otherwise it is 53
 	//	tcp://192.0.2.1              by TCP only
 	//	tls://192.0.2.1#example.net  by TLS (RFC 7858), port 853. The name after # must be in the server's
-	//	                             certificate; without it the IP address must be. See TLS.
+	//	                             certificate; without it the IP address must be.
 	//
 	// If it is nil, the system's servers are asked.
 	Servers []string
 
-	// TLS puts encryption on top of a connection to a server that is given as tls://. name
-	// is the name after #, or the IP address. The stream that it returns sends Connected
-	// once it is encrypted. It is needed for such servers.
-	TLS func(s *evchan.Stream, name string) (*evchan.Stream, error)
+	// TLS is the configuration for servers by TLS; nil means the defaults. It must not be changed
+	// any more. Its ServerName is not used, and without a ClientSessionCache it gets one.
+	// Questions are padded, so that their length says little (RFC 8467).
+	TLS *tls.Config
 
 	// Search has the domains to try for names without a final dot. If it is nil, they are
 	// the system's; if it is empty and not nil, there are none.

@@ -4,6 +4,7 @@
 package evdns
 
 import (
+	"crypto/tls"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -26,7 +27,8 @@ type nameserver struct {
 	folds  int  // how often it did not
 
 	sockets []*udpSocket
-	conn    *tcpConn // nil: none is open
+	conn    *tcpConn    // nil: none is open
+	tlsConf *tls.Config // nil: not made yet
 }
 
 func newNameserver(r *Resolver, a serverAddr, index int) *nameserver {

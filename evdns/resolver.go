@@ -91,7 +91,7 @@ func NewResolver(loop *evchan.Loop, conf *Config) (*Resolver, error) {
 			return nil, errorf("search list: bad domain %q", domain)
 		}
 	}
-	servers, err := r.parseServers(r.conf.Servers)
+	servers, err := parseServers(r.conf.Servers)
 	if err != nil {
 		return nil, err
 	}
@@ -113,15 +113,12 @@ func NewResolver(loop *evchan.Loop, conf *Config) (*Resolver, error) {
 	return r, nil
 }
 
-func (r *Resolver) parseServers(list []string) ([]serverAddr, error) {
+func parseServers(list []string) ([]serverAddr, error) {
 	var all []serverAddr
 	for _, s := range list {
 		a, err := parseServerAddr(s)
 		if err != nil {
 			return nil, err
-		}
-		if a.tls && r.conf.TLS == nil {
-			return nil, errorf("server %q: Config.TLS is not set", s)
 		}
 		all = append(all, a)
 	}
@@ -221,7 +218,7 @@ func (r *Resolver) update(now time.Time) {
 // answered is asked of the new ones. Without servers, the resolver is suspended: questions wait
 // until SetServers is called again. The cache and the hosts file still answer.
 func (r *Resolver) SetServers(servers ...string) error {
-	all, err := r.parseServers(servers)
+	all, err := parseServers(servers)
 	if err != nil {
 		return err
 	}

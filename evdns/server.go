@@ -50,6 +50,10 @@ type ServerConfig struct {
 	// TCPIdle is how long a TCP connection may be silent, or not take what it is sent,
 	// until it is closed; 0 means 10 seconds.
 	TCPIdle time.Duration
+
+	// Over puts encryption on top of each TCP connection, as in evchan.ListenConfig: evtls.Over,
+	// for example. The port of DNS over TLS is 853.
+	Over func(*evchan.Stream) (*evchan.Stream, error)
 }
 
 // A Network makes listening sockets. A loop is one.

@@ -26,6 +26,7 @@ func (s *Server) listenTCP(on Network, network, address string) error {
 		MaxOutput:  16 * (maxMessage + 2),
 		ReadIdle:   s.conf.TCPIdle,
 		WriteIdle:  s.conf.TCPIdle,
+		Over:       s.conf.Over,
 		Layer:      (*clientLayer)(s),
 		Paused:     true, // until Serve has made all of s
 	})

@@ -4,6 +4,7 @@
 package evdns
 
 import (
+	"crypto/tls"
 	"encoding/binary"
 	"io"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/evchan/evchan"
+	"github.com/evchan/evchan/evtls"
 )
 
 // A tcpConn is a connection to a server. All questions to the server that go by TCP share it, and the
@@ -70,30 +72,39 @@ func (s *nameserver) connection() (*tcpConn, error) {
 		return s.conn, nil
 	}
 	set := &s.r.set
-	conf := &evchan.DialConfig{Timeout: set.Timeout, MaxInput: 2 * (maxMessage + 2)}
+	c := &tcpConn{server: s, pending: make(map[uint16]*exchange)}
+	c.alarm.owner = c
+	conf := &evchan.DialConfig{Timeout: set.Timeout, MaxInput: 2 * (maxMessage + 2), Layer: c}
 	if set.LocalAddr.IsValid() {
 		conf.LocalAddr = &net.TCPAddr{IP: set.LocalAddr.AsSlice(), Zone: set.LocalAddr.Zone()}
 	}
-	c := &tcpConn{server: s, pending: make(map[uint16]*exchange)}
-	c.alarm.owner = c
-	stream, err := s.r.loop.Dial("tcp", s.addr.String(), conf)
-	if err == nil && s.tls {
-		lower := stream
-		if stream, err = s.r.conf.TLS(lower, s.name); err != nil {
-			lower.Abort()
-		}
+	if s.tls {
+		conf.Over = evtls.Over(s.tlsConfig(), nil)
 	}
+	stream, err := s.r.loop.Dial("tcp", s.addr.String(), conf)
 	if err != nil {
 		return nil, err
 	}
 	c.stream = stream
-	if err := stream.SetLayer(c); err != nil {
-		stream.Abort()
-		return nil, err
-	}
 	stream.SetBackground(true)
 	s.conn = c
 	return c, nil
+}
+
+// tlsConfig returns the configuration for s.
+func (s *nameserver) tlsConfig() *tls.Config {
+	if s.tlsConf != nil {
+		return s.tlsConf
+	}
+	s.tlsConf = &tls.Config{}
+	if s.r.conf.TLS != nil {
+		s.tlsConf = s.r.conf.TLS.Clone()
+	}
+	s.tlsConf.ServerName = s.name
+	if s.tlsConf.ClientSessionCache == nil {
+		s.tlsConf.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	}
+	return s.tlsConf
 }
 
 // forget drops x from what is pending.
