@@ -8,15 +8,15 @@ import "time"
 // A cache keeps replies until their time is over. If they become too many, those that were not
 // used for the longest time go first. The resolver's lock guards it.
 type cache struct {
-	limit            int // bytes
-	minTTL, maxTTL   time.Duration
-	maxNegative      time.Duration
-	stale            time.Duration // how long after its end a reply may still serve if no server answers
-	size             int           // bytes of all entries
-	entries          map[question]*cacheEntry
-	recent           cacheEntry // ring: next is what was used last, prev what was not used for the longest time
-	hits, misses     uint64
-	inserted, pushed uint64
+	limit          int // bytes
+	minTTL, maxTTL time.Duration
+	maxNegative    time.Duration
+	stale          time.Duration // how long after its end a reply may still serve if no server answers
+	size           int           // bytes of all entries
+	entries        map[question]*cacheEntry
+	recent         cacheEntry // ring: next is what was used last, prev what was not used for the longest time
+	hits, misses   uint64
+	evicted        uint64
 }
 
 // A cacheEntry is a reply in the cache.
@@ -66,11 +66,10 @@ func (c *cache) add(q question, r *reply, now time.Time) {
 	}
 	c.entries[q] = e
 	c.size += e.size
-	c.inserted++
 	c.use(e)
 	for c.size > c.limit {
 		c.drop(c.recent.prev)
-		c.pushed++
+		c.evicted++
 	}
 }
 

@@ -142,6 +142,7 @@ func (x *exchange) send(s *nameserver, now time.Time) bool {
 		x.failed(s, err)
 		return false
 	}
+	x.r.asked++
 	x.r.alarms.set(&x.alarm, now.Add(set.Timeout<<min(round, 4)))
 	return true
 }

@@ -41,6 +41,7 @@ type Resolver struct {
 	underway map[ask]*exchange
 	waiting  fifo
 	inflight int
+	asked    uint64
 	starting bool
 
 	alarms alarms
@@ -544,4 +545,32 @@ func addrMessage(q question, addrs []netip.Addr, ttl time.Duration) ([]byte, err
 		}
 	}
 	return b.Finish()
+}
+
+// Stats are numbers about a resolver.
+type Stats struct {
+	Asked    uint64 // questions that were sent, repetitions included
+	Inflight int    // questions that are under way
+	Waiting  int    // questions that wait for their turn
+
+	Hits, Misses uint64 // questions that the cache has answered, and that it has not
+	Entries      int    // answers in the cache
+	CacheBytes   int    // their size
+	Evicted      uint64 // answers that had to go before their time, for want of room
+}
+
+// Stats returns the numbers of now.
+func (r *Resolver) Stats() Stats {
+	r.mu.Lock()
+	defer r.unlock()
+	return Stats{
+		Asked:      r.asked,
+		Inflight:   r.inflight,
+		Waiting:    len(r.underway) - r.inflight,
+		Hits:       r.cache.hits,
+		Misses:     r.cache.misses,
+		Entries:    len(r.cache.entries),
+		CacheBytes: r.cache.size,
+		Evicted:    r.cache.evicted,
+	}
 }

@@ -67,6 +67,7 @@ func TestLookup(t *testing.T) {
 
 	// All of that is in the cache.
 	s.questions()
+	before := r.Stats()
 	for _, name := range []string{"v4.test", "both.test", "no.test", "mail.test"} {
 		if a := lookup(t, r, name, "ip", nil); !a.Cached || a.Stale {
 			t.Errorf("%s: %+v, want it from the cache", name, a)
@@ -74,6 +75,10 @@ func TestLookup(t *testing.T) {
 	}
 	if asked := s.questions(); len(asked) > 0 {
 		t.Errorf("asked again: %v", asked)
+	}
+	got := r.Stats()
+	if got.Asked != before.Asked || got.Hits != before.Hits+8 || got.Misses != before.Misses || got.Entries != 9 || got.Inflight+got.Waiting != 0 || got.CacheBytes == 0 {
+		t.Errorf("before: %+v, after: %+v", before, got)
 	}
 }
 
