@@ -120,6 +120,7 @@ func (x *exchange) pick() *nameserver {
 func (x *exchange) send(s *nameserver, now time.Time) bool {
 	set := &x.r.set
 	x.server = s
+	s.forget(now)
 	round := 0
 	if n := len(x.r.servers); n > 0 && x.tries > 0 {
 		round = (x.tries - 1) / n
@@ -212,6 +213,7 @@ func (x *exchange) answered(msg []byte, now time.Time) {
 		rep.rcode == dnsmessage.RCodeNotImplemented && !rep.edns):
 		if !rep.edns {
 			s.noEDNS = true
+			s.learnt(now)
 		}
 		x.noEDNS = true
 		x.again(now)
@@ -249,6 +251,7 @@ func (x *exchange) folded(msg []byte, now time.Time) {
 	const often = 3 // arbitrary
 	s := x.server
 	x.detach()
+	s.learnt(now)
 	if s.folds++; s.folds >= often {
 		s.noMix = true
 	}

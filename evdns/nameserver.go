@@ -19,12 +19,14 @@ type nameserver struct {
 	timeouts int // questions in a row that it left unanswered
 	down     bool
 	gone     bool          // not among Resolver.servers any more
+	probe    *exchange     // under way; nil: none
 	interval time.Duration // until the next probe
 	alarm    alarm         // the next probe
 
-	noEDNS bool // it does not understand EDNS
-	noMix  bool // it does not return names as they were sent
-	folds  int  // how often it did not
+	noEDNS  bool      // it does not understand EDNS
+	noMix   bool      // it does not return names as they were sent
+	folds   int       // how often it did not
+	relearn time.Time // when to try again whether that is still so
 
 	sockets []*udpSocket
 	conn    *tcpConn    // nil: none is open
@@ -53,6 +55,20 @@ func (s *nameserver) timedOut(now time.Time) {
 	s.r.reissue(s, now)
 }
 
+// relearnInterval is how long is believed what a server cannot do. Perhaps it was updated, or the answer
+// that has told was forged.
+const relearnInterval = time.Hour
+
+// learnt is called when noEDNS, noMix or folds has changed.
+func (s *nameserver) learnt(now time.Time) { s.relearn = now.Add(relearnInterval) }
+
+// forget forgets what s cannot do, if that is due.
+func (s *nameserver) forget(now time.Time) {
+	if !s.relearn.IsZero() && now.After(s.relearn) {
+		s.noEDNS, s.noMix, s.folds, s.relearn = false, false, 0, time.Time{}
+	}
+}
+
 // works notes that s has answered.
 func (s *nameserver) works(time.Time) {
 	s.timeouts = 0
@@ -69,12 +85,13 @@ func (s *nameserver) expired(now time.Time) {
 	}
 	// Every server has something to say about the root, even if it is that it refuses.
 	x := newExchange(s.r, ask{question: question{".", dnsmessage.TypeNS, dnsmessage.ClassINET}})
-	x.probing = s
+	x.probing, s.probe = s, x
 	x.attempt(now)
 }
 
 // probed is called when a probe was answered, or when it was not.
 func (s *nameserver) probed(ok bool, now time.Time) {
+	s.probe = nil
 	if ok || !s.down || s.gone {
 		return
 	}
@@ -86,6 +103,11 @@ func (s *nameserver) probed(ok bool, now time.Time) {
 func (s *nameserver) close() {
 	s.gone = true
 	s.r.alarms.stop(&s.alarm)
+	if s.probe != nil {
+		s.probe.done = true
+		s.probe.detach()
+		s.probe = nil
+	}
 	s.closeUnused()
 	for len(s.sockets) > 0 {
 		s.sockets[0].retire()

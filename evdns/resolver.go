@@ -292,6 +292,10 @@ func (r *Resolver) Close() error {
 		err := &net.DNSError{Err: evchan.ErrClosed.Error(), UnwrapErr: evchan.ErrClosed}
 		r.open.next.fail(err, now)
 	}
+	for _, x := range r.underway { // nobody waits for what is left
+		x.done = true
+		x.detach()
+	}
 	for _, s := range r.servers {
 		s.close()
 	}

@@ -577,3 +577,45 @@ func TestLongNames(t *testing.T) {
 		t.Error("Query of a name that is too long: no error")
 	}
 }
+
+// Close leaves no socket, also where a probe or a prefetch waits for its answer.
+func TestResolverCloseLeavesNothing(t *testing.T) {
+	loop := newLoop(t)
+	s := newServer(t, func(string, *dns.Msg) *dns.Msg { return nil })
+	r := newResolver(t, loop, &Config{Timeout: testLimit, ProbeInterval: time.Nanosecond}, s)
+	r.mu.Lock()
+	now := time.Now()
+	for range 3 {
+		r.servers[0].timedOut(now)
+	}
+	r.servers[0].expired(now)
+	r.start(newExchange(r, ask{question: question{"v4.test.", dnsmessage.TypeA, dnsmessage.ClassINET}}), now)
+	n := len(r.servers[0].sockets)
+	r.mu.Unlock()
+	if n == 0 {
+		t.Error("no socket is open")
+	}
+	r.Close()
+	for src := range loop.Sources() {
+		t.Errorf("%v is left", src)
+	}
+}
+
+// What a server cannot do is tried again after a while.
+func TestRelearn(t *testing.T) {
+	loop := newLoop(t)
+	r := newResolver(t, loop, &Config{Servers: []string{"192.0.2.1"}})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, now := r.servers[0], time.Now()
+	s.noEDNS, s.noMix = true, true
+	s.learnt(now)
+	s.forget(now.Add(relearnInterval))
+	if !s.noEDNS || !s.noMix {
+		t.Error("forgotten too early")
+	}
+	s.forget(now.Add(relearnInterval + 1))
+	if s.noEDNS || s.noMix {
+		t.Error("not forgotten")
+	}
+}

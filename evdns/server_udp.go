@@ -19,17 +19,26 @@ type udpServer struct {
 	conn  *evchan.PacketConn
 	tells bool         // the system says which address a datagram was sent to
 	buf   [maxUDP]byte // of Next
+	queue []*Request   // of Next: that have arrived together, and were not received
+	first int          // of queue
 
-	mu      sync.Mutex // guards the following
-	running bool       // Next has returned a request, so it is called again
-	batch   []evchan.Datagram
-	out     []byte // what batch points to
-	limit   rateLimit
+	mu     sync.Mutex // guards the following
+	left   int        // how many requests are in queue: their replies are to come
+	batch  []evchan.Datagram
+	single [1]evchan.Datagram
+	since  time.Time // when the first of batch was made
+	out    []byte    // what batch points to
+	limit  rateLimit
 }
 
-// maxBatch is how many replies are sent by one call. It is how many datagrams evchan sends by one
-// system call on Linux.
-const maxBatch = 16
+const (
+	// maxBatch is how many replies are sent by one call, and how many requests are read at
+	// once. evchan reads and sends as many by one system call on Linux.
+	maxBatch = 16
+
+	// maxBatchWait is how long a reply may wait for others that are made after it. Arbitrary.
+	maxBatchWait = time.Millisecond
+)
 
 func (s *Server) listenUDP(on Network, network, address string) error {
 	u := &udpServer{s: s, tells: true}
@@ -49,29 +58,42 @@ func (s *Server) listenUDP(on Network, network, address string) error {
 	return nil
 }
 
-// Next returns the next request that waits.
+// Next returns the next request.
 func (u *udpServer) Next(evchan.Source, evchan.Event) evchan.Event {
+	if u.first == len(u.queue) {
+		u.fill()
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.first == len(u.queue) {
+		u.flushLocked()
+		return nil
+	}
+	q := u.queue[u.first]
+	u.queue[u.first] = nil
+	u.first++
+	u.left = len(u.queue) - u.first
+	return q
+}
+
+// fill reads requests into u.queue, as many as wait, and at most maxBatch.
+func (u *udpServer) fill() {
 	const most = 64 // datagrams that are no requests, until others have their turn; arbitrary
+	u.queue, u.first = u.queue[:0], 0
 	for range most {
 		n, from, to, err := u.read()
 		if err == evchan.ErrWouldBlock || err == evchan.ErrClosed {
-			break
+			return
 		}
 		if err != nil && err != io.ErrShortBuffer {
 			continue // of an earlier reply
 		}
 		if q := u.request(u.buf[:n], from, to, err != nil); q != nil {
-			u.mu.Lock()
-			if len(u.batch) >= maxBatch {
-				u.flushLocked()
+			if u.queue = append(u.queue, q); len(u.queue) == maxBatch {
+				return
 			}
-			u.running = true
-			u.mu.Unlock()
-			return q
 		}
 	}
-	u.flush()
-	return nil
 }
 
 func (u *udpServer) read() (n int, from netip.AddrPort, to netip.Addr, err error) {
@@ -107,7 +129,8 @@ func (u *udpServer) request(msg []byte, from netip.AddrPort, to netip.Addr, cut 
 	return q
 }
 
-// reply sends a reply: with others, if Next will be called once more, else at once.
+// reply sends a reply. If other requests have arrived together with q and were not received yet,
+// it waits for their replies.
 func (u *udpServer) reply(q *Request, rcode dnsmessage.RCode) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -143,31 +166,31 @@ func (u *udpServer) reply(q *Request, rcode dnsmessage.RCode) error {
 		return errReplied
 	}
 	msg := u.out[start:len(u.out):len(u.out)]
-	if !u.running {
-		u.out = u.out[:start]
-		if u.tells {
-			_, err = u.conn.WritePacket(msg, q.From, q.To)
-		} else {
-			_, err = u.conn.WriteToAddrPort(msg, q.From)
-		}
-		return err
-	}
 	from := q.To
 	if !u.tells {
 		from = netip.Addr{}
 	}
-	u.batch = append(u.batch, evchan.Datagram{Data: msg, Addr: q.From, From: from})
-	if len(u.batch) >= maxBatch {
+	d := evchan.Datagram{Data: msg, Addr: q.From, From: from}
+	if len(u.batch) == 0 {
+		if u.left == 0 {
+			u.out = u.out[:start]
+			u.single[0] = d
+			_, err = u.conn.WriteBatch(u.single[:])
+			return err
+		}
+		u.since = time.Now()
+	}
+	u.batch = append(u.batch, d)
+	if u.left == 0 || len(u.batch) >= maxBatch || time.Since(u.since) > maxBatchWait {
 		u.flushLocked()
 	}
 	return nil
 }
 
-// flush sends the replies that wait, and says that Next is not called again by itself.
+// flush sends the replies that wait.
 func (u *udpServer) flush() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.running = false
 	u.flushLocked()
 }
 
