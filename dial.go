@@ -200,10 +200,11 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 
 	s := l.newStream(noFD)
 	start := func() { go s.dial(ctx, d, network, address) }
+	_, virtual := l.poller.(virtualNetwork)
 	switch {
 	case network == "memory":
 		start = func() { s.connectMemory(d, address) }
-	case c.Names != nil && network != "unix":
+	case c.Names != nil && network != "unix" && !virtual:
 		if d.race, err = newDialRace(s, d, c.Names, network, address); err != nil {
 			return nil, bad(err)
 		}

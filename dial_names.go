@@ -15,11 +15,11 @@ import (
 // A Namer looks up the addresses of hosts for Dial, see DialConfig.Names. A Resolver of package
 // evdns is one.
 type Namer interface {
-	// LookupHost begins to look up host, and does not wait. The network is ip, ip4 or ip6. done is
-	// called once, with no lock held that cancel takes: with the addresses, in the
-	// order in which to try them, or with an error. It may be called before LookupHost returns,
-	// and from any goroutine. Once cancel was called, the result is not needed any more;
-	// done may be called all the same. cancel may be called after done.
+	// LookupHost begins to look up host, and does not wait. The network is ip, ip4 or ip6.
+	// done is called once, with no lock held that cancel takes: with the addresses, in the
+	// order in which to try them, or with an error. It may be called before LookupHost
+	// returns, and from any goroutine. Once cancel was called, the result is not needed any
+	// more; done may be called all the same. cancel may be called after done.
 	LookupHost(network, host string, done func([]netip.Addr, error)) (cancel func())
 }
 
@@ -33,7 +33,8 @@ var (
 
 // A dialRace connects a stream to one of the addresses of a host, in the loop. It tries them
 // one after the other, families in turn. When one has not answered for raceDelay, or has
-// failed, the next one is tried as well. The first that is connected is taken (Happy Eyeballs, RFC 8305).
+// failed, the next one is tried as well. The first that is connected is taken (Happy Eyeballs,
+// RFC 8305).
 //
 // The mu of the stream guards it, except for what the loop's mu guards.
 type dialRace struct {

@@ -34,8 +34,8 @@ var (
 
 const compareEnv = "EVDNS_TEST_COMPARE"
 
-// What a name costs, beside package net's resolver and miekg/dns's server. The times are those of the
-// processor, of the process that does the work.
+// What a name costs, beside package net's resolver and miekg/dns's server. The times are those
+// of the processor, of the process that does the work.
 func TestCompare(t *testing.T) {
 	if kind := os.Getenv(compareEnv); kind != "" {
 		compareServer(kind)
@@ -71,8 +71,8 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// startCompareServer starts a server in a process of its own. stop ends it, and returns the processor
-// time that it has used.
+// startCompareServer starts a server in a process of its own. stop ends it, and returns the
+// processor time that it has used.
 func startCompareServer(t *testing.T, kind string) (addr string, stop func() time.Duration) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestCompare$")

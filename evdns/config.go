@@ -29,9 +29,9 @@ type Config struct {
 	// If it is nil, the system's servers are asked.
 	Servers []string
 
-	// TLS is the configuration for servers by TLS; nil means the defaults. It must not be changed
-	// any more. Its ServerName is not used, and without a ClientSessionCache it gets one.
-	// Questions are padded, so that their length says little (RFC 8467).
+	// TLS is the configuration for servers by TLS; nil means the defaults. It must not be
+	// changed any more. Its ServerName is not used, and without a ClientSessionCache it gets
+	// one. Questions are padded, so that their length says little (RFC 8467).
 	TLS *tls.Config
 
 	// Search has the domains to try for names without a final dot. If it is nil, they are
@@ -89,10 +89,10 @@ type Config struct {
 	// UDP sockets are closed as well when nothing was asked for so long.
 	TCPIdle time.Duration
 
-	// KeepCase sends names as they are. Otherwise each letter is sent as a capital or a small one at
-	// random, and only an answer with the same letters counts. That makes answers harder to
-	// forge. A server that returns other letters is asked again without, and after a few times
-	// always.
+	// KeepCase sends names as they are. Otherwise each letter is sent as a capital or a small
+	// one at random, and only an answer with the same letters counts. That makes answers
+	// harder to forge. A server that returns other letters is asked again without, and after a
+	// few times always.
 	KeepCase bool
 
 	// LocalAddr is the address to ask from; the zero Addr leaves it to the system. Only
@@ -124,8 +124,8 @@ type Config struct {
 }
 
 // SetOption sets what the line "options" of resolv.conf can set, and what libevent has in
-// addition: the name is the one that is used there, with a colon at its end or without. Times are in
-// seconds and may have a fraction. The options are:
+// addition: the name is the one that is used there, with a colon at its end or without. Times
+// are in seconds and may have a fraction. The options are:
 //
 //	ndots timeout attempts max-timeouts max-inflight randomize-case bind-to initial-probe-timeout
 //	max-probe-timeout probe-backoff-factor getaddrinfo-allow-skew so-rcvbuf so-sndbuf

@@ -12,10 +12,10 @@ import (
 
 var _ evchan.Namer = (*Resolver)(nil)
 
-// LookupHost is Lookup for evchan.DialConfig.Names: it calls done in place of sending an Answer. done is
-// called once, with the addresses or the error, unless the returned function is called before.
-// That is while LookupHost runs, or on the goroutine that delivers messages, or in Close. So
-// done must not wait; it may call all methods of the resolver.
+// LookupHost is Lookup for evchan.DialConfig.Names: it calls done in place of sending an
+// Answer. done is called once, with the addresses or the error, unless the returned function
+// is called before. That is while LookupHost runs, or on the goroutine that delivers messages,
+// or in Close. So done must not wait; it may call all methods of the resolver.
 func (r *Resolver) LookupHost(network, host string, done func([]netip.Addr, error)) (cancel func()) {
 	q := newQuery(r, nil)
 	switch network {

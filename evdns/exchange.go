@@ -31,7 +31,7 @@ type ask struct {
 }
 
 // An exchange is a question that is under way, or that waits for its turn. Once it is
-// answered, it tells those who wait for it. The resolver's lock guards it.
+// answered, it tells the parts of queries that wait for it. The resolver's lock guards it.
 type exchange struct {
 	r       *Resolver
 	ask     ask
@@ -195,7 +195,7 @@ func (x *exchange) answered(msg []byte, now time.Time) {
 	s := x.server
 	byTCP := x.conn != nil
 	x.detach()
-	s.works(now)
+	s.works()
 	edns := x.query[11] != 0
 	rep, err := parseReply(msg, x.ask.question)
 	if err != nil {
@@ -247,7 +247,7 @@ func (x *exchange) answered(msg []byte, now time.Time) {
 }
 
 // folded is called with a message that would match if the case of letters did not count.
-func (x *exchange) folded(msg []byte, now time.Time) {
+func (x *exchange) folded(now time.Time) {
 	const often = 3 // arbitrary
 	s := x.server
 	x.detach()
@@ -278,7 +278,7 @@ func withServer(err *net.DNSError, s *nameserver) *net.DNSError {
 	return &e
 }
 
-// ask sees to a question for w: the answer comes from the cache, with one that is under way
+// ask has a question answered for w: the answer comes from the cache, with one that is under way
 // already, or from a server. w.finish may be called before ask returns.
 func (r *Resolver) ask(a ask, w *part, noCache bool, now time.Time) {
 	if !noCache {
@@ -330,7 +330,7 @@ func (r *Resolver) startWaiting(now time.Time) {
 	r.starting = false
 }
 
-// finish ends x, and tells those who wait for it. rep may be nil if err is not.
+// finish ends x, and tells its waiters. rep may be nil if err is not.
 func (r *Resolver) finish(x *exchange, rep *reply, err *net.DNSError, now time.Time) {
 	x.done = true
 	x.detach()
@@ -363,7 +363,7 @@ func (r *Resolver) finish(x *exchange, rep *reply, err *net.DNSError, now time.T
 	r.idleIfUnused(now)
 }
 
-// leave takes w out of those who wait for x. If nobody is left, x is forgotten.
+// leave takes w out of the waiters of x. If none is left, x is forgotten.
 func (x *exchange) leave(w *part, now time.Time) {
 	w.exchange = nil
 	for i, o := range x.waiters {

@@ -404,8 +404,8 @@ func TestAddAndFlush(t *testing.T) {
 	}
 }
 
-// A TCP server that closes the connection while it is unused, or in the middle, or answers slowly, byte
-// By byte.
+// A TCP server that closes the connection while it is unused, or in the middle, or answers
+// slowly, byte By byte.
 func TestTCPFaults(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -195,8 +195,9 @@ server:
 	}
 }
 
-// startServer starts a program, which start returns for a port, and ends it with the test. It returns
-// the address, and a function that says whether the program has ended, and what it has printed.
+// startServer starts a program, which start returns for a port, and ends it with the test. It
+// returns the address, and a function that says whether the program has ended, and what it has
+// printed.
 func startServer(t *testing.T, start func(t *testing.T, port string) *exec.Cmd) (addr string, ended func() (string, bool)) {
 	t.Helper()
 	s := newServer(t, nil) // a port that is free for both UDP and TCP

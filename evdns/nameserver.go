@@ -55,8 +55,8 @@ func (s *nameserver) timedOut(now time.Time) {
 	s.r.reissue(s, now)
 }
 
-// relearnInterval is how long is believed what a server cannot do. Perhaps it was updated, or the answer
-// that has told was forged.
+// relearnInterval is how long is believed what a server cannot do. Perhaps it was updated, or
+// the answer that has told was forged.
 const relearnInterval = time.Hour
 
 // learnt is called when noEDNS, noMix or folds has changed.
@@ -70,7 +70,7 @@ func (s *nameserver) forget(now time.Time) {
 }
 
 // works notes that s has answered.
-func (s *nameserver) works(time.Time) {
+func (s *nameserver) works() {
 	s.timeouts = 0
 	if s.down {
 		s.down = false

@@ -29,7 +29,7 @@ type Request struct {
 	// Server is the server that was asked.
 	Server *Server
 
-	// Network is "udp" or "tcp". From is who asks. To is the address that was asked, without
+	// Network is "udp" or "tcp". From is the client. To is the address that was asked, without
 	// port; the reply comes from there. The zero Addr means that the system has not told it.
 	Network string
 	From    netip.AddrPort
@@ -48,8 +48,8 @@ type Request struct {
 	UDPSize  int
 	DNSSECOK bool
 
-	// Authoritative, RecursionAvailable and AuthenticData are flags of the reply. Set them before
-	// Reply.
+	// Authoritative, RecursionAvailable and AuthenticData are flags of the reply. Set them
+	// before Reply.
 	Authoritative, RecursionAvailable, AuthenticData bool
 
 	replied  atomic.Bool
@@ -106,7 +106,7 @@ func (q *Request) Options() []dnsmessage.Option {
 // Answer adds records to the answer. A Class of 0 is INET, and the type is that of Body.
 func (q *Request) Answer(rr ...dnsmessage.Resource) { q.sections[0] = append(q.sections[0], rr...) }
 
-// Authority adds records about who is responsible for the name: an SOA if there is nothing.
+// Authority adds records about the zone that the name lies in: its SOA, if there is no answer.
 func (q *Request) Authority(rr ...dnsmessage.Resource) { q.sections[1] = append(q.sections[1], rr...) }
 
 // Additional adds records that the client may need next. If they do not fit, they are left out.
@@ -115,8 +115,8 @@ func (q *Request) Additional(rr ...dnsmessage.Resource) {
 }
 
 // Addrs adds A and AAAA records for the name in the question: those of the addresses that are
-// of the type that is asked for. ttl is in seconds. It is faster than Answer. In the reply they come
-// first.
+// of the type that is asked for. ttl is in seconds. It is faster than Answer. In the reply
+// they come first.
 func (q *Request) Addrs(ttl uint32, addrs ...netip.Addr) {
 	q.ttl = ttl
 	for _, a := range addrs {
@@ -141,8 +141,8 @@ func (q *Request) CNAME(ttl uint32, target string) error {
 	return err
 }
 
-// PTR adds a record that says that host, with a final dot, is the name of the address that the question
-// is about. ttl is in seconds.
+// PTR adds a record that says that host, with a final dot, is the name of the address that the
+// question is about. ttl is in seconds.
 func (q *Request) PTR(ttl uint32, host string) error {
 	name, err := dnsmessage.NewName(host)
 	if err == nil {

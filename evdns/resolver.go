@@ -55,8 +55,8 @@ type Resolver struct {
 	buf [maxUDP]byte
 }
 
-// NewResolver returns a resolver whose answers are messages of the loop. It returns an error if conf
-// is not right.
+// NewResolver returns a resolver whose answers are messages of the loop. It returns an error
+// if conf is not right.
 //
 // A resolver by itself does not keep the loop from being empty (see ExitOnEmpty), but queries
 // that are not answered do.
@@ -378,8 +378,8 @@ func (q *Query) lookupAddr(now time.Time) {
 // them. Only DNS is asked, and the name as it is: no search list, no hosts file.
 //
 // Query returns an error if the name cannot be asked: its labels have 1 to 63 bytes, and all
-// of it at most 253 and a final dot, which may be missing. After Close it returns ErrClosed. All else is
-// told by the answer.
+// of it at most 253 and a final dot, which may be missing. After Close it returns ErrClosed.
+// All else is told by the answer.
 func (r *Resolver) Query(name string, typ dnsmessage.Type, class dnsmessage.Class, conf *QueryConfig) (*Query, error) {
 	if !isWireName(rooted(name)) {
 		return nil, errorf("bad name %q", name)

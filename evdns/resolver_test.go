@@ -526,7 +526,7 @@ func TestProbeIntervals(t *testing.T) {
 			got = append(got, s.alarm.at.Sub(now).String())
 			s.probed(false, now)
 		}
-		s.works(now)
+		s.works()
 		if s.down || s.alarm.index != 0 {
 			t.Error("the server is not up")
 		}

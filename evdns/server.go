@@ -18,7 +18,8 @@ type ServerConfig struct {
 	// Data is Server.Data.
 	Data any
 
-	// Notify is where requests are sent, as Notify of a source does; nil means the loop's own way.
+	// Notify is where requests are sent, as Notify of a source does; nil means the loop's own
+	// way.
 	Notify chan<- evchan.Event
 
 	// UDPSize is the longest reply by UDP, in bytes, to clients that take so much; 0 means
@@ -34,9 +35,9 @@ type ServerConfig struct {
 	ReadBuffer, WriteBuffer int
 
 	// RateLimit is how many replies by UDP a network of clients gets in a second (/24 of IPv4,
-	// /56 of IPv6), so that the server is of little use for attacks with forged
-	// senders. Every second reply above that is a short one, which tells a real client to use TCP; the
-	// others are not sent. 0 means no limit.
+	// /56 of IPv6), so that the server is of little use for attacks with forged senders. Every
+	// second reply above that is a short one, which tells a real client to use TCP; the others
+	// are not sent. 0 means no limit.
 	RateLimit int
 
 	// MaxClients is how many TCP connections there may be; 0 means 128; if negative, there is no

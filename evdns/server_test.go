@@ -20,8 +20,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// serve runs a loop with a server on a goroutine, whose requests handle gets. The loop ends with the
-// test.
+// serve runs a loop with a server on a goroutine, whose requests handle gets. The loop ends
+// with the test.
 func serve(t testing.TB, network string, conf *ServerConfig, handle func(*Request)) *Server {
 	t.Helper()
 	loop := newLoop(t)

@@ -194,8 +194,8 @@ func (u *udpServer) flush() {
 	u.flushLocked()
 }
 
-// flushLocked sends the replies that wait. What the kernel does not take is lost, as it might be on its
-// way. Caller holds u.mu.
+// flushLocked sends the replies that wait. What the kernel does not take is lost, as it might
+// be on its way. Caller holds u.mu.
 func (u *udpServer) flushLocked() {
 	for b := u.batch; len(b) > 0; {
 		n, err := u.conn.WriteBatch(b)

@@ -15,8 +15,8 @@ import (
 	"github.com/evchan/evchan/evtls"
 )
 
-// A tcpConn is a connection to a server. All questions to the server that go by TCP share it, and the
-// answers may come in any order. It closes when it was unused for a while.
+// A tcpConn is a connection to a server. All questions to the server that go by TCP share it,
+// and the answers may come in any order. It closes when it was unused for a while.
 type tcpConn struct {
 	server  *nameserver
 	stream  *evchan.Stream

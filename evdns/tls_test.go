@@ -50,8 +50,8 @@ func newCertificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: cert}, roots
 }
 
-// DNS over TLS: the names of servers are checked, questions are padded, and one connection serves
-// for many.
+// DNS over TLS: the names of servers are checked, questions are padded, and one connection
+// serves for many.
 func TestTLS(t *testing.T) {
 	cert, roots := newCertificate(t)
 	from := map[string]bool{}

@@ -179,7 +179,7 @@ func (k *udpSocket) received(msg []byte, now time.Time) {
 	switch {
 	case m == matchNone:
 	case m == matchFold && !x.noMix && !k.server.noMix:
-		x.folded(msg, now)
+		x.folded(now)
 	default:
 		x.answered(append([]byte(nil), msg...), now)
 	}
