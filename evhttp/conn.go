@@ -221,9 +221,8 @@ func (c *conn) isFull() bool {
 	}
 	n := c.s.Queued()
 	c.wrote = int32(min(n, limit))
-	if d := c.srv.conf.WriteTimeout; n > 0 && d > 0 && !c.has(flagWriteTimeout) {
-		c.flags |= flagWriteTimeout
-		c.s.SetIdleTimeouts(0, d)
+	if n > 0 {
+		c.watchOutput()
 	}
 	return n >= limit
 }
@@ -312,8 +311,8 @@ func (c *conn) receiveHead() (*Request, error) {
 	r := &Request{conn: c}
 	size, err := r.head.parse(p)
 	switch {
-	case err == errMore && n > c.srv.conf.MaxHead:
-		if bytes.IndexByte(p[2:], '\n') < 0 {
+	case err == errMore && (n > c.srv.conf.MaxHead || c.s.InputFull()):
+		if bytes.IndexByte(p[min(n, 2):], '\n') < 0 {
 			return nil, errLongTarget
 		}
 		return nil, errLargeHead
@@ -366,6 +365,7 @@ func (c *conn) closeWhenSent() {
 		return // End follows
 	}
 	if c.draining() && c.s.Queued() > 0 {
+		c.watchOutput()
 		return // Drained brings us back
 	}
 	c.flags |= flagDead
