@@ -32,28 +32,34 @@ func (d *Decoder) Peek() (tag uint32, err error) {
 }
 
 // PeekLength returns how many bytes the next item says that it has, with tag and length. They
-// need not be there.
+// need not be there. Where int has 32 bits, the error is ErrRange if it cannot hold the number.
 func (d *Decoder) PeekLength() (int, error) {
-	h, err := d.header()
-	return h.size + h.length, err
+	n, err := d.PayloadLength()
+	if err != nil {
+		return 0, err
+	}
+	h, _ := d.header()
+	return h.size + n, nil
 }
 
 // PayloadLength returns how many bytes the payload of the next item says that it has. They
-// need not be there.
+// need not be there. Where int has 32 bits, the error is ErrRange if it cannot hold the number.
 func (d *Decoder) PayloadLength() (int, error) {
 	h, err := d.header()
-	return h.length, err
+	if err == nil && h.length > math.MaxInt-2*maxLengthLen {
+		return 0, d.fail(h.tag, ErrRange)
+	}
+	return int(h.length), err
 }
 
 // Next reads an item and returns its tag and its payload, which is a part of the decoder's data.
 func (d *Decoder) Next() (tag uint32, payload []byte, err error) {
-	h, err := d.item()
+	it, err := d.item()
 	if err != nil {
 		return 0, nil, err
 	}
-	payload = d.data[h.size : h.size+h.length : h.size+h.length]
-	d.advance(h.size + h.length)
-	return h.tag, payload, nil
+	d.advance(it.size)
+	return it.tag, it.payload, nil
 }
 
 // Skip skips an item, whatever its tag is.
@@ -72,39 +78,39 @@ func (d *Decoder) Uint32(tag uint32) (uint32, error) {
 func (d *Decoder) Uint64(tag uint32) (uint64, error) { return d.uint(tag, 16) }
 
 func (d *Decoder) uint(tag uint32, nibbles int) (uint64, error) {
-	h, payload, err := d.expect(tag)
+	it, err := d.expect(tag)
 	if err != nil {
 		return 0, err
 	}
-	v, _, err := decodeUint(payload, nibbles)
+	v, _, err := decodeUint(it.payload, nibbles)
 	if err != nil {
 		return 0, d.fail(tag, err)
 	}
-	d.advance(h.size + h.length)
+	d.advance(it.size)
 	return v, nil
 }
 
 // Bytes reads bytes. They are a part of the decoder's data.
 func (d *Decoder) Bytes(tag uint32) ([]byte, error) {
-	h, payload, err := d.expect(tag)
+	it, err := d.expect(tag)
 	if err != nil {
 		return nil, err
 	}
-	d.advance(h.size + h.length)
-	return payload, nil
+	d.advance(it.size)
+	return it.payload, nil
 }
 
 // Fixed reads exactly len(dst) bytes into dst.
 func (d *Decoder) Fixed(tag uint32, dst []byte) error {
-	h, payload, err := d.expect(tag)
+	it, err := d.expect(tag)
 	if err != nil {
 		return err
 	}
-	if len(payload) != len(dst) {
+	if len(it.payload) != len(dst) {
 		return d.fail(tag, ErrLength)
 	}
-	copy(dst, payload)
-	d.advance(h.size + h.length)
+	copy(dst, it.payload)
+	d.advance(it.size)
 	return nil
 }
 
@@ -116,29 +122,28 @@ func (d *Decoder) String(tag uint32) (string, error) {
 
 // Timeval reads a time or a duration. What follows it in the payload is ignored, as in libevent.
 func (d *Decoder) Timeval(tag uint32) (Timeval, error) {
-	h, payload, err := d.expect(tag)
+	it, err := d.expect(tag)
 	if err != nil {
 		return Timeval{}, err
 	}
-	t, err := decodeTimeval(payload)
+	t, err := decodeTimeval(it.payload)
 	if err != nil {
 		return Timeval{}, d.fail(tag, err)
 	}
-	d.advance(h.size + h.length)
+	d.advance(it.size)
 	return t, nil
 }
 
 // Message reads a message in the message, and returns a decoder of that. The offsets of its errors
 // are still from the beginning of the outermost message.
 func (d *Decoder) Message(tag uint32) (*Decoder, error) {
-	h, payload, err := d.expect(tag)
+	it, err := d.expect(tag)
 	if err != nil {
 		return nil, err
 	}
-	d.advance(h.size)
-	inner := &Decoder{payload, d.base}
-	d.advance(h.length)
-	return inner, nil
+	inner := it.message(*d)
+	d.advance(it.size)
+	return &inner, nil
 }
 
 // RawTag reads a tag alone, as AppendTag appends it.
@@ -172,8 +177,8 @@ func (d *Decoder) rawUint(nibbles int) (uint64, error) {
 // A header is what an item has before its payload.
 type header struct {
 	tag    uint32
-	size   int // of tag and length
-	length int // of the payload
+	size   int   // of tag and length
+	length int64 // of the payload
 }
 
 // tag returns the tag of the next item and how many bytes it takes.
@@ -195,34 +200,44 @@ func (d *Decoder) header() (header, error) {
 		return header{}, err
 	}
 	length, m, err := decodeUint(d.data[n:], 8)
-	if err == nil && length > math.MaxInt-2*maxLengthLen { // where int has 32 bits
-		err = ErrRange
-	}
 	if err != nil {
 		return header{}, d.fail(tag, err)
 	}
-	return header{tag, n + m, int(length)}, nil
+	return header{tag, n + m, int64(length)}, nil
 }
 
-// item returns the header of the next item, whose payload is there.
-func (d *Decoder) item() (header, error) {
+// An item is a whole item.
+type item struct {
+	tag     uint32
+	size    int // with tag and length
+	payload []byte
+}
+
+// message returns a decoder of the payload. d is at the item.
+func (it item) message(d Decoder) Decoder {
+	return Decoder{it.payload, d.base + it.size - len(it.payload)}
+}
+
+// item returns the next item.
+func (d *Decoder) item() (item, error) {
 	h, err := d.header()
-	if err == nil && h.length > len(d.data)-h.size {
-		return header{}, d.fail(h.tag, io.ErrUnexpectedEOF)
+	if err != nil {
+		return item{}, err
 	}
-	return h, err
+	if h.length > int64(len(d.data)-h.size) {
+		return item{}, d.fail(h.tag, io.ErrUnexpectedEOF)
+	}
+	end := h.size + int(h.length)
+	return item{h.tag, end, d.data[h.size:end:end]}, nil
 }
 
-// expect returns the header and the payload of the next item, which must have the given tag.
-func (d *Decoder) expect(tag uint32) (header, []byte, error) {
-	h, err := d.item()
-	if err != nil {
-		return header{}, nil, err
+// expect returns the next item, which must have the given tag.
+func (d *Decoder) expect(tag uint32) (item, error) {
+	it, err := d.item()
+	if err == nil && it.tag != tag {
+		return item{}, d.fail(it.tag, ErrTag)
 	}
-	if h.tag != tag {
-		return header{}, nil, d.fail(h.tag, ErrTag)
-	}
-	return h, d.data[h.size : h.size+h.length : h.size+h.length], nil
+	return it, err
 }
 
 func (d *Decoder) advance(n int) {

@@ -19,7 +19,6 @@ const maxDepth = 100
 // A plan is what Marshal and Unmarshal know about a type of struct. It does not change once
 // planOf has returned it.
 type plan struct {
-	name   string         // of the type
 	fields []field        // in the order of the struct, which is that of the items
 	byTag  map[uint32]int // index in fields
 }

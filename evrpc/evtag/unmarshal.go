@@ -50,21 +50,21 @@ func decodeStruct(d Decoder, p *plan, v reflect.Value, depth int) *Error {
 	}
 	next := 0 // the field that comes next if the items are in the order of the fields
 	for d.Len() > 0 {
-		h, err := d.item()
+		it, err := d.item()
 		if err != nil {
 			return err.(*Error) // not io.EOF: something is left
 		}
 		i, ok := next, true
-		if i >= len(p.fields) || p.fields[i].tag != h.tag {
-			if i, ok = p.byTag[h.tag]; !ok {
-				return d.fail(h.tag, ErrUnknown)
+		if i >= len(p.fields) || p.fields[i].tag != it.tag {
+			if i, ok = p.byTag[it.tag]; !ok {
+				return d.fail(it.tag, ErrUnknown)
 			}
 		}
 		f := &p.fields[i]
 		if next = i; !f.array {
 			next++
 			if seen[i/64]&(1<<(i%64)) != 0 {
-				return d.fail(h.tag, ErrDuplicate).inside(f.name, -1)
+				return d.fail(it.tag, ErrDuplicate).inside(f.name, -1)
 			}
 		}
 		seen[i/64] |= 1 << (i % 64)
@@ -80,10 +80,10 @@ func decodeStruct(d Decoder, p *plan, v reflect.Value, depth int) *Error {
 			fv.Set(reflect.New(fv.Type().Elem()))
 			fv = fv.Elem()
 		}
-		if fault := decodeItem(d, h, f, fv, depth); fault != nil {
+		if fault := decodeItem(d, it, f, fv, depth); fault != nil {
 			return fault.inside(f.name, index)
 		}
-		d.advance(h.size + h.length)
+		d.advance(it.size)
 	}
 	for i := range p.fields {
 		if f := &p.fields[i]; f.required() && seen[i/64]&(1<<(i%64)) == 0 {
@@ -93,40 +93,39 @@ func decodeStruct(d Decoder, p *plan, v reflect.Value, depth int) *Error {
 	return nil
 }
 
-// decodeItem decodes the next item of d, which has the header h, into v, a value of f.
-func decodeItem(d Decoder, h header, f *field, v reflect.Value, depth int) *Error {
-	payload := d.data[h.size : h.size+h.length]
+// decodeItem decodes it, the next item of d, into v, a value of f.
+func decodeItem(d Decoder, it item, f *field, v reflect.Value, depth int) *Error {
 	var err error
 	switch f.kind {
 	case kindUint32, kindUint64, kindInt32, kindInt64:
 		var n uint64
 		switch f.kind {
 		case kindUint32:
-			n, _, err = decodeUint(payload, 8)
+			n, _, err = decodeUint(it.payload, 8)
 			v.SetUint(n)
 		case kindUint64:
-			n, _, err = decodeUint(payload, 16)
+			n, _, err = decodeUint(it.payload, 16)
 			v.SetUint(n)
 		case kindInt32:
-			n, _, err = decodeUint(payload, 8)
+			n, _, err = decodeUint(it.payload, 8)
 			v.SetInt(int64(int32(n)))
 		case kindInt64:
-			n, _, err = decodeUint(payload, 16)
+			n, _, err = decodeUint(it.payload, 16)
 			v.SetInt(int64(n))
 		}
 	case kindString:
-		v.SetString(string(payload))
+		v.SetString(string(it.payload))
 	case kindBytes:
-		v.SetBytes(append(make([]byte, 0, len(payload)), payload...))
+		v.SetBytes(append(make([]byte, 0, len(it.payload)), it.payload...))
 	case kindFixed:
-		if len(payload) != f.size {
+		if len(it.payload) != f.size {
 			err = ErrLength
 			break
 		}
-		copy(v.Bytes(), payload)
+		copy(v.Bytes(), it.payload)
 	case kindTimeval, kindDuration, kindTime:
 		var t Timeval
-		if t, err = decodeTimeval(payload); err != nil {
+		if t, err = decodeTimeval(it.payload); err != nil {
 			break
 		}
 		switch f.kind {
@@ -142,12 +141,12 @@ func decodeItem(d Decoder, h header, f *field, v reflect.Value, depth int) *Erro
 			err = ErrDepth
 			break
 		}
-		return decodeStruct(Decoder{payload, d.base + h.size}, f.plan, v, depth+1)
+		return decodeStruct(it.message(d), f.plan, v, depth+1)
 	default:
 		panic("BUG: unknown kind")
 	}
 	if err != nil {
-		return d.fail(h.tag, err)
+		return d.fail(it.tag, err)
 	}
 	return nil
 }
