@@ -532,7 +532,7 @@ func TestBufferLean(t *testing.T) {
 		s := new(Stream)
 		s.limits.Store(&limits{readLow: 1 << 20}) // so that it says nothing of what is left
 		in := &Buffer{stream: s}
-		in.stream.loop.Store(new(Loop))
+		in.stream.route.Store(&route{loop: new(Loop)})
 		for _, b := range []*Buffer{b, in} {
 			for range 3 {
 				b.Write(pattern(100)[11:])

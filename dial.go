@@ -78,6 +78,9 @@ type DialConfig struct {
 	// RateGroup is the limit that the stream shares with others; nil means none. It must be
 	// of the same loop.
 	RateGroup *RateGroup
+
+	// Layer turns the stream's messages into others, Connected among them: see StreamConfig.
+	Layer Layer
 }
 
 // stream returns the settings in c that every kind of stream has.
@@ -95,6 +98,7 @@ func (c *DialConfig) stream() *StreamConfig {
 		Lifetime:  c.Lifetime,
 		RateLimit: c.RateLimit,
 		RateGroup: c.RateGroup,
+		Layer:     c.Layer,
 	}
 }
 
@@ -194,7 +198,7 @@ func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) 
 		fd, err = takeFD(conn.(syscall.Conn))
 	}
 	s.mu.Lock()
-	defer s.unlock()
+	defer s.unlockInTurn()
 	switch {
 	case s.transport() != d: // the stream was closed meanwhile
 		if err == nil {
@@ -247,6 +251,18 @@ func (s *Stream) attached(fin bool) pending {
 func (s *Stream) connecting() bool {
 	_, ok := s.transport().(*dialing)
 	return ok
+}
+
+// unconnected reports whether s, or a stream below it, is still being connected. Caller holds
+// s.mu.
+func (s *Stream) unconnected() bool {
+	x := s.below()
+	if x == nil {
+		return s.connecting()
+	}
+	x.lower.mu.Lock()
+	defer x.lower.mu.Unlock()
+	return x.lower.unconnected()
 }
 
 // dialled returns the address that s is being connected to, or could not be connected to;

@@ -270,8 +270,8 @@ can be ranged over again, and must be closed. A panic in a [Filter], or
 runtime.Goexit, ends its stream, and the loop goes on.
 
 A release function is called by the call that has released the last byte. If that was
-the loop, which has sent it, the function is called after the loop's turn. A panic
-there reaches
+the loop, which has sent it, or a [Filter] that the loop has called, the function is
+called after the loop's turn. A panic there reaches
 
   - the caller of the method, such as Write or Discard, if that has released the byte;
   - with All and Poll, the receiver. All other tasks of the turn are done, and the loop

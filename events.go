@@ -7,7 +7,8 @@ package evchan
 // holds one pointer and no data of its own. Ask the source for the data: it is up to date
 // however late you ask.
 //
-// The set of types is closed: no other package can add to it.
+// A type that embeds [Custom] is an Event as well, by its pointer. So other packages, and you,
+// add messages; there is no other way to make one.
 type Event interface {
 	// Source returns what sent the message.
 	Source() Source
@@ -16,8 +17,7 @@ type Event interface {
 	// changes nothing.
 	String() string
 
-	// kind returns the number of the type, for Stats. It also keeps the interface
-	// closed.
+	// kind returns the number of the type, for Stats. It also keeps other types out.
 	kind() eventKind
 }
 
@@ -89,6 +89,15 @@ type Signaled struct{ Signal *SignalWatch }
 // Fired says that a trigger was fired: [Trigger.Take] returns how many times.
 type Fired struct{ Trigger *Trigger }
 
+// Moved is the first message of a stream on the loop that MoveTo has given it to. It comes
+// instead of Accepted, if that was not received.
+type Moved struct{ Stream *Stream }
+
+// Stopping tells the [Layer] of a stream that Shutdown was called: finish what is under way,
+// and then close the stream. Shutdown waits for that, as long as its context lets it. A stream
+// without a layer is closed by Shutdown itself, and sends no Stopping.
+type Stopping struct{ Stream *Stream }
+
 // An eventKind numbers the types of Event.
 type eventKind uint8
 
@@ -106,13 +115,17 @@ const (
 	kindTick
 	kindSignaled
 	kindFired
-	kinds // how many there are
+	kindMoved
+	kindStopping
+	kindCustom // all types that embed Custom
+	kinds      // how many there are
 )
 
 // kindNames has the names of the types, by kind.
 var kindNames = [kinds]string{
 	"Accepted", "Connected", "Readable", "Drained", "TimedOut", "EOF", "Closed",
 	"Packets", "AcceptFailed", "Ready", "Tick", "Signaled", "Fired",
+	"Moved", "Stopping", "Custom",
 }
 
 func (Accepted) kind() eventKind     { return kindAccepted }
@@ -128,6 +141,8 @@ func (Ready) kind() eventKind        { return kindReady }
 func (Tick) kind() eventKind         { return kindTick }
 func (Signaled) kind() eventKind     { return kindSignaled }
 func (Fired) kind() eventKind        { return kindFired }
+func (Moved) kind() eventKind        { return kindMoved }
+func (Stopping) kind() eventKind     { return kindStopping }
 
 // Source returns the new stream.
 func (e Accepted) Source() Source { return e.Stream }
@@ -149,6 +164,12 @@ func (e EOF) Source() Source { return e.Stream }
 
 // Source returns the stream.
 func (e Closed) Source() Source { return e.Stream }
+
+// Source returns the stream.
+func (e Moved) Source() Source { return e.Stream }
+
+// Source returns the stream.
+func (e Stopping) Source() Source { return e.Stream }
 
 // Source returns the packet connection.
 func (e Packets) Source() Source { return e.Conn }
@@ -193,6 +214,12 @@ func (e Closed) String() string {
 	}
 	return describe(e)
 }
+
+// String returns the name of the message and of its stream.
+func (e Moved) String() string { return describe(e) }
+
+// String returns the name of the message and of its stream.
+func (e Stopping) String() string { return describe(e) }
 
 // String returns the name of the message and of its packet connection.
 func (e Packets) String() string { return describe(e) }

@@ -107,7 +107,7 @@ func (l *Loop) feed(r *route) {
 		if !l.vouch(s, bit) {
 			continue
 		}
-		ev := s.owner.event(bit)
+		ev := s.message(bit)
 		o := r.try(ev)
 		if o == offerRefused && (yielded || !policy.mayYield()) {
 			r.offer, r.offerBit, s.offered = s, bit, true
@@ -209,6 +209,9 @@ func (l *Loop) giveWay() {
 // If so, vouch has called hold: until unhold, the message stays true or is taken back. If
 // not, vouch has dropped it. The caller holds l.mu.
 func (l *Loop) vouch(s *source, bit pending) bool {
+	if bit == msgMade {
+		return true // until it is taken back
+	}
 	s.owner.hold(bit)
 	if s.owner.confirm(bit) != 0 {
 		return true
@@ -301,6 +304,7 @@ func (l *Loop) launch(r *route) {
 // newRoute returns a route to ch, without a feeder. If ch is nil, it is the loop's own route.
 func (l *Loop) newRoute(ch chan<- Event) *route {
 	return &route{
+		loop:  l,
 		lanes: make([]lane, l.conf.Priorities),
 		feeder: feeder{
 			ch:    ch,
@@ -325,17 +329,17 @@ func (l *Loop) routeTo(ch chan<- Event) *route {
 // reroute makes s send on r, also what it has pending. The caller holds l.mu, and s is not on
 // offer.
 func (l *Loop) reroute(s *source, r *route) {
-	if s.route == r {
+	if s.route.Load() == r {
 		return
 	}
 	queued := s.queued
 	if queued {
-		s.route.remove(s)
+		s.route.Load().remove(s)
 	}
 	if s.index != 0 {
 		l.parted(s)
 	}
-	s.route = r
+	s.route.Store(r)
 	if s.index != 0 {
 		l.joined(s)
 	}
@@ -356,7 +360,7 @@ func (l *Loop) joined(s *source) {
 		l.routes[r.ch] = r
 	} else if known != r {
 		r = known // Notify was called for two sources before either was live
-		s.route = r
+		s.route.Store(r)
 	}
 	r.live++
 	if !r.fed {
@@ -366,7 +370,7 @@ func (l *Loop) joined(s *source) {
 
 // parted undoes joined. Without users, the feeder ends. The caller holds l.mu.
 func (l *Loop) parted(s *source) {
-	r := s.route
+	r := s.route.Load()
 	if r == &l.own || r.dissolved {
 		return
 	}
@@ -393,8 +397,10 @@ func (l *Loop) dissolve(r *route) {
 // routeOf returns the route of s. If that was dissolved, it first gives s the loop's own. The
 // caller holds l.mu.
 func (l *Loop) routeOf(s *source) *route {
-	if s.route.dissolved {
-		s.route = &l.own
+	r := s.route.Load()
+	if r.dissolved {
+		r = &l.own
+		s.route.Store(r)
 	}
-	return s.route
+	return r
 }

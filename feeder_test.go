@@ -126,3 +126,40 @@ func TestNotify(t *testing.T) {
 		},
 	})
 }
+
+// TestNothingAfterClose: once Close has returned, no message is received, not even one that a
+// feeder was just about to offer.
+func TestNothingAfterClose(t *testing.T) {
+	for i := range 10000 {
+		l := newLoop(mustComplete(t), newFakePoller())
+		notify := make(chan Event)
+		a, b := l.Trigger(), l.Trigger()
+		a.Notify(notify)
+		c := l.Events()
+		for range i % 8 {
+			runtime.Gosched()
+		}
+		a.Fire()
+		b.Fire()
+		for range i / 8 % 8 {
+			runtime.Gosched()
+		}
+		l.Close()
+		select {
+		case ev := <-notify:
+			t.Fatalf("in round %d, received %v from a Notify channel", i, ev)
+		case ev, ok := <-c:
+			if ok {
+				t.Fatalf("in round %d, received %v", i, ev)
+			}
+		}
+	}
+}
+
+// mustComplete returns the default Config, completed.
+func mustComplete(t *testing.T) Config {
+	t.Helper()
+	c, err := (&Config{IgnoreEnv: true}).complete()
+	must(t, err)
+	return c
+}

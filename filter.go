@@ -74,8 +74,9 @@ const filterRoom = 64 << 10
 //     TimedOut and Resume are about this stream as well.
 //   - When its lifetime is over, so is the new one's.
 //
-// Filter returns Err, or ErrClosed if that is nil, after the end, and an error if the
-// stream is under a filter already.
+// Filter returns Err, or ErrClosed if that is nil, after the end, ErrWouldBlock while a
+// message of the stream's layer is unreceived, and an error if the stream is under a filter
+// already. The layer stays with this stream, and hears nothing more but the end.
 func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	if f == nil {
 		return nil, errors.New("evchan: Filter of nil")
@@ -107,6 +108,7 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	}
 	up.setupLocked(u)
 	up.extra.transport = x // after the timeouts were set, which asks what lies below
+	x.connecting = s.unconnected()
 	if u.WriteIdle > 0 {
 		x.timed.Store(true)
 		s.timeBelow()
@@ -119,17 +121,27 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	}
 	up.prio = s.prio
 	if u.Notify == nil {
-		up.route = s.route
+		up.route.Store(s.route.Load())
+	}
+	if x.connecting {
+		up.extra.stopIdle(l)
 	}
 	up.paused |= s.paused &^ directions(s.timedOut())
 	s.paused = 0
 	s.resumeIdle(Read | Write)
+	if s.pend&msgMade != 0 {
+		up.extra.leave(l)
+		return nil, ErrWouldBlock
+	}
 	passed := s.pend & msgConnected
 	s.received(msgAccepted) // as far as its listener is concerned
 	l.retract(&s.source, msgMask|workRead)
 	s.in.unwait(waitEOF)
 	s.forgetBlocked(l)
 	s.more().tap, s.filtered = x, true
+	if s.in.taken != nil {
+		x.deferReleases(&s.in.taken.chain)
+	}
 	s.in.set(flagQuiet) // its consumer is the filter
 	up.publish(l, passed)
 	l.assign(x)
@@ -171,6 +183,8 @@ type filtering struct {
 	finSent  bool   // lower's CloseWrite was called
 	retired  bool   // the filter was closed, or belongs to a net.Conn
 
+	connecting bool // lower is being connected: upper's idle timeouts have not begun
+
 	// mu guards the following. It is locked after upper's mu and before lower's.
 	mu      sync.Mutex
 	plain   chain // decoded, for upper to read
@@ -186,6 +200,7 @@ type filtering struct {
 	inside  int   // bytes of sending and answer, or more
 	stuck   bool  // some output has stayed in x or below when the task ended
 
+	calling  atomic.Bool  // the filter may be being called: see deferReleases
 	watched  atomic.Bool  // the task is to be called when lower's output moves
 	timed    atomic.Bool  // progress is needed
 	progress atomic.Int64 // when lower's output has last moved, on the loop's clock
@@ -287,10 +302,12 @@ func (x *filtering) close(reset bool) {
 }
 
 // bequeath moves the chunks whose release functions s would call to up, the stream on
-// top of it. Caller holds the mu of both.
+// top of it. End of its layer is called after the turn. Caller holds the mu of both.
 func (s *Stream) bequeath(up *Stream) {
 	up.spend(s.extra.spent)
 	s.extra.spent = nil
+	s.Loop().endLater(s.extra.end, &s.source)
+	s.extra.end = nil
 }
 
 // ready is never called: the poller does not know x.
@@ -311,16 +328,25 @@ func (x *filtering) tell(what What) {
 func (x *filtering) task() {
 	defer x.retire()
 	x.working.Lock()
-	defer x.working.Unlock() // also if a release function panics
+	defer x.working.Unlock() // also if the filter calls runtime.Goexit
 	x.work()
 }
 
 // work is task for a caller that holds x.working.
 func (x *filtering) work() {
+	x.calling.Store(true)
+	defer x.calling.Store(false)
 	x.lower.mu.Lock()
 	gone := x.lower.gone() // then decode up to the end, even without room
 	late := x.lower.overdue()
+	connected := x.connecting && !x.lower.unconnected()
 	x.lower.mu.Unlock()
+	if connected {
+		x.connecting = false
+		x.upper.mu.Lock()
+		x.upper.restartIdle(Read | Write)
+		x.upper.unlockInTurn()
+	}
 	x.mu.Lock()
 	room := !x.closing && (x.plain.n < filterRoom || gone)
 	late = late && x.closing
@@ -338,7 +364,7 @@ func (x *filtering) work() {
 	var err error
 	over, finished := false, false
 	defer func() {
-		if !finished { // the filter or a release function has panicked, or called runtime.Goexit
+		if !finished { // the filter has called runtime.Goexit
 			if x.exited != "" {
 				err = x.upper.opError(x.exited, errExited)
 				x.exited = ""
@@ -362,6 +388,7 @@ func (x *filtering) work() {
 	x.mu.Lock()
 	fresh := x.out.n > 0 || x.fin
 	if clear {
+		x.deferReleases(&x.out)
 		x.sending.chain.splice(&x.out)
 	}
 	x.inside = max(x.inside, x.sending.n+x.answer.n)
@@ -391,7 +418,14 @@ func (x *filtering) work() {
 	}
 	over = closing && (x.finSent || x.broken || err != nil || clear && x.answer.n == 0 && !again || x.upper.Loop().conf.Linger < 0)
 	if over {
-		x.lower.Close()
+		x.mu.Lock()
+		cut := x.broken || x.out.n+x.sending.n+x.answer.n > 0
+		x.mu.Unlock()
+		if cut {
+			x.lower.Abort() // the peer must not take what it has got for all there was
+		} else {
+			x.lower.Close()
+		}
 	} else if again || !clear && x.answer.n == 0 {
 		x.schedule()
 	}
@@ -425,6 +459,7 @@ func (x *filtering) decode(plain *Buffer) error {
 	s := x.lower
 	s.mu.Lock()
 	bits := s.fill()
+	x.deferReleases(&s.in.unread)
 	eof := s.in.eof
 	gone := s.gone()
 	reason := s.why()
@@ -543,6 +578,8 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 	if began || x.watched.Load() {
 		x.upper.outputMoved(began)
 	}
+	plain.invalidate()
+	x.upper.Loop().releaseLater(plain.chain.detach())
 	plain.Reset()
 	if what != 0 {
 		x.tell(what)
@@ -601,6 +638,8 @@ func (x *filtering) retire() {
 		return
 	}
 	x.retired = true
+	x.calling.Store(true)
+	defer x.calling.Store(false)
 	x.mu.Lock()
 	var rest chain
 	x.lost += x.out.n + x.sending.n + x.answer.n

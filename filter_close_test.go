@@ -92,6 +92,47 @@ func TestFilterEnd(t *testing.T) {
 				}
 			}
 		},
+		"Truncated": func(t *testing.T, l *Loop) {
+			// If output is dropped because the filter has failed, the peer gets a reset after
+			// what was sent, and not an end.
+			type truncated struct {
+				f     halfFilter
+				close bool // the stream is closed, not only written to
+				reset bool
+			}
+			for _, c := range []truncated{{halfFilter{encode: true}, false, true}, {halfFilter{encode: true}, true, true}, {halfFilter{decode: true}, false, false}, {halfFilter{decode: true, holds: true}, false, true}} {
+				a, b := l.Pipe(nil, nil)
+				up := filterOn(t, a, c.f)
+				up.Write([]byte("whole"))
+				b.Write([]byte("x"))
+				if c.close {
+					up.Close()
+				}
+				got := ""
+				var last Event
+				for ev, ok := l.Poll(time.Second); ok; ev, ok = l.Poll(time.Second) {
+					if ev.Source() == Source(b) {
+						got += string(b.Input().Next(100))
+						last = ev
+					}
+					if ev == Event(Closed{up}) {
+						up.Close()
+					}
+				}
+				want := Event(EOF{b})
+				if c.reset {
+					want = Closed{b}
+				}
+				if last != want || c.f.encode && got != "wh" || c.f == (halfFilter{decode: true}) && got != "whole" {
+					t.Errorf("%+v: received %q and %v", c, got, last)
+				}
+				if lost := up.Lost(); lost > 0 != c.reset {
+					t.Errorf("%+v: %d bytes are lost", c, lost)
+				}
+				b.Close()
+				waitReleased(t, l)
+			}
+		},
 		"EncodeInPieces": func(t *testing.T, l *Loop) {
 			for name, end := range map[string]func(*Stream) error{"CloseWrite": (*Stream).CloseWrite, "Close": (*Stream).Close} {
 				a, b := l.Pipe(nil, nil)
@@ -154,6 +195,7 @@ func TestFilterEnd(t *testing.T) {
 			if err := b.MoveTo(other); err != nil {
 				t.Fatal(err)
 			}
+			expectMoved(t, other, b)
 			f := new(slowFilter)
 			up := filterOn(t, a, f)
 			up.Write(pattern(95))
@@ -290,6 +332,31 @@ func slowEnds(t *testing.T, l *Loop, b *Stream) {
 	if n := b.Input().Len(); n != 98 {
 		t.Errorf("%d bytes have arrived, want 98", n)
 	}
+}
+
+// A halfFilter fails.
+type halfFilter struct {
+	encode bool // Encode fails after two bytes
+	decode bool // Decode fails
+	holds  bool // Encode consumes nothing
+}
+
+func (f halfFilter) Decode(in, plain, _ *Buffer, _ bool) error {
+	if f.decode && in.Len() > 0 {
+		return errFrame
+	}
+	return plain.AppendBuffer(in)
+}
+
+func (f halfFilter) Encode(plain, out *Buffer, _ bool) error {
+	if f.encode && plain.Len() > 0 {
+		out.MoveN(plain, 2)
+		return errFrame
+	}
+	if f.holds {
+		return nil
+	}
+	return out.AppendBuffer(plain)
 }
 
 // An exitFilter calls runtime.Goexit in the method that it is named after.

@@ -152,7 +152,7 @@ func (x *filtering) stuckBelow() bool {
 // some has begun to wait there.
 func (s *Stream) outputMoved(began bool) {
 	s.mu.Lock()
-	defer s.unlock()
+	defer s.unlockInTurn()
 	x := s.below()
 	if x == nil {
 		return
@@ -167,11 +167,27 @@ func (s *Stream) outputMoved(began bool) {
 	} else {
 		s.wakeWatcher()
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if !s.out.owed && !s.filtered && !x.owed {
-		x.watched.Store(false)
+	if !s.filtered {
+		s.unwatchBelow()
 	}
+}
+
+// unwatchBelow undoes watchBelow, as far down as no stream owes a Drained. Caller holds s.mu.
+func (s *Stream) unwatchBelow() {
+	x := s.below()
+	if x == nil || s.out.owed {
+		return
+	}
+	x.mu.Lock()
+	owed := x.owed
+	x.mu.Unlock()
+	if owed {
+		return
+	}
+	x.watched.Store(false)
+	x.lower.mu.Lock()
+	defer x.lower.mu.Unlock()
+	x.lower.unwatchBelow()
 }
 
 // lastOutput returns when output last left a stream below s, on the loop's clock, and

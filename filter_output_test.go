@@ -55,6 +55,28 @@ func TestFilterOutput(t *testing.T) {
 	tests := make(map[string]func(*testing.T, *Loop))
 	for _, n := range []int{1, 2, 3} {
 		add := func(name string, test func(*testing.T, *Loop)) { tests[fmt.Sprint(name, n)] = test }
+		add("WatchedOnlyWhileOwed", func(t *testing.T, l *Loop) {
+			// Once Drained was sent, output that moves below costs the filters nothing.
+			a, b := l.Pipe(nil, nil)
+			up := stacked(t, a, n)
+			b.Pause(Read)
+			up.Write(make([]byte, 1<<20))
+			polled(l)
+			b.Resume(Read)
+			drained := false
+			for ev, ok := l.Poll(time.Second); ok; ev, ok = l.Poll(time.Second) {
+				drained = drained || ev == Event(Drained{up})
+				b.Input().Discard(b.Input().Len())
+			}
+			if !drained || up.Queued() > 0 {
+				t.Errorf("no Drained, with %d bytes queued", up.Queued())
+			}
+			for s := up; s != a; s = s.Under() {
+				if s.extra.transport.(*filtering).watched.Load() {
+					t.Error("the output is watched still")
+				}
+			}
+		})
 		add("HeldBack", func(t *testing.T, l *Loop) {
 			// MaxOutput holds while the filter takes all and sends nothing.
 			a, b := l.Pipe(nil, nil)

@@ -4,8 +4,10 @@
 package evchan
 
 import (
+	"fmt"
 	"io"
 	"iter"
+	"reflect"
 	"strconv"
 )
 
@@ -37,6 +39,8 @@ func (l *Loop) Sources() iter.Seq[Source] {
 //	prio=LANE       the priority
 //	pending=NAMES   the messages that were not received yet, "-" if none
 //
+// If there is a layer, layer=TYPE follows, and "background" after SetBackground(true).
+//
 // and those of sources with a descriptor have fd=NUMBER. The other keys depend on the
 // kind. Dump receives no message and changes nothing. It returns the first error of w.
 func (l *Loop) Dump(w io.Writer) error {
@@ -53,7 +57,7 @@ type Stats struct {
 	Turns    uint64            // turns of the loop
 	Polls    uint64            // how often the kernel was asked what is ready: once a turn
 	Wakeups  uint64            // polls that were allowed to wait
-	Messages map[string]uint64 // messages received, by the name of their type
+	Messages map[string]uint64 // messages received, by the name of their type; with the package for those that embed Custom
 	BytesIn  uint64            // bytes that streams and packet connections have read
 	BytesOut uint64            // bytes that they have written to the kernel
 	Sources  int               // live sources at present
@@ -74,8 +78,11 @@ func (l *Loop) Stats() Stats {
 		Sources:  l.sources(),
 		Queue:    l.own.n,
 	}
+	for t, n := range l.customs {
+		st.Messages[t.String()] = *n
+	}
 	for kind, n := range l.messages {
-		if n > 0 {
+		if n > 0 && eventKind(kind) != kindCustom {
 			st.Messages[kindNames[kind]] = n
 		}
 	}
@@ -86,18 +93,33 @@ func (l *Loop) Stats() Stats {
 func (s *source) words() string {
 	names := ""
 	unreceived := s.unreceived()
-	for bit := msgAccepted; bit <= msgSingle; bit <<= 1 {
+	for bit := msgMade; bit <= msgSingle; bit <<= 1 {
 		if unreceived&bit != 0 {
 			if names != "" {
 				names += ","
 			}
-			names += kindNames[s.owner.event(bit).kind()]
+			names += typeName(s.message(bit))
 		}
 	}
 	if names == "" {
 		names = "-"
 	}
-	return "prio=" + itoa(int(s.prio)) + " pending=" + names
+	words := "prio=" + itoa(int(s.prio)) + " pending=" + names
+	if s.layered() {
+		words += " layer=" + quote(fmt.Sprintf("%T", s.layer.layer))
+	}
+	if s.background {
+		words += " background"
+	}
+	return words
+}
+
+// typeName returns the name of ev's type, with its package if it is not of this package.
+func typeName(ev Event) string {
+	if kind := ev.kind(); kind != kindCustom {
+		return kindNames[kind]
+	}
+	return reflect.TypeOf(ev).String()
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

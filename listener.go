@@ -89,6 +89,10 @@ type ListenConfig struct {
 	// same loop.
 	RateGroup *RateGroup
 
+	// Layer turns the messages of the listener's streams into others, Accepted among them:
+	// see StreamConfig. The listener itself has no layer.
+	Layer Layer
+
 	// Data is what Listener.Data begins with, and Stream.Data of each of its streams.
 	Data any
 
@@ -111,6 +115,7 @@ func (c *ListenConfig) stream() *StreamConfig {
 		Lifetime:  c.Lifetime,
 		RateLimit: c.RateLimit,
 		RateGroup: c.RateGroup,
+		Layer:     c.Layer,
 	}
 }
 
@@ -339,7 +344,7 @@ func (ln *Listener) open() error {
 		return os.NewSyscallError(l.Method(), err)
 	}
 	if ln.conf.Notify != nil {
-		ln.route = l.routeTo(ln.conf.Notify)
+		ln.route.Store(l.routeTo(ln.conf.Notify))
 	}
 	l.refresh(&ln.source)
 	return nil
@@ -494,9 +499,10 @@ func (ln *Listener) Close() error {
 	l := ln.lockAndWithdraw()
 	ln.life = lifeClosed
 	l.timers.stop(&ln.retry)
-	l.retract(&ln.source, msgSingle)
+	end := l.retractAll(&ln.source)
 	l.unlock()
 	ln.release()
+	callEnd(end, &ln.source)
 	return nil
 }
 
@@ -587,7 +593,7 @@ func (ln *Listener) task() {
 			ln.full = true
 			wait = true
 		}
-		route, prio := ln.route, ln.prio
+		route, prio := ln.route.Load(), ln.prio
 		l.unlock()
 		if wait {
 			return
@@ -597,7 +603,8 @@ func (ln *Listener) task() {
 		case err == nil:
 			ln.recovered()
 			l.lock()
-			s.route, s.prio = route, prio
+			s.route.Store(route)
+			s.prio = prio
 			s.in.set(flagAcceptPending)
 			ln.waiting++
 			if ln.conf.MaxStreams > 0 {

@@ -6,6 +6,7 @@ package evchan
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -45,41 +46,48 @@ type Loop struct {
 	mu        sync.Mutex
 	withdrawn *sync.Cond // on mu: route.offer or route.waiting of a route may have changed
 
-	own      route                   // to the receiver of All, Poll, Events or Batches
-	routes   map[chan<- Event]*route // to channels of Notify, if live sources send there
-	live     table[*source]          // the live sources, in no order, without those in counted
-	counted  int                     // live sources that are not in live: timers
-	watched  map[sysFD]*descriptor   // descriptors with a Watch
-	regs     table[registered]       // by the slot of a token
-	freed    uint32                  // the first slot to be used again, plus one; 0: none
-	taken    fdSet                   // descriptors of streams, listeners and packet connections
-	timers   timerQueue
-	blocked  map[*Stream]*blocked // streams whose WriteTo has found its destination full
-	spent    *chunk               // sent in turns; their release functions are to be called
-	due      int64                // when the turn that waits for the kernel, if there is one, will end by itself
-	work     []pollable           // those whose task is to be called: see assign
-	seq      uint64               // number of the last entry into a lane
-	streams  int                  // streams that are not released yet
-	quiet    chan struct{}        // closed when streams falls to 0; nil: nothing waits for it
-	draining atomic.Bool          // Shutdown was called; changed only with mu held
-	lost     int                  // bytes of output that were lost since then
+	own         route                   // to the receiver of All, Poll, Events or Batches
+	routes      map[chan<- Event]*route // to channels of Notify, if live sources send there
+	live        table[*source]          // the live sources, in no order, without those in counted
+	counted     int                     // live sources that are not in live: timers
+	backgrounds int                     // live sources that are in the background
+	watched     map[sysFD]*descriptor   // descriptors with a Watch
+	regs        table[registered]       // by the slot of a token
+	freed       uint32                  // the first slot to be used again, plus one; 0: none
+	taken       fdSet                   // descriptors of streams, listeners and packet connections
+	timers      timerQueue
+	blocked     map[*Stream]*blocked // streams whose WriteTo has found its destination full
+	enders      map[*source]struct{} // sources whose layer has to be told the end
+	ends        []func()             // calls of End that wait until the turn is over
+	spent       *chunk               // sent in turns; their release functions are to be called
+	due         int64                // when the turn that waits for the kernel, if there is one, will end by itself
+	work        []pollable           // those whose task is to be called: see assign
+	seq         uint64               // number of the last entry into a lane
+	streams     int                  // streams that are not released yet
+	quiet       chan struct{}        // closed when streams falls to 0; nil: nothing waits for it
+	draining    atomic.Bool          // Shutdown was called; changed only with mu held
+	lost        int                  // bytes of output that were lost since then
 
 	feedersToWake []*route // routes whose feeders unlock wakes
 	preempted     []*route // routes whose offers unlock withdraws
+	layerWork     bool     // a source with a layer has entered the loop's own queue, since serveLayers has looked
 	wakePoller    bool     // unlock ends the wait for the kernel, if there is one
 
-	running   bool // All or Poll is running, or Events or Batches was called
-	stepping  bool // it is Poll
-	parked    bool // the goroutine that makes the turn may be waiting for the kernel
-	closed    bool
-	hadLive   bool // there has been a live source, for ExitOnEmpty
-	left      int  // messages to deliver before the next turn
-	turns     uint64
-	wakeups   uint64
-	messages  [kinds]uint64
-	turnTime  time.Time // when the kernel had answered in the last turn, or UpdateNow was called
-	turnClock int64     // when the kernel had answered in the last turn, on the loop's clock
-	err       error     // why the kernel has failed, if that has ended the loop
+	running     bool // All or Poll is running, or Events or Batches was called
+	stepping    bool // it is Poll
+	parked      bool // the goroutine that makes the turn may be waiting for the kernel
+	closed      bool
+	hadLive     bool // there has been a live source, for ExitOnEmpty
+	left        int  // messages to deliver before the next turn
+	turns       uint64
+	wakeups     uint64
+	messages    [kinds]uint64
+	customs     map[reflect.Type]*uint64 // of messages, those of kindCustom by their type
+	customType  reflect.Type             // of the last message of kindCustom
+	customCount *uint64                  // in customs, of customType
+	turnTime    time.Time                // when the kernel had answered in the last turn, or UpdateNow was called
+	turnClock   int64                    // when the kernel had answered in the last turn, on the loop's clock
+	err         error                    // why the kernel has failed, if that has ended the loop
 
 	exit     exitTimer
 	exitDue  bool   // the range ends when all that entered the queue up to exitMark is received
@@ -300,8 +308,8 @@ func (l *Loop) postpone(tasks []pollable) {
 // into the queue, and calls the tasks. If this goroutine has nothing to deliver, turn waits
 // for the kernel: at most for limit, or without limit if that is negative.
 func (l *Loop) turn(limit time.Duration) {
+	defer l.callReleases() // also if a Filter ends the goroutine
 	l.makeTurn(limit, true)
-	l.callReleases()
 }
 
 // makeTurn waits for the token, and then makes a turn. See turnHoldingToken for delivers.
@@ -311,14 +319,18 @@ func (l *Loop) makeTurn(limit time.Duration, delivers bool) {
 	l.turnHoldingToken(limit, delivers)
 }
 
-// callReleases calls the release functions of what was sent in turns. The caller does not
+// callReleases calls the release functions of what was sent in turns, and End of the layers
+// whose sources turns have ended. The caller does not
 // hold the token, so that a release function may call Shutdown. If one of them panics, or
 // ends the goroutine, the others are called after the next turn.
 func (l *Loop) callReleases() {
 	l.lock()
-	spent := l.spent
-	l.spent = nil
+	spent, ends := l.spent, l.ends
+	l.spent, l.ends = nil, nil
 	l.unlock()
+	for _, call := range ends {
+		defer call()
+	}
 	if spent == nil {
 		return
 	}
@@ -333,8 +345,9 @@ func (l *Loop) callReleases() {
 	}
 }
 
-// releaseLater has the chain c freed after the turn, or at once if the loop is closed. That
-// calls its release functions. The caller holds no lock.
+// releaseLater has the chain c freed after the turn, or at once if the loop is closed and no
+// turn is under way. That calls its release functions. The caller holds no lock of the loop
+// or of a stream.
 func (l *Loop) releaseLater(c *chunk) {
 	if c == nil {
 		return
@@ -344,7 +357,7 @@ func (l *Loop) releaseLater(c *chunk) {
 		last = last.next
 	}
 	l.lock()
-	if l.closed {
+	if l.closed && len(l.turnc) == 0 {
 		l.unlock()
 		freeChain(c)
 		return
@@ -353,6 +366,16 @@ func (l *Loop) releaseLater(c *chunk) {
 	l.spent = c
 	l.wakePoller = true
 	l.unlock()
+}
+
+// endLater has End called after the turn. end is the layer of s, or nil. The caller may hold locks of streams.
+func (l *Loop) endLater(end ender, s *source) {
+	if end != nil {
+		l.lock()
+		l.ends = append(l.ends, func() { callEnd(end, s) })
+		l.wakePoller = true
+		l.unlock()
+	}
 }
 
 // turnHoldingToken is turn for a caller that holds the token, without the release functions.
@@ -440,7 +463,10 @@ func (l *Loop) yieldToScheduler(now time.Time, turns uint64) {
 // wait returns how long the turn may wait for the kernel, without limit if negative: see turn
 // and turnHoldingToken. It sets l.due. The caller holds l.mu.
 func (l *Loop) wait(limit time.Duration, delivers bool) time.Duration {
-	if len(l.work) > 0 || l.spent != nil || l.closed || l.draining.Load() && l.streams == 0 {
+	if len(l.work) > 0 || l.spent != nil || l.ends != nil || l.closed || l.draining.Load() && l.streams == 0 {
+		return 0
+	}
+	if !delivers && l.layerWork {
 		return 0
 	}
 	if delivers && (!l.own.fed && l.own.n > 0 || !l.stepping && l.over()) {
@@ -486,15 +512,20 @@ func (l *Loop) Close() error {
 	l.lock()
 	if l.closed {
 		l.unlock()
+		<-l.done
 		return nil
 	}
 	l.closed = true
 	l.timers.stop(&l.exit.timerNode)
+	l.withdrawAll()
 	close(l.done)
 	live := l.allLive()
-	l.live, l.counted = table[*source]{}, 0
+	l.live, l.counted, l.backgrounds = table[*source]{}, 0, 0
 	for _, s := range live {
 		s.index = 0
+		if s.layer != nil {
+			s.layer.forget()
+		}
 	}
 	var paused []owner // sources that are not live, but have a descriptor
 	for i := range l.regs.n {
@@ -524,7 +555,25 @@ func (l *Loop) Close() error {
 		l.poller.close()
 	}()
 	abandonAll(all)
+	l.lock()
+	ends := l.takeEnders()
+	l.unlock()
+	for s, end := range ends {
+		end.End(s.owner)
+	}
 	return nil
+}
+
+// withdrawAll has all feeders cancel their offers. The caller holds l.mu, which is let go
+// meanwhile, and the loop is closed, so that nothing is offered any more.
+func (l *Loop) withdrawAll() {
+	routes := []*route{&l.own}
+	for _, r := range l.routes {
+		routes = append(routes, r)
+	}
+	for _, r := range routes {
+		l.withdraw(r)
+	}
 }
 
 // An abandoned is ended by Loop.Close, which calls abandon.

@@ -477,6 +477,83 @@ func TestReleasePanics(t *testing.T) {
 	}
 }
 
+// TestReleaseExits: a release function may call runtime.Goexit, whatever has released its
+// bytes. That ends the receiver or the loop's own goroutine, and the loop can be used on.
+func TestReleaseExits(t *testing.T) {
+	exit := func() { runtime.Goexit() }
+	cases := map[string]func(*testing.T, *Loop) *Stream{ // return the stream whose messages go on
+		"Read": func(t *testing.T, l *Loop) *Stream { // finds a reset, while output is unsent
+			s, far := connectedPair(t, l)
+			s.Pause(Write)
+			for range 3 {
+				s.Output().Append(make([]byte, 10), exit)
+			}
+			must(t, s.Flush())
+			must(t, far.SetLinger(0))
+			must(t, far.Close())
+			return s
+		},
+		"Decode": func(t *testing.T, l *Loop) *Stream {
+			a, b := l.Pipe(nil, nil)
+			for range 3 {
+				a.Output().Append(make([]byte, 10), exit)
+			}
+			must(t, a.Flush())
+			up := filterOn(t, b, xorFilter(1))
+			a.Close()
+			return up
+		},
+		"Encode": func(t *testing.T, l *Loop) *Stream {
+			a, b := l.Pipe(nil, nil)
+			up := filterOn(t, a, xorFilter(1))
+			for range 3 {
+				up.Output().Append(make([]byte, 10), exit)
+			}
+			must(t, up.Flush())
+			must(t, up.CloseWrite())
+			t.Cleanup(func() {
+				if err := up.Err(); err != nil && strings.Contains(err.Error(), "Goexit") {
+					t.Error(err)
+				}
+			})
+			return b
+		},
+	}
+	tests := make(map[string]func(*testing.T, *Loop))
+	for way, receive := range ranges {
+		for name, begin := range cases {
+			tests[way+"/"+name] = func(t *testing.T, l *Loop) {
+				s := begin(t, l)
+				var last Event
+				for !l.isClosed() { // again if the receiver was ended
+					done := make(chan struct{})
+					go func() {
+						defer close(done)
+						receive(l, func(ev Event) {
+							switch ev.(type) {
+							case EOF, Closed:
+								if last = ev; ev.Source() == s {
+									l.Close()
+								}
+							}
+						})
+					}()
+					select {
+					case <-done:
+					case <-time.After(testPatience):
+						l.Dump(t.Output())
+						t.Fatalf("the last message is %v", last)
+					}
+				}
+				if _, failed := last.(Closed); failed != (name == "Read") {
+					t.Errorf("the last message is %v, with %v", last, s.Err())
+				}
+			}
+		}
+	}
+	onMethods(t, Config{}, tests)
+}
+
 // TestReceiverStops stops receiving: nobody waits for it.
 func TestReceiverStops(t *testing.T) {
 	l := dialLoop(t, "")

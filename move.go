@@ -19,7 +19,9 @@ import (
 //   - it has the same priority, or the lowest there if that has fewer priorities;
 //   - its messages go to that loop's receiver, and it has no RateGroup: what Notify and
 //     SetRateGroup have set is gone;
+//   - its first message is [Moved], instead of Accepted if that was not received;
 //   - messages that were not received are delivered, and Readable if there is any input;
+//   - it keeps its layer, and what that has made and was not received;
 //   - marks that were not set are that loop's;
 //   - idle timeouts begin anew, and a lifetime goes on.
 //
@@ -104,7 +106,7 @@ func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
 // holds s.mu and l.mu.
 func (s *Stream) depart(l, to *Loop) {
 	if s.queued {
-		s.route.remove(&s.source)
+		s.route.Load().remove(&s.source)
 	}
 	s.forgetBlocked(l)
 	s.received(msgAccepted) // for its listener's MaxPending
@@ -133,12 +135,12 @@ func (s *Stream) depart(l, to *Loop) {
 		l.streamReleased()
 	}
 	l.strike(&s.source)
-	s.route = &to.own
+	delete(l.enders, &s.source)
 	s.prio = min(s.prio, int16(to.conf.Priorities-1))
 	if s.limits.Load() == &l.limits {
 		s.limits.Store(&to.limits)
 	}
-	s.loop.Store(to)
+	s.route.Store(&to.own) // last: from here on others may lock to
 }
 
 // arrive registers s with its new loop. Caller holds s.mu.
@@ -157,12 +159,19 @@ func (s *Stream) arrive() error {
 	if s.sock.fd != noFD {
 		tok = l.register(s, s.sock.fd)
 	}
-	if s.ample() {
-		s.pend |= msgReadable
+	if s.layer != nil {
+		s.layer.stopping = false
+		l.giveLayer(&s.source, s.layer.layer)
 	}
-	pend := s.pend
-	s.pend = 0
-	l.enqueue(&s.source, s.confirm(pend|workRead))
+	pend := s.pend&^(msgAccepted|msgStopping) | msgMoved | workRead
+	if s.ample() {
+		pend |= msgReadable
+	}
+	s.pend &= msgMade | workAgain
+	if s.filtered {
+		pend &^= msgMoved
+	}
+	l.enqueue(&s.source, s.confirm(pend&^msgMade))
 	l.refresh(&s.source)
 	l.assign(s) // to send the output, and to end if its lifetime is over
 	if x := s.extra; x != nil && x.ends != 0 && !l.closed && !x.overdue {

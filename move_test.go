@@ -29,6 +29,7 @@ func TestMoveTo(t *testing.T) {
 			if err := s.MoveTo(to); err != nil {
 				t.Fatal(err)
 			}
+			expectMoved(t, to, s)
 			if s.Loop() != to || s.Priority() != 0 {
 				t.Error("it is not where it should be")
 			}
@@ -65,7 +66,7 @@ func TestMoveTo(t *testing.T) {
 			waitReleased(t, to)
 		},
 		"NotReceived": func(t *testing.T, l *Loop) {
-			// Accepted and EOF are received there, in order.
+			// Moved, in place of Accepted, and EOF are received there, in order.
 			to := dialLoop(t, l.Method())
 			ln := listen(t, l, "tcp", &ListenConfig{MaxPending: 1})
 			c := dial(t, ln)
@@ -85,7 +86,7 @@ func TestMoveTo(t *testing.T) {
 			if err := s.MoveTo(to); err != nil {
 				t.Fatal(err)
 			}
-			for _, want := range []Event{Accepted{s}, Readable{s}, EOF{s}} {
+			for _, want := range []Event{Moved{s}, Readable{s}, EOF{s}} {
 				if ev := nextOf(t, to, s); ev != want {
 					t.Fatalf("received %v, want %v", ev, want)
 				}
@@ -107,6 +108,7 @@ func TestMoveTo(t *testing.T) {
 			if err := s.MoveTo(to); err != nil {
 				t.Fatal(err)
 			}
+			expectMoved(t, to, s)
 			done := make(chan []byte)
 			go func() {
 				got, _ := io.ReadAll(c)
@@ -178,6 +180,7 @@ func TestMoveTo(t *testing.T) {
 			if err := s.MoveTo(to); err != nil {
 				t.Fatal(err)
 			}
+			expectMoved(t, to, s)
 			if x := s.extra.shares; x[groupShare] != nil || g.members != 0 || x[ownShare].group.loop != to || x[ownShare].group.limit != limit {
 				t.Errorf("the limits are %v", x)
 			}
@@ -202,6 +205,7 @@ func TestMoveTo(t *testing.T) {
 			if err := s.MoveTo(to); err != nil {
 				t.Fatal(err)
 			}
+			expectMoved(t, to, s)
 			if ev := nextOf(t, to, s); ev != Event(Connected{s}) {
 				t.Errorf("unexpected %v", ev)
 			}
@@ -278,6 +282,7 @@ func TestMoveToStack(t *testing.T) {
 			if err := up.MoveTo(to); err != nil {
 				t.Fatal(err)
 			}
+			expectMoved(t, to, up)
 			send(t, far, "abc")
 			if ev := nextOf(t, l, other); ev != Event(Readable{other}) {
 				t.Errorf("unexpected %v", ev)
@@ -383,6 +388,8 @@ func testToAndFro(t *testing.T, l *Loop, s *Stream, c *net.TCPConn) {
 			t.Fatalf("unexpected %v", ev)
 		}
 		switch ev.(type) {
+		case Moved:
+			continue
 		case Readable:
 			if _, err := io.Copy(s, s); err != nil && err != ErrFull {
 				t.Fatal(err)
@@ -440,6 +447,7 @@ func TestMoveToLongLifetime(t *testing.T) {
 			if err := s.MoveTo(to); err != nil {
 				t.Fatal(err)
 			}
+			expectMoved(t, to, s)
 			noMessage(t, to)
 			if err := s.Err(); err != nil {
 				t.Errorf("a lifetime of %v has ended: %v", d, err)

@@ -34,14 +34,17 @@ import (
 // All of them have CloseWrite.
 //
 // NetConn fails, and leaves the stream as it was, with
-//   - ErrWouldBlock before Connected, and while output is unsent: Drained tells when to
-//     try again;
+//   - ErrWouldBlock before Connected, while a message of the stream's layer is unreceived,
+//     and while output is unsent: Drained tells when to try again;
 //   - ErrUnsupported if the descriptor is not a TCP or Unix socket;
 //   - Err, or ErrClosed if that is nil, after the end.
 //
 // Like Read, NetConn may be called only by the goroutine that has received the stream's
 // most recent message. A Filter must not call it.
 func (s *Stream) NetConn() (net.Conn, error) {
+	s.mu.Lock()
+	s.sendLater()
+	s.unlock()
 	var filters []*filtering // from s downwards
 	bottom := s
 	for x := s.filtering(); x != nil; x = bottom.filtering() {
@@ -60,6 +63,9 @@ func (s *Stream) NetConn() (net.Conn, error) {
 	defer bottom.unlock()
 	if err := s.ended(); err != nil {
 		return nil, err
+	}
+	if s.hasMade() {
+		return nil, ErrWouldBlock
 	}
 	if s.filtered {
 		return nil, errors.New("evchan: the stream is under a filter: call NetConn on the one on top")

@@ -124,6 +124,10 @@ type PacketConfig struct {
 	// [Source]. Nil means the loop's own way.
 	Notify chan<- Event
 
+	// Layer turns the connection's messages into others, from the first one on (see
+	// [Layer]). nil means none.
+	Layer Layer
+
 	// Paused makes a connection that sends no messages until Resume.
 	Paused bool
 
@@ -228,6 +232,9 @@ func (l *Loop) ListenPacket(network, address string, conf *PacketConfig) (*Packe
 	}
 	c := l.newPacketConn(local, nil)
 	c.Data, c.unlinks = pc.Data, true
+	l.lock()
+	l.giveLayer(&c.source, pc.Layer)
+	l.unlock()
 	if pc.Paused {
 		c.paused = directions(Read)
 	}
@@ -310,9 +317,8 @@ func (c *PacketConn) adopt(op string, fd sysFD, notify chan<- Event) (_ *PacketC
 	return c, nil
 }
 
-// open registers c, which has its socket, with the loop and the poller. From then on
-// others find it through Sources. They may use it, and close it, at once: mu keeps the
-// socket open until the poller has it.
+// open has the poller report on c, which has its socket and which nobody else knows yet,
+// and then makes it live and visible to others.
 func (c *PacketConn) open(notify chan<- Event) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -322,15 +328,23 @@ func (c *PacketConn) open(notify chan<- Event) error {
 		l.unlock()
 		return ErrClosed
 	}
-	c.route = l.routeTo(notify)
+	c.busy = true // so that enqueue only notes what the poller reports before c is visible
 	tok := l.register(c, c.fd)
-	l.refresh(&c.source)
 	l.unlock()
 	err := l.poller.add(c.fd, tok, Read|Edge)
-	if err != nil && l.isClosed() {
+	l.lock()
+	defer l.unlock()
+	c.busy = false
+	switch {
+	case l.closed:
 		return ErrClosed
+	case err != nil:
+		return os.NewSyscallError(l.Method(), err)
 	}
-	return os.NewSyscallError(l.Method(), err)
+	c.route.Store(l.routeTo(notify))
+	l.enqueue(&c.source, 0)
+	l.refresh(&c.source)
+	return nil
 }
 
 // LocalAddr returns the address of the connection, in package net's form. It is the
@@ -340,6 +354,21 @@ func (c *PacketConn) LocalAddr() net.Addr { return c.local }
 // RemoteAddr returns the address of the peer that the socket is connected to, in
 // package net's form; nil if it is not connected. It is the same after Close.
 func (c *PacketConn) RemoteAddr() net.Addr { return c.remote }
+
+// SetLayer has layer turn the connection's messages into others: see [Layer]. If datagrams
+// wait, a Packets follows.
+func (c *PacketConn) SetLayer(layer Layer) error {
+	l := c.lockAndWithdraw()
+	defer l.unlock()
+	if err := l.setLayer(&c.source, layer); err != nil {
+		return err
+	}
+	if c.paused == 0 {
+		c.more.Store(true)
+		l.enqueue(&c.source, workRead)
+	}
+	return nil
+}
 
 // Pause stops the messages, and takes back a Packets that was not received yet.
 // Reading and writing still work. A paused connection is not live.
@@ -459,9 +488,10 @@ func (c *PacketConn) Close() error {
 	l := c.lockAndWithdraw()
 	c.life = lifeClosed
 	l.timers.stop(&c.retry)
-	l.retract(&c.source, msgSingle|workRead)
+	end := l.retractAll(&c.source)
 	l.unlock()
 	c.release()
+	callEnd(end, &c.source)
 	return nil
 }
 

@@ -3,6 +3,8 @@
 
 package evchan
 
+import "reflect"
+
 // How readiness becomes a message, for a stream that can be read:
 //
 //	poller.wait -> Stream.ready -> enqueue(workRead) -> lane -> next -> prepare -> confirm -> take
@@ -23,16 +25,20 @@ type pending uint16
 
 // The messages, in the order in which one source sends them, and then the work.
 const (
-	msgAccepted pending = 1 << iota
+	msgMade pending = 1 << iota // what the source's layer has made
+	msgAccepted
+	msgMoved
 	msgConnected
 	msgReadable
 	msgDrained
+	msgStopping // is enqueued only for a layer
 	msgTimedOut
 	msgEOF
 	msgClosed
 	msgSingle // the one kind of message of a source that is not a stream
 
-	workRead // the descriptor may be readable: prepare must read to find the next message
+	workRead  // the descriptor may be readable: prepare must read to find the next message
+	workAgain // the layer is to be called with a nil message
 
 	msgMask = workRead - 1
 )
@@ -41,6 +47,7 @@ const (
 // receiver. A loop has one of its own, for All, Poll, Events or Batches, and one for each
 // channel that was given to Notify. The loop's mu guards all fields.
 type route struct {
+	loop          *Loop  // never changes
 	lanes         []lane // by priority
 	first         int    // all lanes before this one are empty
 	n             int    // sources in all lanes
@@ -66,10 +73,10 @@ func (l *Loop) enqueue(s *source, bits pending) {
 		return
 	}
 	s.pend |= bits
-	if s.offered && bits&s.route.offerBit != 0 {
+	if s.offered && bits&s.route.Load().offerBit != 0 {
 		// The same message is on offer. If it has just been received, there must be
 		// another one; if not, the two are one. Taking the offer back settles which.
-		s.route.kick()
+		s.route.Load().kick()
 	}
 	if s.queued || s.busy || s.offered || s.pend == 0 || l.closed {
 		return
@@ -84,7 +91,7 @@ func (l *Loop) enqueue(s *source, bits pending) {
 // maxFrontRequeues, it leaves s where it is once, so that the others have their turn. The
 // caller holds l.mu.
 func (l *Loop) requeueFront(s *source) {
-	r := s.route
+	r := s.route.Load()
 	if s.pend != workRead || !s.queued || l.exitDue {
 		return
 	}
@@ -100,7 +107,7 @@ func (l *Loop) requeueFront(s *source) {
 // The caller holds the loop's mu.
 func (s *source) unreceived() pending {
 	if s.offered {
-		return s.pend&msgMask | s.route.offerBit
+		return s.pend&msgMask | s.route.Load().offerBit
 	}
 	return s.pend & msgMask
 }
@@ -124,9 +131,10 @@ func (l *Loop) stir(r *route, s *source) {
 	}
 	if r.fed {
 		l.wakeFeeder(r)
-	} else {
-		l.wakePoller = true
+		return
 	}
+	l.wakePoller = true
+	l.layerWork = l.layerWork || s.layer != nil
 }
 
 // retract takes back bits of what s has pending. The caller holds l.mu, and has made sure
@@ -134,7 +142,7 @@ func (l *Loop) stir(r *route, s *source) {
 func (l *Loop) retract(s *source, bits pending) {
 	s.pend &^= bits
 	if s.queued && s.pend == 0 {
-		s.route.remove(s)
+		s.route.Load().remove(s)
 	}
 	l.refresh(s)
 }
@@ -233,29 +241,31 @@ func (l *Loop) next(r *route) (*source, pending) {
 			break
 		}
 		r.remove(s)
+		if s.layer != nil && s.pend&(msgMask|workAgain) != 0 {
+			switch {
+			case s.pend&msgMade == 0 && !l.consult(r, s):
+				if l.left > 0 {
+					continue
+				}
+				// The layers may have nothing to say without end: it is time for a turn.
+				if !r.fed || r.batches != nil {
+					return nil, 0
+				}
+				l.giveWay()
+				continue
+			case s.route.Load() != r || r.n > 0 && r.first < int(s.prio):
+				l.unpop(s, 0)
+				continue
+			}
+			s.pend &^= msgMade
+			return s, msgMade
+		}
 		if s.pend&msgMask == 0 {
-			work := s.pend
-			s.pend = 0
-			s.busy = true
-			r.busy++
-			l.unlock()
-			bits := s.owner.prepare(work)
-			l.lock()
-			r.busy--
-			if s.loop.Load() != l || s.filtered { // since prepare began
-				l.unlock()
-				s.handOver(bits)
-				l.lock()
+			if !l.prepareSource(r, s) {
 				continue
 			}
-			s.busy = false
-			s.pend = s.pend&^msgMask | s.owner.confirm(s.pend&msgMask|bits)
-			if s.pend == 0 || l.closed {
-				l.refresh(s)
-				continue
-			}
-			if s.pend&msgMask == 0 || s.route != r || r.n > 0 && r.first < int(s.prio) {
-				l.unpop(s, 0) // more work, another route, or something more urgent
+			if s.pend&msgMask == 0 || s.layer != nil || s.route.Load() != r || r.n > 0 && r.first < int(s.prio) {
+				l.unpop(s, 0) // more work, a layer, another route, or something more urgent
 				continue
 			}
 		} else if msgs := s.pend & msgMask; s.owner.confirm(msgs) != msgs {
@@ -268,6 +278,33 @@ func (l *Loop) next(r *route) (*source, pending) {
 		return s, bit
 	}
 	return nil, 0
+}
+
+// prepareSource calls prepare of s, which was taken out of its lane and has work to do. It
+// returns false if nothing is left to do, or s has moved to another loop. The caller holds l.mu,
+// which is let go meanwhile.
+func (l *Loop) prepareSource(r *route, s *source) bool {
+	work := s.pend
+	s.pend = 0
+	s.busy = true
+	r.busy++
+	l.unlock()
+	bits := s.owner.prepare(work)
+	l.lock()
+	r.busy--
+	if s.Loop() != l || s.filtered { // since prepare began
+		l.unlock()
+		s.handOver(bits)
+		l.lock()
+		return false
+	}
+	s.busy = false
+	s.pend = s.pend&^msgMask | s.pend&msgMade | s.owner.confirm(s.pend&msgMask&^msgMade|bits)
+	if s.pend == 0 || l.closed {
+		l.refresh(s)
+		return false
+	}
+	return true
 }
 
 // handOver enqueues bits, the result of prepare, if s was moved to another loop or got a
@@ -284,7 +321,7 @@ func (s *source) handOver(bits pending) {
 // more pending, take puts it back into its lane: at the end, unless the range is about to
 // end. The caller holds l.mu.
 func (l *Loop) take(s *source, bit pending, ev Event) {
-	l.messages[ev.kind()]++
+	l.count(ev)
 	if l.left--; l.left <= 0 {
 		// A batch is full: the kernel is to be asked again. If feeders and
 		// receivers keep all processors busy, the runtime may take long to notice
@@ -292,16 +329,61 @@ func (l *Loop) take(s *source, bit pending, ev Event) {
 		// waits. A wake does not depend on that.
 		l.wakePoller = true
 	}
-	s.owner.received(bit)
-	if s.pend == 0 {
+	if bit == msgMade {
+		l.tookMade(s)
+	} else {
+		s.owner.received(bit)
+	}
+	switch {
+	case s.pend == 0:
 		if !s.owner.alive() {
 			l.strike(s)
 		}
-	} else if l.exitDue {
+	case l.exitDue && l.pendedAtExit(s):
 		l.unpop(s, 0) // keeps its seq: what was pending at Exit is still delivered
-	} else {
+	case bit == msgMade && !l.exitDue && s.layer != nil && s.layer.row < maxLayerRow-1:
+		s.layer.row++
+		l.unpop(s, 0)
+	default:
 		l.push(s)
 	}
+}
+
+// pendedAtExit reports whether what s has pending was there when Exit was called. It is not if a
+// mailbox has only later messages, or a layer is only asked for more. The caller holds l.mu.
+func (l *Loop) pendedAtExit(s *source) bool {
+	if m, ok := s.owner.(*Mailbox); ok && s.pend&msgSingle != 0 && m.n > 0 {
+		return m.head.seq <= l.exitMark
+	}
+	return s.pend != workAgain
+}
+
+// message returns the message of bit.
+func (s *source) message(bit pending) Event {
+	if bit == msgMade {
+		return s.layer.made
+	}
+	return s.owner.event(bit)
+}
+
+// count counts ev as received. The caller holds l.mu.
+func (l *Loop) count(ev Event) {
+	kind := ev.kind()
+	l.messages[kind]++
+	if kind != kindCustom {
+		return
+	}
+	// Most often it has the type of the last one.
+	if t := reflect.TypeOf(ev); t != l.customType {
+		if l.customs == nil {
+			l.customs = make(map[reflect.Type]*uint64)
+		}
+		if l.customs[t] == nil {
+			l.customs[t] = new(uint64)
+		}
+		l.customType, l.customCount = t, l.customs[t]
+	}
+	*l.customCount++
 }
 
 // unpop puts back what next has taken out: s, at the head of its lane, and bit. The caller

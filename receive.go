@@ -197,7 +197,7 @@ func (l *Loop) takeBatch(yield func(Event) bool) {
 			l.unlock()
 			return
 		}
-		ev := s.owner.event(bit)
+		ev := s.message(bit)
 		l.take(s, bit, ev)
 		l.unlock()
 		if !yield(ev) {
@@ -254,7 +254,7 @@ func (l *Loop) proceed() bool {
 func (l *Loop) over() bool {
 	return l.closed || l.brk ||
 		l.exitDue && l.own.head(l.exitMark) == nil && l.own.busy == 0 && l.own.offer == nil ||
-		l.conf.ExitOnEmpty && l.hadLive && l.sources() == 0
+		l.conf.ExitOnEmpty && l.hadLive && l.isEmpty()
 }
 
 // deliver takes the next message from the queue. It returns false if there is none, if it
@@ -266,11 +266,20 @@ func (l *Loop) deliver() (Event, bool) {
 		return nil, false
 	}
 	s, bit := l.next(&l.own)
+	for l.spent != nil { // next has ended a stream with output, or another goroutine has
+		if s != nil {
+			l.unpop(s, bit) // a release function may end the loop, or panic
+		}
+		l.unlock()
+		l.callReleases()
+		l.lock()
+		s, bit = l.next(&l.own)
+	}
 	if s == nil {
 		l.unlock()
 		return nil, false
 	}
-	ev := s.owner.event(bit)
+	ev := s.message(bit)
 	l.take(s, bit, ev)
 	l.unlock()
 	return ev, true

@@ -55,12 +55,13 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 		case <-ctx.Done():
 		case l.turnc <- struct{}{}: // no other goroutine makes a turn
 			func() {
+				defer l.callReleases()
 				defer func() { <-l.turnc }()
 				if ctx.Err() == nil {
 					l.turnHoldingToken(-1, false)
 				}
 			}()
-			l.callReleases()
+			l.serveLayers()
 		}
 	}
 	l.Close()

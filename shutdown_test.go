@@ -422,6 +422,7 @@ func TestShutdownFromRelease(t *testing.T) {
 		for what, on := range map[string]func(*testing.T, *Stream) *Stream{
 			"Stream": func(_ *testing.T, s *Stream) *Stream { return s },
 			"Filter": func(t *testing.T, s *Stream) *Stream { return filterOn(t, s, new(plainFilter)) },
+			"Encode": func(t *testing.T, s *Stream) *Stream { return filterOn(t, s, xorFilter(1)) }, // which consumes
 		} {
 			tests[name+"/"+what] = func(t *testing.T, l *Loop) {
 				s, far := connectedPair(t, l)
@@ -441,6 +442,21 @@ func TestShutdownFromRelease(t *testing.T) {
 				wantDone(t, up)
 				io.Copy(io.Discard, idle) // returns
 			}
+		}
+		tests[name+"/Decode"] = func(t *testing.T, l *Loop) {
+			a, b := l.Pipe(nil, nil)
+			up := filterOn(t, b, xorFilter(1))
+			calls := 0
+			a.Output().Append(make([]byte, 10), func() {
+				calls++
+				mustShutdown(t, l)
+			})
+			must(t, a.Flush())
+			receive(l, func(Event) {})
+			if calls != 1 {
+				t.Errorf("%d calls", calls)
+			}
+			wantDone(t, up)
 		}
 		tests[name+"/Method"] = func(t *testing.T, l *Loop) {
 			s, far := connectedPair(t, l)

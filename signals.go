@@ -187,6 +187,8 @@ func (w *SignalWatch) Take() int {
 func (w *SignalWatch) Close() error {
 	l := w.Loop()
 	h := &l.signals
+	var end ender
+	defer func() { callEnd(end, &w.source) }()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if f := h.feeds[w.sig]; f != nil && w.next != nil {
@@ -205,7 +207,7 @@ func (w *SignalWatch) Close() error {
 	}
 	w.life = lifeClosed
 	if !l.closed {
-		l.retract(&w.source, msgSingle)
+		end = l.retractAll(&w.source)
 	}
 	return nil
 }

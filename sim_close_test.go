@@ -522,6 +522,7 @@ func TestShutdownWaitsForAcknowledgement(t *testing.T) {
 			other := dialLoop(t, "")
 			a, b := l.Pipe(nil, nil)
 			must(t, b.MoveTo(other))
+			expectMoved(t, other, b)
 			up := a
 			for range filters {
 				up = filterOn(t, up, new(plainFilter))

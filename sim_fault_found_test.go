@@ -22,6 +22,7 @@ func TestFaultsFound(t *testing.T) {
 		"RefusedAndConsumed": testRefusedAndConsumed,
 		"CloseSeesReset":     testCloseSeesReset,
 		"RateTimerEnds":      testRateTimerEnds,
+		"LateReportComes":    testLateReportComes,
 	} {
 		for _, oneShot := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/%v", name, oneShot), func(t *testing.T) {
@@ -177,4 +178,18 @@ func testRateTimerEnds(t *testing.T, x *faultRun) {
 			s.Abort()
 		}
 	}
+}
+
+// A report that comes late ends a wait that has nothing else to wait for. (This is about
+// the tests' own network: a report of what another goroutine has armed was forgotten.)
+func testLateReportComes(t *testing.T, x *faultRun) {
+	s, c := x.still(false)
+	x.hears()
+	x.n.rates[faultLate] = 1
+	c.comes("a", false)
+	<-x.n.p.changec // that something has changed would end the wait
+	if ev, _ := x.l.Poll(-1); ev != Event(Readable{s}) {
+		t.Errorf("received %v", ev)
+	}
+	s.Abort()
 }

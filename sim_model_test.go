@@ -286,6 +286,9 @@ func rank(ev Event) int {
 // began. via is as modelStream's.
 func (m *modelTest) hear(r *rand.Rand, began uint64, ev Event, via int) {
 	m.heard[ev.kind()].Add(1)
+	if _, ok := ev.(Moved); ok {
+		return
+	}
 	s, ok := ev.Source().(*Stream)
 	if !ok {
 		m.Errorf("unexpected %v", ev)

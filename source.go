@@ -9,7 +9,7 @@ import (
 )
 
 // A Source sends messages: a [Stream], [Listener], [PacketConn], [Watch], [Timer],
-// [SignalWatch] or [Trigger]. It stands in the loop's queue at most once, however much has
+// [SignalWatch], [Trigger] or [Mailbox]. It stands in the loop's queue at most once, however much has
 // happened to it.
 //
 // All methods are safe for concurrent use. None of them waits for the receiver of the
@@ -39,6 +39,19 @@ type Source interface {
 	// channel while the loop may send to it is a race by Go's rules, and the race
 	// detector says so.)
 	Notify(ch chan<- Event)
+
+	// SetLayer has a layer turn the source's messages into others, from now on; nil ends
+	// that. See [Layer].
+	SetLayer(Layer) error
+
+	// Again has the source's layer called with a nil message, in the source's turn. See
+	// [Layer].
+	Again()
+
+	// SetBackground says whether the source is in the background. A loop whose live sources
+	// all are is empty (see Config.ExitOnEmpty): a timer that only keeps statistics need not
+	// keep a program running. From the beginning no source is in the background.
+	SetBackground(bool)
 
 	// Close ends the source and takes back its messages that were not received.
 	// Closing again returns nil. Each kind of source says more about it.
@@ -87,6 +100,10 @@ type owner interface {
 	// holds the loop's lock.
 	divert(bits pending)
 
+	// layerFailed ends the source because its layer has failed with err. The caller holds no
+	// lock.
+	layerFailed(err error)
+
 	// alive reports whether the source can send another message than those that are
 	// pending, without another call by the user. The caller holds the loop's lock.
 	alive() bool
@@ -111,15 +128,17 @@ func (s *source) divert(pending)               { panic("evchan: BUG: this source
 
 // A source is the part that all kinds of Source have in common.
 type source struct {
-	loop  atomic.Pointer[Loop] // changed only with the old loop's mu and the owner's mu held
-	owner owner                // never changes
+	// route is where the source sends, and so its loop. It is changed only with the loop's mu
+	// held and, if the loop changes, with the owner's mu held as well.
+	route atomic.Pointer[route]
+	owner owner // never changes
 
 	// The loop's mu guards the following.
 
-	route      *route
-	next, prev *source // neighbours in the lane, while queued
-	seq        uint64  // number of the entry into the lane, while queued
-	index      int32   // 0: not live; else its place in Loop.live, plus one; 1 if it is counted
+	layer      *layering // nil: no layer, or none any more
+	next, prev *source   // neighbours in the lane, while queued
+	seq        uint64    // number of the entry into the lane, while queued
+	index      int32     // 0: not live; else its place in Loop.live, plus one; 1 if it is counted
 	prio       int16
 	pend       pending
 	queued     bool       // stands in its lane
@@ -128,6 +147,7 @@ type source struct {
 	life       life       // a stream's is changed only with its mu held as well; either lock is enough to read it
 	paused     directions // stopped by Pause or an idle timeout; a stream's as life
 	filtered   bool       // messages are diverted; changed only with the owner's mu held as well
+	background bool       // does not keep the loop from being empty
 	counted    bool       // while live, counted in Loop.counted instead of standing in Loop.live; never changes
 }
 
@@ -155,9 +175,8 @@ func (v life) gone() bool { return v == lifeClosed || v == lifeFailed }
 
 // init makes s the source of o, in l. It needs no lock, since no other goroutine knows s yet.
 func (s *source) init(l *Loop, o owner) {
-	s.loop.Store(l)
 	s.owner = o
-	s.route = &l.own
+	s.route.Store(&l.own)
 	s.prio = int16(l.conf.Priorities / 2)
 }
 
@@ -171,14 +190,19 @@ func (s *source) mustBeMade() {
 }
 
 // Loop returns the loop that the source belongs to.
-func (s *source) Loop() *Loop { return s.loop.Load() }
+func (s *source) Loop() *Loop {
+	if r := s.route.Load(); r != nil {
+		return r.loop
+	}
+	return nil
+}
 
 // lockLoop takes the lock of the loop that s belongs to, and returns that loop.
 func (s *source) lockLoop() *Loop {
 	for {
-		l := s.loop.Load()
+		l := s.Loop()
 		l.lock()
-		if s.loop.Load() == l {
+		if s.Loop() == l {
 			return l
 		}
 		l.unlock() // s was moved to another loop meanwhile
@@ -191,9 +215,9 @@ func (s *source) lockAndWithdraw() *Loop {
 	for {
 		l := s.lockLoop()
 		for s.offered {
-			l.withdraw(s.route)
+			l.withdraw(s.route.Load())
 		}
-		if s.loop.Load() == l {
+		if s.Loop() == l {
 			return l
 		}
 		l.unlock()
@@ -220,7 +244,7 @@ func (s *source) SetPriority(p int) error {
 	}
 	queued := s.queued
 	if queued {
-		s.route.remove(s)
+		s.route.Load().remove(s)
 	}
 	s.prio = int16(p)
 	if queued {
@@ -274,7 +298,11 @@ func (l *Loop) enlist(s *source) {
 		l.live.push(s)
 		s.index = int32(l.live.n)
 	}
-	l.hadLive = true
+	if s.background {
+		l.backgrounds++
+	} else {
+		l.hadLive = true
+	}
 	l.joined(s)
 }
 
@@ -289,8 +317,11 @@ func (l *Loop) strike(s *source) {
 	} else {
 		l.unlist(s)
 	}
+	if s.background {
+		l.backgrounds--
+	}
 	l.parted(s)
-	if l.sources() == 0 {
+	if l.isEmpty() {
 		l.wakePoller = true // the loop may have to end
 	}
 }
@@ -306,6 +337,29 @@ func (l *Loop) unlist(s *source) {
 
 // sources returns how many sources are live. The caller holds l.mu.
 func (l *Loop) sources() int { return l.live.n + l.counted }
+
+// isEmpty reports whether all live sources are in the background. The caller holds l.mu.
+func (l *Loop) isEmpty() bool { return l.sources() == l.backgrounds }
+
+// SetBackground says whether the source is in the background: see [Source].
+func (s *source) SetBackground(background bool) {
+	l := s.lockLoop()
+	defer l.unlock()
+	if s.background == background {
+		return
+	}
+	s.background = background
+	switch {
+	case s.index == 0:
+	case background:
+		if l.backgrounds++; l.isEmpty() {
+			l.wakePoller = true // the loop may have to end
+		}
+	default:
+		l.backgrounds--
+		l.hadLive = true
+	}
+}
 
 // allLive returns the live sources, each once, in no order. The caller holds l.mu.
 func (l *Loop) allLive() []*source {

@@ -193,6 +193,7 @@ type streamExtra struct {
 
 	// Output.
 
+	end     ender         // the layer, whose End unlock calls; nil: none
 	spent   *chunk        // chunks that were sent, and whose release functions are to be called without the lock
 	waiters []*blocked    // streams whose WriteTo into this one has found it full
 	counted countedOutput // what full has found last
@@ -264,32 +265,38 @@ func (s *Stream) expectShortReads(network string) {
 // once; for the others see rearm.
 const streamInterest = Read | Write | EarlyClose | Edge | urgent
 
-// unlock unlocks s.mu, and then calls the release functions of what was sent. If s is under
-// a filter, they are called after the loop's turn.
+// unlock unlocks s.mu, and then calls the release functions of what was sent, and End of the
+// layer if the stream was closed. If s is under a filter, the former are called after the
+// loop's turn.
 func (s *Stream) unlock() {
-	if s.extra == nil || s.extra.spent == nil {
+	if s.extra == nil || s.extra.spent == nil && s.extra.end == nil {
 		s.mu.Unlock()
 		return
 	}
-	spent, later := s.extra.spent, s.filtered
-	s.extra.spent = nil
+	spent, end, later := s.extra.spent, s.extra.end, s.filtered
+	s.extra.spent, s.extra.end = nil, nil
 	s.mu.Unlock()
 	if later { // a turn may have called
 		s.Loop().releaseLater(spent)
+		s.Loop().endLater(end, &s.source)
 	} else {
+		defer callEnd(end, &s.source)
 		freeChain(spent)
 	}
 }
 
-// unlockInTurn is unlock within a turn of the loop. The release functions are called when
-// the turn is over.
+// unlockInTurn is unlock for what the loop does by itself: a turn, a delivery, or a goroutine
+// of its own. The release functions, and End, are called after the turn.
 func (s *Stream) unlockInTurn() {
 	var spent *chunk
+	var end ender
 	if s.extra != nil {
 		spent, s.extra.spent = s.extra.spent, nil
+		end, s.extra.end = s.extra.end, nil
 	}
 	s.mu.Unlock()
 	s.Loop().releaseLater(spent)
+	s.Loop().endLater(end, &s.source)
 }
 
 // spend frees the chain c: at unlock, if it may have release functions. The caller holds
@@ -341,7 +348,7 @@ func (s *Stream) task() {
 		s.release(false, msgClosed)
 		return
 	}
-	if s.life == lifeOpen && !s.filtered && s.Loop().draining.Load() {
+	if s.life == lifeOpen && !s.filtered && s.Loop().draining.Load() && !s.tellStopping() {
 		s.closeLocked(false, false)
 		return
 	}
@@ -351,6 +358,63 @@ func (s *Stream) task() {
 	}
 	s.announce(bits)
 	s.checkIdle()
+}
+
+// tellStopping tells the stream's layer, if there is one, that Shutdown was called. It returns
+// false if there is none. The caller holds s.mu.
+func (s *Stream) tellStopping() bool {
+	l := s.lockLoop()
+	defer l.unlock()
+	if !s.layered() {
+		return false
+	}
+	if !s.layer.stopping {
+		s.layer.stopping = true
+		l.enqueue(&s.source, msgStopping)
+	}
+	return true
+}
+
+// SetLayer has layer turn the stream's messages into others: see [Layer]. What has happened is
+// told again: Readable if there is input, EOF, and Closed.
+func (s *Stream) SetLayer(layer Layer) error {
+	s.mu.Lock()
+	defer s.unlock()
+	l := s.lockAndWithdraw()
+	defer l.unlock()
+	if err := l.setLayer(&s.source, layer); err != nil {
+		return err
+	}
+	if layer != nil {
+		s.in.set(flagQuiet)
+	} else {
+		s.in.clear(flagQuiet)
+	}
+	bits := msgReadable
+	if s.in.eof {
+		bits |= msgEOF
+	}
+	if s.life == lifeFailed {
+		bits |= msgClosed
+	}
+	l.enqueue(&s.source, s.confirm(bits))
+	if l.draining.Load() {
+		l.assign(s)
+	}
+	return nil
+}
+
+// layerFailed ends the stream because its layer has failed with err.
+func (s *Stream) layerFailed(err error) {
+	s.mu.Lock()
+	defer s.unlock()
+	switch s.life {
+	case lifeOpen:
+		s.fail("layer", err, 0)
+	case lifeFailed:
+		s.more().err = s.opError("layer", err)
+		s.announce(msgClosed)
+	}
 }
 
 // announce enqueues those of bits that are true. The caller holds s.mu.
@@ -484,12 +548,16 @@ func (s *Stream) event(bit pending) Event {
 	switch bit {
 	case msgAccepted:
 		return Accepted{s}
+	case msgMoved:
+		return Moved{s}
 	case msgConnected:
 		return Connected{s}
 	case msgReadable:
 		return Readable{s}
 	case msgDrained:
 		return Drained{s}
+	case msgStopping:
+		return Stopping{s}
 	case msgTimedOut:
 		return TimedOut{s}
 	case msgEOF:

@@ -94,6 +94,12 @@ func (s *Stream) closeLocked(now, reset bool) {
 	if s.gone() {
 		return
 	}
+	if !now {
+		s.sendLater()
+	}
+	if s.gone() {
+		return
+	}
 	if now || s.Loop().conf.Linger < 0 {
 		s.release(reset, 0)
 		return
@@ -114,7 +120,9 @@ func (s *Stream) silence() {
 	s.in.unwait(waitEOF)
 	s.forgetBlocked(l)
 	s.received(msgAccepted)
-	l.retract(&s.source, msgMask|workRead)
+	if end := l.retractAll(&s.source); end != nil {
+		s.more().end = end
+	}
 }
 
 // setClosed notes that Close or Abort was called. The caller holds s.mu and the loop's lock.
@@ -136,7 +144,7 @@ func (s *Stream) startLinger() {
 		under := s.extra.under
 		under.mu.Lock()
 		under.startLinger()
-		under.unlock()
+		under.mu.Unlock() // not unlock: nothing was sent, and s.mu is held
 	}
 }
 
@@ -174,7 +182,7 @@ func (s *Stream) progress() (p progress) {
 		if under := s.extra.under; under != nil {
 			under.mu.Lock()
 			p = under.progress()
-			under.unlock()
+			under.mu.Unlock()
 			p.sent += s.extra.sent
 			p.at = max(p.at, s.extra.movedAt)
 			return p
@@ -396,7 +404,12 @@ func (s *Stream) abandon() {
 	s.setClosed()
 	l.unlock()
 	s.release(false, 0)
-	s.unlock()
+	var spent *chunk
+	if s.extra != nil {
+		spent, s.extra.spent = s.extra.spent, nil
+	}
+	s.mu.Unlock()
+	defer l.releaseLater(spent) // comes last: a release function may panic
 	if filtered {
 		x.abandon()
 	}

@@ -45,6 +45,11 @@ type StreamConfig struct {
 	// loop. nil means none.
 	RateGroup *RateGroup
 
+	// Layer turns the stream's messages into others, from the first one on. One Layer may serve
+	// many streams, and call SetLayer in its first Next to give each one of its own. nil means
+	// none.
+	Layer Layer
+
 	// Input has bytes that were read from the connection before, as http.Hijacker gives
 	// them. They come before everything that the stream reads. The stream owns the slice
 	// from then on. If there is an error, the slice is still yours.
@@ -98,13 +103,17 @@ func (s *Stream) setupLocked(u *streamSetup) {
 		s.in.held.Add(int64(u.rest.n))
 		s.in.unread.splice(&u.rest.chain)
 	}
-	if u.Notify == nil && u.ReadIdle <= 0 && u.WriteIdle <= 0 && u.Lifetime <= 0 && u.RateLimit == nil && u.RateGroup == nil {
+	if u.Notify == nil && u.ReadIdle <= 0 && u.WriteIdle <= 0 && u.Lifetime <= 0 && u.RateLimit == nil && u.RateGroup == nil && u.Layer == nil {
 		return // the most frequent case
 	}
 	l := s.Loop()
 	l.lock()
 	if u.Notify != nil {
-		s.route = l.routeTo(u.Notify)
+		s.route.Store(l.routeTo(u.Notify))
+	}
+	if u.Layer != nil {
+		l.giveLayer(&s.source, u.Layer)
+		s.in.set(flagQuiet)
 	}
 	if u.RateLimit != nil {
 		s.more().join(ownShare, l.newRateGroup(*u.RateLimit))

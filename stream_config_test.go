@@ -301,8 +301,8 @@ func TestFilterConfig(t *testing.T) {
 	must(t, err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if up.Data != 2 || low.Data != 1 || up.paused != directions(Read|Write) || up.route != low.route || up.extra.idle.after != [2]time.Duration{time.Hour, time.Minute} {
-		t.Errorf("Data %v and %v, paused %v, same channel %v, timeouts %v", low.Data, up.Data, up.paused, up.route == low.route, up.extra.idle.after)
+	if up.Data != 2 || low.Data != 1 || up.paused != directions(Read|Write) || up.route.Load() != low.route.Load() || up.extra.idle.after != [2]time.Duration{time.Hour, time.Minute} {
+		t.Errorf("Data %v and %v, paused %v, same channel %v, timeouts %v", low.Data, up.Data, up.paused, up.route.Load() == low.route.Load(), up.extra.idle.after)
 	}
 }
 
@@ -313,6 +313,96 @@ func (p slowPoller) add(fd sysFD, tok token, i What) error {
 	yield()
 	defer yield()
 	return p.poller.add(fd, tok, i)
+}
+
+// A askedPoller calls hook before each add, and fails if that does.
+type askedPoller struct {
+	poller
+	hook func() error
+}
+
+func (p askedPoller) add(fd sysFD, tok token, i What) error {
+	if err := p.hook(); err != nil {
+		return err
+	}
+	return p.poller.add(fd, tok, i)
+}
+
+// dialSelf returns a connection to a listener that does not accept it.
+func dialSelf(t *testing.T) *net.TCPConn {
+	t.Helper()
+	nl, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { nl.Close() })
+	c, err := net.Dial("tcp", nl.Addr().String())
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c.(*net.TCPConn)
+}
+
+// TestSourcesNotVisibleEarly: while the poller is asked for the first time, Sources does not
+// return the new source, nor if the poller refuses it.
+func TestSourcesNotVisibleEarly(t *testing.T) {
+	for name, make := range map[string]func(*testing.T, *Loop) (Source, error){
+		"Listen": func(_ *testing.T, l *Loop) (Source, error) { return l.Listen("tcp", "127.0.0.1:0", nil) },
+		"WrapListener": func(t *testing.T, l *Loop) (Source, error) {
+			nl, err := net.Listen("tcp", "127.0.0.1:0")
+			must(t, err)
+			t.Cleanup(func() { nl.Close() })
+			return l.WrapListener(nl, nil)
+		},
+		"ListenPacket": func(_ *testing.T, l *Loop) (Source, error) { return l.ListenPacket("udp", "127.0.0.1:0", nil) },
+		"WrapPacketConn": func(t *testing.T, l *Loop) (Source, error) {
+			c, err := net.ListenPacket("udp", "127.0.0.1:0")
+			must(t, err)
+			t.Cleanup(func() { c.Close() })
+			return l.WrapPacketConn(c)
+		},
+		"Wrap": func(t *testing.T, l *Loop) (Source, error) {
+			return l.Wrap(dialSelf(t), nil)
+		},
+		"Arm": func(t *testing.T, l *Loop) (Source, error) {
+			w, err := l.WatchConn(dialSelf(t), Read)
+			if err != nil {
+				return nil, err
+			}
+			return w, w.Arm(time.Nanosecond)
+		},
+	} {
+		onMethods(t, Config{}, map[string]func(*testing.T, *Loop){name: func(t *testing.T, l *Loop) {
+			asked, refuses := 0, errors.New("refused")
+			var answer error
+			l.poller = askedPoller{l.poller, func() error {
+				asked++
+				if ev, ok := l.Poll(0); ok {
+					t.Errorf("received %v", ev)
+				}
+				for s := range l.Sources() {
+					t.Errorf("%v is visible", s)
+				}
+				if name == "Arm" && asked == 1 {
+					return nil // of Watch
+				}
+				return answer
+			}}
+			answer = refuses
+			if _, err := make(t, l); !errors.Is(err, refuses) {
+				t.Errorf("the error is %v", err)
+			}
+			if ev, ok := l.Poll(0); ok {
+				t.Errorf("received %v", ev)
+			}
+			answer = nil
+			if s, err := make(t, l); err != nil {
+				t.Error(err)
+			} else {
+				s.Close()
+			}
+			if asked < 2 {
+				t.Errorf("the poller was asked %d times", asked)
+			}
+		}})
+	}
 }
 
 // TestSourcesComplete makes sources in all ways while others look at whatever Sources

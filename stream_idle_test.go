@@ -4,6 +4,8 @@
 package evchan
 
 import (
+	"fmt"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -340,5 +342,60 @@ func testIdleActivity(t *testing.T, l *Loop) {
 	noMessage(t, l)
 	if got := i.timers[dirRead].when; got <= when {
 		t.Errorf("looks again at %d; want later than %d", got, when)
+	}
+}
+
+// TestIdleAfterConnected: the idle timeouts of a stream over one that is being connected begin
+// when that is connected, however they were set.
+func TestIdleAfterConnected(t *testing.T) {
+	const idle = time.Millisecond
+	for way, begin := range map[string]func(*testing.T, *Loop, string, *DialConfig, int) *Stream{
+		"Dial": func(t *testing.T, l *Loop, addr string, conf *DialConfig, n int) *Stream {
+			conf.ReadIdle = idle
+			s, err := l.Dial("tcp", addr, conf)
+			must(t, err)
+			return stacked(t, s, n)
+		},
+		"Filter": func(t *testing.T, l *Loop, addr string, conf *DialConfig, n int) *Stream {
+			s, err := l.Dial("tcp", addr, conf)
+			must(t, err)
+			up, err := stacked(t, s, n-1).Filter(new(plainFilter), &StreamConfig{ReadIdle: idle})
+			must(t, err)
+			return up
+		},
+		"Set": func(t *testing.T, l *Loop, addr string, conf *DialConfig, n int) *Stream {
+			s, err := l.Dial("tcp", addr, conf)
+			must(t, err)
+			up := stacked(t, s, n)
+			up.SetIdleTimeouts(idle, 0)
+			return up
+		},
+	} {
+		for n := range 3 {
+			if n == 0 && way == "Filter" {
+				continue
+			}
+			t.Run(fmt.Sprint(way, n), func(t *testing.T) {
+				l := dialLoop(t, "")
+				server := listen(t, l, "tcp", &ListenConfig{Paused: true})
+				goOn := make(chan struct{})
+				conf := &DialConfig{Control: func(string, string, syscall.RawConn) error {
+					<-goOn
+					return nil
+				}}
+				s := begin(t, l, server.Addr().String(), conf, n)
+				l.mu.Lock()
+				if s.extra.idle.timers[dirRead].running() {
+					t.Error("the timeout runs already")
+				}
+				l.mu.Unlock()
+				close(goOn)
+				for _, want := range []Event{Connected{s}, TimedOut{s}} {
+					if ev, _ := l.Poll(testPatience); ev != want {
+						t.Errorf("received %v, want %v", ev, want)
+					}
+				}
+			})
+		}
 	}
 }

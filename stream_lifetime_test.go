@@ -151,6 +151,7 @@ func testLifetimeMoves(t *testing.T, l *Loop) {
 		if err := s.MoveTo(to); err != nil {
 			t.Fatal(err)
 		}
+		expectMoved(t, to, s)
 		if got := to.epoch.Add(time.Duration(s.extra.ends)); !got.Equal(ends) || !s.extra.linger.running() {
 			t.Errorf("it ends at %v; want %v", got, ends)
 		}
@@ -162,6 +163,7 @@ func testLifetimeMoves(t *testing.T, l *Loop) {
 	if err := s.MoveTo(l); err != nil {
 		t.Fatal(err)
 	}
+	expectMoved(t, l, s)
 	outlives(t, l, s)
 	waitReleased(t, l)
 	waitReleased(t, other)

@@ -58,13 +58,13 @@ func (s *Stream) prepareSlow(c *chunk, n int, full bool, errno sysErrno) (bits p
 		}
 		if !tryAgain(errno) { // a second read would not tell it again
 			s.fail("read", errno, 0)
-			s.unlock()
+			s.unlockInTurn()
 			return 0
 		}
 	}
 	bits |= s.fill()
 	s.recheckIdle()
-	s.unlock()
+	s.unlockInTurn()
 	return bits
 }
 

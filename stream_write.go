@@ -77,6 +77,40 @@ func (s *Stream) WriteString(p string) (int, error) {
 	return s.Write(unsafe.Slice(unsafe.StringData(p), len(p)))
 }
 
+// laterLimit is how much output WriteLater collects before it sends. Arbitrary.
+const laterLimit = 64 << 10
+
+// WriteLater is Write, but p is sent with the next Write or, at the latest, at the end of the
+// loop's turn. So replies that are made during one message leave together. Small ones are cheaper
+// this way, and large ones are not: what has come to 64 KiB is sent at once. Close, CloseWrite
+// and Flush send what WriteLater has taken, too.
+func (s *Stream) WriteLater(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.unlock()
+	if err := s.writeErr(); err != nil || len(p) == 0 {
+		return 0, err
+	}
+	if !s.out.queue.fits(len(p)) {
+		return 0, ErrFull
+	}
+	s.out.queue.add(p)
+	if s.out.queue.n < laterLimit && !s.out.lagging.Load() {
+		s.goOnLater()
+		return len(p), nil
+	}
+	if err := s.send(); err != nil {
+		return max(len(p)-s.extra.lost, 0), err
+	}
+	return len(p), nil
+}
+
+// sendLater sends what WriteLater has taken. The caller holds s.mu.
+func (s *Stream) sendLater() {
+	if s.out.queue.n > 0 && !s.out.lagging.Load() {
+		s.announce(s.flush())
+	}
+}
+
 // tryAgain reports whether a call that has failed with e may succeed the next time. The fast
 // ways to read and write leave that to the slow ones. They handle all other errors at once,
 // since the kernel tells such an error once.
@@ -219,7 +253,10 @@ func (s *Stream) Output() *Buffer {
 // or more, in which case all stays in Output. If there is room, Flush takes all of Output,
 // even if that exceeds MaxOutput.
 func (s *Stream) Flush() error {
-	if s.out.pieces == nil {
+	if s.out.pieces == nil || s.out.pieces.n == 0 {
+		s.mu.Lock()
+		s.sendLater()
+		s.unlock()
 		return nil
 	}
 	_, err := s.writeBuffer(s.out.pieces, nil)
@@ -394,8 +431,8 @@ func (s *Stream) Queued() int {
 	s.mu.Lock()
 	defer s.unlock()
 	n := s.output()
-	if n > 0 && s.below() != nil {
-		s.noteOwed() // Drained must come even if the filter sends all without having to wait
+	if n > 0 {
+		s.noteOwed() // Drained must come even if a filter, or the loop's turn, sends all without having to wait
 	}
 	return n
 }

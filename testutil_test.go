@@ -120,6 +120,14 @@ func nextOf(t *testing.T, l *Loop, s *Stream) Event {
 	return nil
 }
 
+// expectMoved receives the Moved of s, which MoveTo has moved to l.
+func expectMoved(t *testing.T, l *Loop, s *Stream) {
+	t.Helper()
+	if ev := nextOf(t, l, s); ev != Event(Moved{s}) {
+		t.Fatalf("received %v, want Moved", ev)
+	}
+}
+
 // serveOnce answers one client on ln: it sends back all it gets, then closes.
 func serveOnce(ln net.Listener) {
 	if c, err := ln.Accept(); err == nil {

@@ -460,7 +460,7 @@ func (t *Timer) Stop() bool {
 // stop is Stop. Caller has locked l with lockAndWithdraw.
 func (t *Timer) stop(l *Loop) bool {
 	active := l.timers.stop(&t.node)
-	if t.pend != 0 {
+	if t.pend&msgSingle != 0 {
 		active = true
 		t.count = 0
 	}
@@ -480,7 +480,7 @@ func (t *Timer) Reset(d time.Duration) bool {
 		return false
 	}
 	active := t.node.running()
-	if t.pend != 0 {
+	if t.pend&msgSingle != 0 {
 		active = true
 		t.count = 0
 		l.retract(&t.source, msgSingle)
@@ -510,9 +510,9 @@ func (t *Timer) Take() int {
 // needed any more need not be closed; Stop is enough.
 func (t *Timer) Close() error {
 	l := t.lockAndWithdraw()
-	defer l.unlock()
 	t.stop(l)
 	t.life = lifeClosed
+	l.unlockEnding(&t.source)
 	return nil
 }
 

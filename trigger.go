@@ -51,9 +51,8 @@ func (t *Trigger) Take() int {
 // Close ends the trigger and takes back a Fired that has not been received.
 func (t *Trigger) Close() error {
 	l := t.lockAndWithdraw()
-	defer l.unlock()
 	t.life = lifeClosed
-	l.retract(&t.source, msgSingle)
+	l.unlockEnding(&t.source)
 	return nil
 }
 

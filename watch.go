@@ -249,15 +249,22 @@ func (w *Watch) Arm(timeout time.Duration) error {
 		return err
 	}
 	w.setArmedLocked(true)
-	w.setTimeoutLocked(l, now, timeout)
-	l.refresh(&w.source)
+	w.setTimeoutLocked(l, now, 0)
+	w.timeout = timeout
 	err = l.askLocked(d, d.hung || w.edge(l))
+	if err == nil && l.closed {
+		err = ErrClosed
+	}
 	if err != nil {
 		w.disarmLocked(l)
 		l.trimLocked(d)
 		l.unlock()
 		return l.errWatch("arm watch of", w.fd, err)
 	}
+	if w.armed { // a condition has not come true yet, or w persists
+		w.setTimeoutLocked(l, now, timeout)
+	}
+	l.refresh(&w.source)
 	l.unlock()
 	return nil
 }
@@ -438,14 +445,17 @@ func (w *Watch) Close() error { return w.disarm(true) }
 
 func (w *Watch) disarm(ended bool) error {
 	l := w.Loop()
+	var end ender
+	defer func() { callEnd(end, &w.source) }()
 	l.watchMu.Lock()
 	defer l.watchMu.Unlock()
 	w.lockAndWithdraw()
 	defer l.unlock()
+	w.disarmLocked(l)
 	if ended {
 		w.life = lifeClosed
+		end = l.retractAll(&w.source)
 	}
-	w.disarmLocked(l)
 	if d := l.watched[w.fd]; d != nil && !l.closed {
 		l.trimLocked(d)
 	}
@@ -509,7 +519,7 @@ func (w *Watch) Take() What {
 	defer l.unlock()
 	what := w.result
 	w.result = 0
-	pending := w.pend != 0
+	pending := w.pend&msgSingle != 0
 	l.retract(&w.source, msgSingle)
 	if pending {
 		w.received(msgSingle)
@@ -606,7 +616,12 @@ func (d *descriptor) task() {
 	}
 	l.trimLocked(d)
 	if l.watched[d.fd] == d && d.wantedLocked() != d.asked && !l.taken.has(d.fd) {
-		l.askLocked(d, true) // Arm returns the error when it happens again
+		if err := l.askLocked(d, true); err != nil && !l.closed && !errors.Is(err, eBADF) {
+			// The kernel is short of memory, for example: try again. (If the descriptor was
+			// closed, nobody may wait for it any more.)
+			d.asked = 0
+			l.startTimer(&d.pause, l.clock(), errorPause)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"math"
 	"net"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -536,4 +537,44 @@ func TestWatchWhileClosing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A forgetfulPoller refuses to arm descriptors as long as refuse is not nil.
+type forgetfulPoller struct {
+	poller
+	refuse  error
+	refused int
+}
+
+func (p *forgetfulPoller) arm(fd sysFD, tok token, i What) error {
+	if p.refuse != nil {
+		p.refused++
+		return p.refuse
+	}
+	return p.poller.arm(fd, tok, i)
+}
+
+// TestWatchRefusedLater: if the kernel refuses for a while to report what a watch wants, the
+// loop asks again.
+func TestWatchRefusedLater(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){"": func(t *testing.T, l *Loop) {
+		p := &forgetfulPoller{poller: l.poller}
+		l.poller = p
+		near, far := socketPair(t)
+		w := armed(t, l, near, Read|Persist, 0)
+		write(t, far, "x")
+		for l.watched[w.fd].asked != 0 { // Ready waits, so the poller is asked for nothing
+			l.turn(time.Millisecond)
+		}
+		p.refuse = syscall.ENOMEM
+		takes(t, l, w, Read)
+		for start := time.Now(); p.refused < 3; {
+			if ev, ok := l.Poll(time.Millisecond); ok || time.Since(start) > testPatience {
+				t.Fatalf("received %v; the poller was asked %d times", ev, p.refused)
+			}
+		}
+		p.refuse = nil
+		takes(t, l, w, Read)
+		w.Close()
+	}})
 }

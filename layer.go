@@ -1,0 +1,434 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"errors"
+	"fmt"
+	"log"
+	"runtime/debug"
+)
+
+// A Layer turns the messages of a source into messages of its own: the bytes of a stream into
+// lines, requests or frames, for example. So what a protocol has to say arrives in the same
+// range as everything else, in the loop's order, with its priorities and Notify channels.
+// SetLayer gives a source its layer; StreamConfig, ListenConfig and DialConfig have a field for
+// it, so that the layer hears of the stream's first message.
+//
+//	type lines struct{}
+//
+//	func (lines) Next(src evchan.Source, ev evchan.Event) evchan.Event {
+//		s := src.(*evchan.Stream)
+//		if line, ok := s.Input().ReadLine(evchan.LFOrCRLF); ok {
+//			return &Line{Text: line} // Line embeds Custom
+//		}
+//		if _, ok := ev.(evchan.Closed); ok {
+//			return ev
+//		}
+//		return nil
+//	}
+//
+// # Order
+//
+// Next(src, nil) comes before the next message of the source. So a layer need not make more
+// than one message of what it is told: it is asked for the rest. A source sends at most 16
+// messages in a row, and then goes to the end of its lane.
+//
+// Next runs at delivery, on the goroutine that delivers: the receiver itself in All, Poll and
+// Batch.All, a goroutine of the loop otherwise. In Shutdown, it may be the goroutine of
+// Shutdown. Over a channel, Next(src, nil) runs while the receiver still has the message
+// before. So:
+//
+//   - Input and Output of a stream belong to its layer, until SetLayer(nil).
+//   - A message owns what it shows. [Buffer.MoveN] moves bytes to it without copying them.
+//   - A layer that must stop at some point, at an upgrade for example, returns nil until
+//     [Source].Again.
+//
+// What a layer has returned stays true until it is received: it is taken back only by your
+// Close or Abort of the source, and by [Custom.Retract]. So a layer that wants to say something
+// last says it first, and closes the stream when it is asked next. Until that message is
+// received, Filter and NetConn return ErrWouldBlock. MoveTo takes the layer and the message
+// along.
+//
+// # Input
+//
+// A stream with a layer sends no Readable for input that a call has left: what a layer needs
+// more bytes for, it leaves in the input, and is told Readable when more has come. When the
+// input has reached its limit, Next is told Readable and InputFull returns true: a layer ends
+// what is too long for it.
+//
+// # The end
+//
+// If a layer has a method End(Source), that is called once, after the last Next, by whatever
+// the source was ended: Close or Abort, NetConn, the loop's end, or the peer. In the last case
+// End comes when Next has returned nil after Closed; then only a call of Again makes the loop
+// call Next once more. End may be called by Close itself, if Next is not running. It is not
+// called for a layer that SetLayer has replaced. The loop keeps a source whose layer has an
+// End until the source has ended.
+//
+// If Next panics, its source ends: a stream sends Closed, and its Err has the panic's text and
+// the stack. Another source is closed, and package log reports the panic. If Next calls
+// runtime.Goexit, it is the same, and the goroutine ends: see [Filter].
+type Layer interface {
+	// Next turns ev into the message that src sends instead: a message of the layer's own,
+	// ev itself, or nil for nothing. Once the message was received, Next is called with a
+	// nil ev for more, until it returns nil. Again has it called with a nil ev as well.
+	//
+	// Next is called with no lock held, and never twice at once for one source. It may call
+	// everything but what waits, Close of the source and SetLayer among it.
+	Next(src Source, ev Event) Event
+}
+
+// maxLayerRow bounds how many messages of a layer come in a row before it is the turn of
+// others of the lane. Arbitrary.
+const maxLayerRow = 16
+
+// A layering is what a source with a layer has. The loop's lock guards it.
+type layering struct {
+	layer    Layer   // nil: SetLayer(nil) was called while made was not received or Next was running
+	made     Event   // what Next has returned and was not received; nil: nothing
+	custom   *Custom // of made; nil: it has none
+	row      int     // messages in a row
+	asking   bool    // Next is running
+	stopping bool    // Stopping was enqueued
+	endDue   bool    // the source has ended while Next was running
+}
+
+// An ender is a layer that is told the end of its source.
+type ender interface{ End(Source) }
+
+// madeCustom returns the Custom of the message that was made and not received, if any.
+func (x *layering) madeCustom() *Custom {
+	if x == nil {
+		return nil
+	}
+	return x.custom
+}
+
+// forget drops the message that was made, since it was received or taken back.
+func (x *layering) forget() {
+	if x.custom != nil {
+		x.custom.release()
+	}
+	x.made, x.custom = nil, nil
+}
+
+// SetLayer has layer turn the source's messages into others from now on. nil means that the
+// source sends its own messages again.
+//
+// The new layer, or the receiver, is told again what has happened to a stream: Readable if
+// there is input, EOF, Closed; and Packets if datagrams wait. A Next that is running finishes
+// as the old layer's. What the old layer has made and was not received is received first.
+//
+// SetLayer returns ErrClosed after Close, and an error if the source is under a filter. Any
+// goroutine may call it, a layer in its Next among them.
+func (s *source) SetLayer(layer Layer) error {
+	l := s.lockAndWithdraw()
+	defer l.unlock()
+	return l.setLayer(s, layer)
+}
+
+// setLayer is SetLayer for a caller that holds the loop's lock and has withdrawn the offer.
+func (l *Loop) setLayer(s *source, layer Layer) error {
+	switch {
+	case s.life.closed() || l.closed:
+		return ErrClosed
+	case s.filtered:
+		return errors.New("evchan: SetLayer of a stream that is under a filter: set it on the one on top")
+	}
+	l.giveLayer(s, layer)
+	s.pend &^= workAgain
+	if s.queued && s.pend == 0 {
+		s.route.Load().remove(s)
+	}
+	l.refresh(s)
+	return nil
+}
+
+// giveLayer has layer be the layer of s. The caller holds l.mu.
+func (l *Loop) giveLayer(s *source, layer Layer) {
+	if _, ok := layer.(ender); ok {
+		if l.enders == nil {
+			l.enders = make(map[*source]struct{})
+		}
+		l.enders[s] = struct{}{}
+	} else {
+		delete(l.enders, s)
+	}
+	switch {
+	case s.layer != nil:
+		s.layer.layer, s.layer.stopping = layer, false
+		if layer == nil && s.layer.made == nil && !s.layer.asking {
+			s.layer = nil
+		}
+	case layer != nil:
+		s.layer = &layering{layer: layer}
+	}
+}
+
+// layered reports whether s has a layer. The caller holds the loop's lock.
+func (s *source) layered() bool { return s.layer != nil && s.layer.layer != nil }
+
+// Again has the source's layer called with a nil message, in the source's turn in the queue.
+// Any goroutine may call it: one that has finished something that the layer will tell of, for
+// example. Several calls count as one. A call within Next takes effect at the end of the lane.
+// Again does nothing if there is no layer, and after Close; it works after Closed.
+func (s *source) Again() {
+	l := s.lockLoop()
+	defer l.unlock()
+	if s.layered() && !s.life.closed() && !s.filtered {
+		l.enqueue(s, workAgain)
+	}
+}
+
+// consult asks the layer of s, which next has taken out of its lane, for a message. It returns
+// true if there is one: then s belongs to r, is in no lane, and has msgMade pending. Otherwise
+// it has put s back if s has more to do. The caller holds l.mu, which is let go meanwhile.
+func (l *Loop) consult(r *route, s *source) bool {
+	var ev Event
+	var bit pending
+	if s.pend&workAgain != 0 {
+		s.pend &^= workAgain
+	} else {
+		told := s.owner.confirm(s.pend & msgMask)
+		s.pend = s.pend&^msgMask | told
+		if told == 0 {
+			l.drop(s, 0)
+			return false
+		}
+		bit = told & -told
+		s.pend &^= bit
+		ev = s.owner.event(bit)
+		if bit != msgAccepted { // it counts for MaxPending until Next returns
+			s.owner.received(bit)
+		}
+	}
+	layer := s.layer.layer
+	s.busy, s.layer.asking = true, true
+	r.busy++
+	l.left--
+	l.unlock()
+
+	finished := false
+	defer func() {
+		if !finished { // Next has called runtime.Goexit
+			l.consulted(r, s, bit, nil, errLayerExited)
+			feeds := r.fed && r.batches == nil
+			l.unlock()
+			if feeds {
+				go l.feed(r)
+			}
+		}
+	}()
+	made, err := callNext(layer, s, ev)
+	finished = true
+	return l.consulted(r, s, bit, made, err)
+}
+
+var errLayerExited = errors.New("evchan: the Layer has called runtime.Goexit")
+
+// callNext calls layer's Next. It turns a panic into an error.
+func callNext(layer Layer, s *source, ev Event) (made Event, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			made, err = nil, fmt.Errorf("evchan: the Layer has panicked: %v\n\n%s", v, debug.Stack())
+		}
+	}()
+	made = layer.Next(s.owner, ev)
+	if made == nil {
+		return nil, nil
+	}
+	c, err := customOf(made)
+	if err == nil && c != nil {
+		err = c.claim(s, made)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("evchan: Layer.Next has returned a %T that cannot be sent: %w", made, err)
+	}
+	return made, nil
+}
+
+// consulted ends consult, whose Next has returned made for the message of bit, or has failed
+// with err. It takes l.mu, and returns what consult returns.
+func (l *Loop) consulted(r *route, s *source, bit pending, made Event, err error) bool {
+	at := s.lockLoop() // not l, if s was moved meanwhile
+	x := s.layer
+	s.busy, x.asking = false, false
+	if bit == msgAccepted {
+		s.owner.received(bit)
+	}
+	if made != nil {
+		x.made = made
+		x.custom, _ = customOf(made)
+		if s.life.closed() || at.closed {
+			x.forget()
+		} else {
+			s.pend |= msgMade
+		}
+	}
+	var end ender
+	switch {
+	case x.endDue, err != nil, s.life == lifeFailed && s.pend == 0 && x.layer != nil:
+		end, _ = x.layer.(ender)
+		if _, ok := at.enders[s]; !ok {
+			end = nil
+		}
+		delete(at.enders, s)
+	}
+	if err != nil || x.layer == nil && x.made == nil {
+		s.pend &^= workAgain
+		s.layer = nil
+	}
+	here := at == l && !at.closed && s.pend&msgMade != 0
+	switch {
+	case here:
+	case s.pend == 0 || at.closed:
+		at.refresh(s)
+	case at.exitDue && s.pend != workAgain:
+		at.unpop(s, 0) // what was pending at Exit is still delivered
+	case !s.queued:
+		at.push(s)
+	}
+	if !here && s.layer != nil {
+		x.row = 0
+	}
+	if end != nil || err != nil || at != l {
+		at.unlock()
+		callEnd(end, s)
+		if err != nil {
+			s.owner.layerFailed(err)
+		}
+		l.lock()
+	}
+	r.busy--
+	return here
+}
+
+// tookMade notes that the message that s's layer has made was received, and has the layer asked
+// for more. The caller holds l.mu.
+func (l *Loop) tookMade(s *source) {
+	x := s.layer
+	x.forget()
+	switch {
+	case x.layer == nil:
+		s.layer = nil
+	case !s.filtered && !s.life.closed():
+		s.pend |= workAgain
+	}
+}
+
+// retractMade takes back the message that s's layer has made, whose Custom is c, and has the
+// layer asked for the next one. The caller has withdrawn the offer of s, and holds l.mu.
+func (l *Loop) retractMade(s *source, c *Custom) bool {
+	if s.layer.madeCustom() != c {
+		return false
+	}
+	s.layer.forget()
+	if s.layer.layer == nil {
+		s.layer = nil
+	} else if !s.filtered {
+		l.enqueue(s, workAgain)
+	}
+	l.retract(s, msgMade)
+	return true
+}
+
+// retractAll takes back all messages of s, those of its layer too, because s was closed. It
+// returns the layer if the caller has to call its End, with no lock held. If Next is running,
+// End is called when that has returned. The caller has withdrawn the offer of s, and holds l.mu.
+func (l *Loop) retractAll(s *source) ender {
+	if s.layer != nil {
+		s.layer.forget()
+	}
+	l.retract(s, ^pending(0))
+	return l.takeEnder(s)
+}
+
+// takeEnder is retractAll without taking anything back.
+func (l *Loop) takeEnder(s *source) ender {
+	if _, ok := l.enders[s]; !ok {
+		return nil
+	}
+	if s.layer.asking {
+		s.layer.endDue = true
+		return nil
+	}
+	delete(l.enders, s)
+	end, _ := s.layer.layer.(ender)
+	return end
+}
+
+// unlockEnding is retractAll and unlock, and then calls End of the layer.
+func (l *Loop) unlockEnding(s *source) {
+	end := l.retractAll(s)
+	l.unlock()
+	callEnd(end, s)
+}
+
+// callEnd calls End of a layer of s, if end is not nil. The caller holds no lock.
+func callEnd(end ender, s *source) {
+	if end != nil {
+		end.End(s.owner)
+	}
+}
+
+// takeEnders returns the sources whose layers have to be told that the loop was closed. The
+// caller holds l.mu.
+func (l *Loop) takeEnders() map[*source]ender {
+	ends := make(map[*source]ender)
+	for s := range l.enders {
+		if end := l.takeEnder(s); end != nil {
+			ends[s] = end
+		}
+	}
+	return ends
+}
+
+// layerFailed ends the source because its layer has failed with err.
+func (s *source) layerFailed(err error) {
+	log.Printf("%s is closed: %v", s.owner.label(), err)
+	s.owner.Close()
+}
+
+// serveLayers asks the layers of the sources that stand in the loop's own queue, for a Shutdown
+// that makes the turns itself. What they make stays in the queue.
+func (l *Loop) serveLayers() {
+	l.lock()
+	defer l.unlock()
+	l.layerWork = false
+	if l.own.fed {
+		return // a feeder delivers, or the receivers of Batches do
+	}
+	var queued []*source
+	for _, q := range l.own.lanes {
+		for s := q.head; s != nil; s = s.next {
+			if s.layered() {
+				queued = append(queued, s)
+			}
+		}
+	}
+	for _, s := range queued {
+		for s.queued && s.route.Load() == &l.own && s.pend&msgMade == 0 && !l.closed {
+			l.own.remove(s)
+			if s.layered() && s.pend&(msgMask|workAgain) != 0 {
+				if l.consult(&l.own, s) {
+					l.unpop(s, 0)
+				}
+				break // again in the next turn
+			}
+			if !l.prepareSource(&l.own, s) {
+				break
+			}
+			l.unpop(s, 0)
+		}
+	}
+}
+
+// hasMade reports whether s has a message of its layer that was not received. The caller does
+// not hold the loop's lock.
+func (s *source) hasMade() bool {
+	l := s.lockAndWithdraw()
+	defer l.unlock()
+	return s.pend&msgMade != 0
+}
