@@ -15,14 +15,14 @@ import (
 	"testing"
 )
 
-// The structs that evtag's tests use are what evrpcgen writes.
+// The structs that the tests of evtag and evrpc use are what evrpcgen writes.
 func TestGenerated(t *testing.T) {
-	want, err := os.ReadFile("../evtag/message_test.go")
+	want, err := os.ReadFile("../internal/rpctest/message.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	output := filepath.Join(t.TempDir(), "out.go")
-	if err := run("evtag_test", output, []string{"../evtag/testdata/all.rpc"}); err != nil {
+	if err := run("rpctest", output, []string{"../internal/rpctest/all.rpc"}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(output)
@@ -121,7 +121,7 @@ func TestErrors(t *testing.T) {
 
 // Any text is refused with an error that says where, or becomes Go code without mistakes.
 func FuzzParse(f *testing.F) {
-	all, err := os.ReadFile("../evtag/testdata/all.rpc")
+	all, err := os.ReadFile("../internal/rpctest/all.rpc")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -17,36 +16,13 @@ import (
 	"testing"
 
 	"github.com/evchan/evchan/evrpc/evtag"
+	"github.com/evchan/evchan/evrpc/internal/rpctest"
 )
 
-// The tests in this file compare evtag with libevent itself: testdata/peer is a C program
-// that encodes and decodes with libevent. message_test.go has the structs that evrpcgen has made
-// of testdata/all.rpc.
-//
-//go:generate go run ../evrpcgen -package evtag_test -o message_test.go testdata/all.rpc
+// The tests in this file compare evtag with libevent itself, in a C program.
 
 // messages is how many random messages each test compares.
 const messages = 10_000
-
-// buildPeer returns the C program, or skips the test if it cannot be built here.
-func buildPeer(t *testing.T) string {
-	cc, err := exec.LookPath("cc")
-	if err != nil {
-		t.Skip("no C compiler: ", err)
-	}
-	probe := exec.Command(cc, "-x", "c", "-fsyntax-only", "-")
-	probe.Stdin = strings.NewReader("#include <event2/tag.h>\n")
-	if said, err := probe.CombinedOutput(); err != nil {
-		t.Skipf("no libevent to compile with: %v\n%s", err, said)
-	}
-	program := filepath.Join(t.TempDir(), "peer")
-	build := exec.Command(cc, "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-o", program,
-		"testdata/peer/peer.c", "testdata/peer/message.c", "-levent_extra", "-levent_core")
-	if said, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", build, err, said)
-	}
-	return program
-}
 
 // runPeer runs the C program with the given messages as its input, and returns its answers. One that is nil
 // means that libevent could not decode the message.
@@ -81,7 +57,7 @@ func runPeer(t *testing.T, program string, in [][]byte, args ...string) [][]byte
 
 func TestLibevent(t *testing.T) {
 	t.Parallel()
-	program := buildPeer(t)
+	program := rpctest.Build(t, "peer")
 	t.Run("GoToC", func(t *testing.T) { t.Parallel(); testGoToC(t, program) })
 	t.Run("CToGo", func(t *testing.T) { t.Parallel(); testCToGo(t, program) })
 	t.Run("Broken", func(t *testing.T) { t.Parallel(); testBroken(t, program) })
@@ -109,7 +85,7 @@ func testCToGo(t *testing.T, program string) {
 		t.Fatalf("%d messages", len(got))
 	}
 	for i, data := range got {
-		var msg All
+		var msg rpctest.All
 		if err := evtag.Unmarshal(data, &msg); err != nil {
 			t.Fatalf("message %d: %v\n%x", i, err, data)
 		}
@@ -126,7 +102,7 @@ func testBroken(t *testing.T, program string) {
 	var sent [][]byte
 	for len(sent) < messages {
 		// Small ones, so that tags and lengths are hit often.
-		msg := All{Data: []byte("data"), Texts: []string{"text"}, Numbers: []uint32{1}, Part: randomPart(r, 1)}
+		msg := rpctest.All{Data: []byte("data"), Texts: []string{"text"}, Numbers: []uint32{1}, Part: rpctest.RandomPart(r, 1)}
 		data, err := evtag.Marshal(nil, &msg)
 		if err != nil {
 			t.Fatal(err)
@@ -135,7 +111,7 @@ func testBroken(t *testing.T, program string) {
 	}
 	accepted := 0
 	for i, got := range runPeer(t, program, sent, "echo") {
-		var msg All
+		var msg rpctest.All
 		err := evtag.Unmarshal(sent[i], &msg)
 		if (err == nil) != (got != nil) {
 			t.Fatalf("error %v, but libevent makes\n%x of\n%x", err, got, sent[i])
@@ -165,18 +141,18 @@ func testItems(t *testing.T, program string) {
 	for len(sent) < messages {
 		var data []byte
 		for range 1 + r.IntN(6) {
-			tag := uint32(randomUint(r))
+			tag := uint32(rpctest.RandomUint(r))
 			switch tag % 5 {
 			case 0:
-				data = evtag.AppendUint(data, tag, randomUint(r)&0xffffffff)
+				data = evtag.AppendUint(data, tag, rpctest.RandomUint(r)&0xffffffff)
 			case 1:
-				data = evtag.AppendUint(data, tag, randomUint(r))
+				data = evtag.AppendUint(data, tag, rpctest.RandomUint(r))
 			case 2:
-				data = evtag.AppendString(data, tag, randomString(r))
+				data = evtag.AppendString(data, tag, rpctest.RandomString(r))
 			case 3:
-				data = evtag.AppendTimeval(data, tag, evtag.Timeval{Sec: uint32(randomUint(r)), Usec: uint32(randomUint(r))})
+				data = evtag.AppendTimeval(data, tag, evtag.Timeval{Sec: uint32(rpctest.RandomUint(r)), Usec: uint32(rpctest.RandomUint(r))})
 			case 4:
-				data = evtag.AppendBytes(data, tag, randomBytes(r))
+				data = evtag.AppendBytes(data, tag, rpctest.RandomBytes(r))
 			}
 		}
 		if r.IntN(2) == 0 {
@@ -243,12 +219,12 @@ var goMessages = sync.OnceValue(func() [][]byte {
 	r := rand.New(rand.NewPCG(1, 2))
 	var out [][]byte
 	for range messages {
-		msg := randomAll(r)
+		msg := rpctest.RandomAll(r)
 		data, err := evtag.Marshal(nil, &msg)
 		if err != nil {
 			panic(err)
 		}
-		var again All
+		var again rpctest.All
 		if err := evtag.Unmarshal(data, &again); err != nil || !reflect.DeepEqual(again, msg) {
 			panic(fmt.Sprintf("%+v becomes %+v, %v", msg, again, err))
 		}
@@ -280,75 +256,4 @@ func damage(r *rand.Rand, data []byte) []byte {
 		}
 	}
 	return data
-}
-
-func randomAll(r *rand.Rand) All {
-	return All{
-		Number:    uint32(randomUint(r)),
-		Large:     randomUint(r),
-		Text:      randomString(r),
-		Data:      randomBytes(r),
-		Key:       [24]byte(randomN(r, 24)),
-		Part:      randomPart(r, 3),
-		OptNumber: maybe(r, uint32(randomUint(r))),
-		OptLarge:  maybe(r, randomUint(r)),
-		OptText:   maybe(r, randomString(r)),
-		OptData:   [][]byte{nil, randomBytes(r)}[r.IntN(2)],
-		OptKey:    maybe(r, [3]byte(randomN(r, 3))),
-		OptPart:   maybe(r, randomPart(r, 1)),
-		Numbers:   several(r, 20, func() uint32 { return uint32(randomUint(r)) }),
-		Larges:    several(r, 20, func() uint64 { return randomUint(r) }),
-		Texts:     several(r, 20, func() string { return randomString(r) }),
-		Parts:     several(r, 5, func() Part { return randomPart(r, 2) }),
-	}
-}
-
-func randomPart(r *rand.Rand, depth int) Part {
-	p := Part{Name: randomString(r), Count: maybe(r, randomUint(r))}
-	if depth > 0 {
-		p.Parts = several(r, 4, func() Part { return randomPart(r, depth-1) })
-	}
-	return p
-}
-
-// randomUint returns a number; all lengths are as frequent.
-func randomUint(r *rand.Rand) uint64 { return r.Uint64() >> r.IntN(64) }
-
-func randomN(r *rand.Rand, n int) []byte {
-	p := make([]byte, n)
-	for i := range p {
-		p[i] = byte(r.Uint32())
-	}
-	return p
-}
-
-func randomBytes(r *rand.Rand) []byte {
-	switch r.IntN(16) {
-	case 0:
-		return []byte{}
-	case 1:
-		return randomN(r, r.IntN(2000))
-	}
-	return randomN(r, r.IntN(40))
-}
-
-func randomString(r *rand.Rand) string {
-	return strings.ReplaceAll(string(randomBytes(r)), "\x00", "0")
-}
-
-// maybe returns nil or a pointer to v.
-func maybe[T any](r *rand.Rand, v T) *T {
-	if r.IntN(2) == 0 {
-		return nil
-	}
-	return &v
-}
-
-// several returns fewer than limit values, nil for none.
-func several[T any](r *rand.Rand, limit int, random func() T) []T {
-	var s []T
-	for range r.IntN(limit) {
-		s = append(s, random())
-	}
-	return s
 }
