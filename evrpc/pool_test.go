@@ -94,7 +94,7 @@ func startLibevent(t *testing.T) string {
 // Messages come back from a libevent server as they were.
 func TestPoolLibevent(t *testing.T) {
 	t.Parallel()
-	const calls = 10_000
+	const calls = 5000
 	loop := newLoop(t)
 	pool := newPool(loop, startLibevent(t), 4, nil)
 	r := rand.New(rand.NewPCG(1, 2))

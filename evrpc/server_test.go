@@ -77,7 +77,7 @@ func echoText(t *testing.T) func(evchan.Event) {
 // A libevent client calls a Go server.
 func TestServerLibevent(t *testing.T) {
 	t.Parallel()
-	const calls = 10_000
+	const calls = 5000
 	program := rpctest.Build(t, "rpcpeer")
 	loop := newLoop(t)
 	srv, address := startServer(t, loop, nil)

@@ -56,7 +56,7 @@ func RandomBytes(r *rand.Rand) []byte {
 	case 0:
 		return []byte{}
 	case 1:
-		return randomN(r, r.IntN(2000))
+		return randomN(r, r.IntN(500))
 	}
 	return randomN(r, r.IntN(40))
 }

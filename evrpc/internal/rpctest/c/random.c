@@ -27,7 +27,7 @@ static int size(void)
 	case 0:
 		return 0;
 	case 1:
-		return below(2000);
+		return below(500);
 	default:
 		return below(40);
 	}
