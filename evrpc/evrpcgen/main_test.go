@@ -15,22 +15,27 @@ import (
 	"testing"
 )
 
-// The structs that the tests of evtag and evrpc use are what evrpcgen writes.
+// The structs that the tests of evtag and evrpc use, and those of the example, are what evrpcgen writes.
 func TestGenerated(t *testing.T) {
-	want, err := os.ReadFile("../internal/rpctest/message.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	output := filepath.Join(t.TempDir(), "out.go")
-	if err := run("rpctest", output, []string{"../internal/rpctest/all.rpc"}); err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile(output)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("evrpcgen writes\n%s", got)
+	for _, test := range []struct{ source, name, generated string }{
+		{"../internal/rpctest/all.rpc", "rpctest", "../internal/rpctest/message.go"},
+		{"../../examples/rpc/messages.rpc", "main", "../../examples/rpc/messages.go"},
+	} {
+		want, err := os.ReadFile(test.generated)
+		if err != nil {
+			t.Fatal(err)
+		}
+		output := filepath.Join(t.TempDir(), "out.go")
+		if err := run(test.name, output, []string{test.source}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(output)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("evrpcgen makes of %s\n%s", test.source, got)
+		}
 	}
 }
 
