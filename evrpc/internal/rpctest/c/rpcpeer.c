@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/event_compat.h>
 #include <event2/http.h>
