@@ -79,6 +79,13 @@ type DialConfig struct {
 	// of the same loop.
 	RateGroup *RateGroup
 
+	// Over puts a stream on top of the one that is being connected, as Filter does: TLS, for
+	// example. nil means that nothing is. Dial calls it, and returns its stream, which sends
+	// Connected once it is open (see [Filter]). That stream is the one that the settings are
+	// about, except RateLimit, RateGroup and Lifetime, which are the lower one's. If Over
+	// returns an error, Dial returns it, and connects nothing.
+	Over func(*Stream) (*Stream, error)
+
 	// Layer turns the stream's messages into others, Connected among them: see StreamConfig.
 	Layer Layer
 }
@@ -166,20 +173,42 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 	ctx, d.cancel = context.WithCancel(context.Background())
 
 	s := l.newStream(noFD)
+	below := u
+	if c.Over != nil {
+		below = u.below(l)
+	}
+	if err := s.openDialing(d, below); err != nil {
+		return nil, err
+	}
+	up := s
+	if c.Over != nil {
+		if up, err = s.putOver(c.Over, u); err != nil {
+			return nil, err
+		}
+		l := up.lockLoop()
+		up.giveLayer(l, c.Layer)
+		l.unlock()
+	}
+	go s.dial(ctx, d, network, address)
+	return up, nil
+}
+
+// openDialing gives s its settings, and publishes it. Nothing is connected yet.
+func (s *Stream) openDialing(d *dialing, u *streamSetup) error {
 	s.mu.Lock()
 	defer s.unlock()
 	s.more().transport = d
 	s.setupLocked(u)
+	l := s.Loop()
 	l.lock()
 	defer l.unlock()
 	if l.closed {
 		d.cancel()
 		s.extra.leave(l)
-		return nil, ErrClosed
+		return ErrClosed
 	}
 	s.publish(l, 0)
-	go s.dial(ctx, d, network, address)
-	return s, nil
+	return nil
 }
 
 // dial connects s. It is a goroutine.
@@ -251,18 +280,6 @@ func (s *Stream) attached(fin bool) pending {
 func (s *Stream) connecting() bool {
 	_, ok := s.transport().(*dialing)
 	return ok
-}
-
-// unconnected reports whether s, or a stream below it, is still being connected. Caller holds
-// s.mu.
-func (s *Stream) unconnected() bool {
-	x := s.below()
-	if x == nil {
-		return s.connecting()
-	}
-	x.lower.mu.Lock()
-	defer x.lower.mu.Unlock()
-	return x.lower.unconnected()
 }
 
 // dialled returns the address that s is being connected to, or could not be connected to;

@@ -241,7 +241,7 @@ If one side is slow, the other one is made to wait, and what lies between is bou
   - io.Copy from one stream to another respects both limits. If the destination is
     full, it returns ErrFull and leaves the rest in the source. The source sends
     Readable again when the destination has drained, and its EOF after the rest was
-    consumed. So a proxy calls io.Copy at each Readable and needs no more.
+    consumed. So a proxy calls io.Copy at each Readable and needs no more (example Proxy).
   - If you receive slowly, messages wait in the queue, where each source stands at
     most once. Listeners stop accepting.
 

@@ -126,7 +126,7 @@ func Example_gracefulShutdown() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	stop := loop.Trigger() // or loop.Signal(os.Interrupt)
+	stop := loop.Trigger() // in a program: loop.Signal(os.Interrupt), which sends Signaled
 
 	replies := make(chan string, 1)
 	go func() { // the client
@@ -160,7 +160,8 @@ func Example_gracefulShutdown() {
 			fmt.Fprintln(ev.Timer.Data.(*evchan.Stream), "done")
 		case evchan.Fired:
 			stopping = true
-			ln.Close() // accepts no more connections
+			stop.Close() // from now on, Ctrl-C ends the program at once
+			ln.Close()   // accepts no more connections
 		}
 		if stopping && underWay == 0 {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

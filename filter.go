@@ -11,6 +11,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A Filter transforms the bytes of a stream: it compresses or encrypts them, for
@@ -18,7 +19,23 @@ import (
 // with no lock held, so they may call methods of the stream. What they Write to the
 // stream is given to a later call of Encode.
 //
-// If the Filter is an io.Closer, the loop calls Close once, after everything else.
+// A Filter may have more methods:
+//   - Opened() bool, if it has something to do before the stream can be used, such as a
+//     handshake. See below.
+//   - Close() error. The loop calls it once, after everything else.
+//   - NetConn(lower net.Conn, early *Buffer) net.Conn, if it has a net.Conn of its own.
+//     [Stream.NetConn] calls it, after everything else, and returns the result. lower is the
+//     net.Conn of the stream below, which gives first what Decode has left. early has the
+//     decoded bytes that nobody has read; the Filter owns it from then on. NetConn must not
+//     call methods of the stream.
+//
+// Opened is called after Decode and Encode, until it returns true. The stream that Filter
+// returns then sends [Connected], also if it belongs to a server; ListenConfig.Over makes
+// that [Accepted]. No other message but Closed, and Moved, comes before that, and the idle
+// timeouts begin there. A Filter with this method is first called when the stream below is connected.
+// If the input ends before Opened returns true, the stream ends with io.ErrUnexpectedEOF. If
+// the stream is closed before, and nothing was written to it, the stream below is closed at
+// once.
 //
 // If Decode or Encode panics in the loop, the stream ends with an error that has the
 // panic's text, and the loop goes on. If Close panics, no message says so, but the
@@ -33,11 +50,20 @@ type Filter interface {
 	// Decode consumes what has arrived, in, and appends the decoded bytes to plain.
 	// It may leave bytes in in, for example an incomplete record; it is called again
 	// when more has arrived. What it appends to out is sent to the peer: the answer
-	// of a handshake, for example.
+	// of a handshake, for example. The buffers belong to the loop and must not be kept.
 	//
-	// If eof is true, nothing more will arrive, and this is the last call. An error
-	// ends the stream, after the receiver has consumed what was decoded before. The
-	// buffers belong to the loop and must not be kept.
+	// If eof is true, nothing more will arrive, and this is the last call.
+	//
+	// Decode returns
+	//   - nil;
+	//   - io.EOF, if the input has ended, whatever the stream below does. Decode is not
+	//     called again. What follows is read and dropped;
+	//   - ErrWouldBlock, if it is busy, on another goroutine for example. Then nothing is
+	//     settled, neither eof nor an error of the stream below, until a later call returns
+	//     something else. The Filter asks for that call by [Stream.Again] of the stream that
+	//     Filter has returned. Another call comes when more has arrived;
+	//   - any other error, which ends the stream, after the receiver has consumed what was
+	//     decoded before. What is in out is still sent.
 	Decode(in, plain, out *Buffer, eof bool) error
 
 	// Encode consumes what was written to the stream, plain, and appends the encoded
@@ -47,8 +73,17 @@ type Filter interface {
 	//
 	// If fin is true, nothing more will be written: Encode appends all that the peer
 	// must still get, a checksum for example. It is called again as long as it leaves
-	// something in plain. An error ends the stream.
+	// something in plain.
+	//
+	// If Encode returns ErrWouldBlock, it is busy: it is called again as after each Decode,
+	// and after Again. Until it returns nil, fin is not settled: the stream below stays open
+	// for writing. Any other error ends the stream.
 	Encode(plain, out *Buffer, fin bool) error
+}
+
+// A connMaker is a Filter that makes a net.Conn of its own.
+type connMaker interface {
+	NetConn(lower net.Conn, early *Buffer) net.Conn
 }
 
 // filterRoom is the number of bytes in each direction at which a filter is full. What
@@ -61,8 +96,8 @@ const filterRoom = 64 << 10
 // stacked.
 //
 // The new stream takes over priority, Notify channel, pauses and idle timeouts. It has
-// marks and limits of its own. It sends no first message, with one exception: it sends
-// Connected if this stream has not delivered it yet.
+// marks and limits of its own. It sends Connected first if this stream has not delivered it
+// yet, or if f has a method Opened. Otherwise it sends no first message.
 //
 // From now on this stream, which the new one's Under returns, belongs to the loop: it
 // sends no more messages, and is closed with the new one. Its settings can still be
@@ -97,43 +132,53 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 	up.mu.Lock()
 	defer up.unlock()
 	x := &filtering{filter: f, upper: up, lower: s}
+	x.opener, _ = f.(opener)
+	x.open.Store(x.opener == nil && !s.unopened())
+	x.look.Store(true)
 	x.sending.flags, x.answer.flags = bufNoSpare, bufNoSpare
 	up.listener = s.listener
 	up.more().under = s
 	if s.extra != nil && s.extra.idle != nil {
 		after := s.extra.idle.after
-		s.setIdle(0, 0)
 		u.ReadIdle = cmp.Or(u.ReadIdle, after[dirRead])
 		u.WriteIdle = cmp.Or(u.WriteIdle, after[dirWrite])
 	}
 	up.setupLocked(u)
 	up.extra.transport = x // after the timeouts were set, which asks what lies below
-	x.connecting = s.unconnected()
 	if u.WriteIdle > 0 {
 		x.timed.Store(true)
 		s.timeBelow()
 	}
 	l := s.lockAndWithdraw()
 	defer l.unlock()
-	if l.closed {
+	switch {
+	case l.closed:
+		err = ErrClosed
+	case s.pend&msgMade != 0:
+		err = ErrWouldBlock
+	}
+	if err != nil {
 		up.extra.leave(l)
-		return nil, ErrClosed
+		return nil, err
+	}
+	if s.extra != nil && s.extra.idle != nil {
+		s.extra.idle.after = [2]time.Duration{} // up has them now
+		s.extra.stopIdle(l)
+	}
+	if !x.open.Load() {
+		up.extra.stopIdle(l) // until it is open
 	}
 	up.prio = s.prio
 	if u.Notify == nil {
 		up.route.Store(s.route.Load())
 	}
-	if x.connecting {
-		up.extra.stopIdle(l)
-	}
 	up.paused |= s.paused &^ directions(s.timedOut())
 	s.paused = 0
 	s.resumeIdle(Read | Write)
-	if s.pend&msgMade != 0 {
-		up.extra.leave(l)
-		return nil, ErrWouldBlock
-	}
 	passed := s.pend & msgConnected
+	if x.opener != nil {
+		passed = 0
+	}
 	s.received(msgAccepted) // as far as its listener is concerned
 	l.retract(&s.source, msgMask|workRead)
 	s.in.unwait(waitEOF)
@@ -160,6 +205,46 @@ func (s *Stream) Under() *Stream {
 	return s.extra.under
 }
 
+// By returns the Filter that made this stream, also after its end. It returns nil if none
+// did.
+func (s *Stream) By() Filter {
+	if x := s.madeBy(); x != nil {
+		return x.filter
+	}
+	return nil
+}
+
+// madeBy returns what moves the bytes between s and the stream below, also after the end of
+// s. It returns nil if Filter has not made s.
+func (s *Stream) madeBy() *filtering {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.extra == nil {
+		return nil
+	}
+	x, _ := s.extra.transport.(*filtering)
+	return x
+}
+
+// Again has the stream's layer called: see [Source].
+//
+// It also has the Filter that made this stream called, Decode and then Encode, even if nothing
+// has arrived and nothing was written, and also after Close, as long as output is being sent. A
+// Filter that was busy calls it. Resume of reading does this as well. Any goroutine may call
+// Again; calls coalesce until the loop's next turn.
+func (s *Stream) Again() {
+	s.source.Again()
+	s.askFilter()
+}
+
+// askFilter is Again as far as the filter is concerned.
+func (s *Stream) askFilter() {
+	if x := s.madeBy(); x != nil {
+		x.asked.Store(true)
+		x.schedule()
+	}
+}
+
 // A filtering is the transport of a stream that Filter has made. The loop calls its
 // task when something has happened to the upper or the lower stream; the task moves
 // bytes between the two.
@@ -168,27 +253,37 @@ type filtering struct {
 	filter Filter  // never changes
 	upper  *Stream // never changes
 	lower  *Stream // never changes
+	opener opener  // filter, if it is one; never changes
+
+	asked atomic.Bool // Again was called
+	look  atomic.Bool // lower may have something to read, or to tell
+	open  atomic.Bool // upper can be used: lower can, and the opener says so; only the task sets it
 
 	// working is locked while the task runs. It guards the following.
 	working  sync.Mutex
 	sending  Buffer // written, and not yet consumed by Encode
 	answer   Buffer // to be written to lower
 	answered int    // bytes that Decode has added to answer since that was last empty
-	held     int    // bytes of lower's input that Decode has left
+	left     int    // bytes of lower's input that Decode has left
 	begun    bool   // Encode was called
-	decoded  bool   // Decode will not be called again
+	decode   bool   // Again was called, and Decode was not called since
+	encode   bool   // Again was called, and Encode was not called since
+	busy     bool   // Decode has returned ErrWouldBlock
+	stalled  bool   // Encode has returned ErrWouldBlock
+	decoded  bool   // the input has ended: Decode will not be called again
 	encoded  bool   // Encode will not be called again
+	failed   bool   // x has failed: Decode will not be called again
 	broken   bool   // Encode has failed, and must not be called again
+	mute     error  // why lower takes nothing any more
 	exited   string // the method of filter that is being called, or has called runtime.Goexit
 	finSent  bool   // lower's CloseWrite was called
 	retired  bool   // the filter was closed, or belongs to a net.Conn
-
-	connecting bool // lower is being connected: upper's idle timeouts have not begun
 
 	// mu guards the following. It is locked after upper's mu and before lower's.
 	mu      sync.Mutex
 	plain   chain // decoded, for upper to read
 	out     chain // written by upper, to be encoded
+	wrote   bool  // upper has tried to write something
 	fin     bool  // nothing more will be written
 	short   bool  // out was full when upper wrote: upper waits for room
 	eof     bool  // nothing more will be decoded
@@ -200,10 +295,11 @@ type filtering struct {
 	inside  int   // bytes of sending and answer, or more
 	stuck   bool  // some output has stayed in x or below when the task ended
 
-	calling  atomic.Bool  // the filter may be being called: see deferReleases
-	watched  atomic.Bool  // the task is to be called when lower's output moves
-	timed    atomic.Bool  // progress is needed
-	progress atomic.Int64 // when lower's output has last moved, on the loop's clock
+	accepting bool         // upper sends Accepted when it is open, and nothing before; the loop's mu guards it
+	calling   atomic.Bool  // the filter may be being called: see deferReleases
+	watched   atomic.Bool  // the task is to be called when lower's output moves
+	timed     atomic.Bool  // progress is needed
+	progress  atomic.Int64 // when lower's output has last moved, on the loop's clock
 }
 
 var (
@@ -214,6 +310,12 @@ var (
 func (x *filtering) fill(in *chain, limit int) (n int, full bool, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if !x.open.Load() {
+		if x.err != nil {
+			return 0, false, x.err
+		}
+		return 0, false, eAGAIN
+	}
 	if x.plain.n > 0 {
 		if x.plain.n >= filterRoom {
 			x.schedule() // the task has stopped decoding
@@ -252,6 +354,7 @@ func (x *filtering) send(n int, move func(n int)) (int, error) {
 	}
 	room := max(filterRoom-x.out.n, 0)
 	x.short = n > room
+	x.wrote = true
 	n = min(n, room)
 	if n == 0 {
 		return 0, eAGAIN
@@ -285,6 +388,9 @@ func (x *filtering) close(reset bool) {
 	late := x.upper.overdue()
 	x.mu.Lock()
 	x.closing, x.fin = true, true
+	if x.err != nil && !x.open.Load() && !x.upper.life.closed() {
+		reset = false // the peer has got nothing that it could take for all, and is to get the filter's last words
+	}
 	x.upper.spend(x.plain.detach())
 	if reset || late {
 		x.lost += x.out.n
@@ -329,40 +435,38 @@ func (x *filtering) task() {
 	defer x.retire()
 	x.working.Lock()
 	defer x.working.Unlock() // also if the filter calls runtime.Goexit
-	x.work()
+	x.work(true)
 }
 
-// work is task for a caller that holds x.working.
-func (x *filtering) work() {
+// work is task for a caller that holds x.working. If read is false, it only sends.
+func (x *filtering) work(read bool) {
 	x.calling.Store(true)
 	defer x.calling.Store(false)
+	if x.asked.Swap(false) {
+		x.decode, x.encode = true, true
+	}
 	x.lower.mu.Lock()
 	gone := x.lower.gone() // then decode up to the end, even without room
 	late := x.lower.overdue()
-	connected := x.connecting && !x.lower.unconnected()
+	ready := !x.lower.unopened()
 	x.lower.mu.Unlock()
-	if connected {
-		x.connecting = false
-		x.upper.mu.Lock()
-		x.upper.restartIdle(Read | Write)
-		x.upper.unlockInTurn()
-	}
 	x.mu.Lock()
-	room := !x.closing && (x.plain.n < filterRoom || gone)
+	read = read && !x.failed && (x.closing && !x.encoded || !x.closing && (x.plain.n < filterRoom || gone))
 	late = late && x.closing
 	done := x.done
 	x.done = done || late
+	unused := x.closing && !x.open.Load() && !x.wrote // and will never be
 	x.mu.Unlock()
 	if late {
 		x.lower.close(true, false)
 	}
-	if done || late {
+	if done || late || !ready && x.opener != nil && !unused && !gone {
 		return
 	}
 
 	var plain Buffer
 	var err error
-	over, finished := false, false
+	over, opens, finished := false, false, false
 	defer func() {
 		if !finished { // the filter has called runtime.Goexit
 			if x.exited != "" {
@@ -371,22 +475,22 @@ func (x *filtering) work() {
 			}
 			x.schedule()
 		}
-		x.publish(&plain, err, over)
+		x.publish(&plain, err, opens, over)
 	}()
-	err = x.deliver()
+	derr := x.deliver()
 	clear := x.answer.n == 0 // lower has room
 	if clear {
 		x.answered = 0
 	}
 	// Decode even if lower is full: two peers that both stop decoding while their
 	// lower streams are full would wait for each other.
-	if err == nil && x.answered < filterRoom && room && !x.decoded {
+	if read && x.answered < filterRoom {
 		had := x.answer.n
-		err = x.decode(&plain)
+		err = x.callLower(&plain)
 		x.answered += x.answer.n - had
 	}
 	x.mu.Lock()
-	fresh := x.out.n > 0 || x.fin
+	fresh := x.out.n > 0 || x.fin || x.encode || !x.open.Load()
 	if clear {
 		x.deferReleases(&x.out)
 		x.sending.chain.splice(&x.out)
@@ -395,33 +499,49 @@ func (x *filtering) work() {
 	fin, closing := x.fin, x.closing
 	x.mu.Unlock()
 	again := false // Encode has made progress, and has not finished
-	if err == nil && clear && !x.encoded && !x.broken && (fresh || !x.begun || x.sending.n > 0) {
-		x.begun = true
+	if err == nil && clear && !unused && !x.encoded && !x.broken && (fresh || !x.begun || x.sending.n > 0) {
+		x.begun, x.encode = true, false
 		left, owed := x.sending.n, x.answer.n
 		x.broken = true // unless it returns nil
-		if err = x.callEncode(fin); err != nil {
+		err = x.callEncode(fin)
+		if x.stalled = err == ErrWouldBlock; x.stalled {
+			err = nil
+		}
+		if err != nil {
 			err = x.upper.opError("encode", err)
 		}
 		x.broken = err != nil
-		x.encoded = fin && x.sending.n == 0
+		x.encoded = fin && x.sending.n == 0 && !x.stalled
 		again = err == nil && fin && !x.encoded && (x.sending.n < left || x.answer.n > owed)
 	}
 	x.mu.Lock()
 	x.inside = x.sending.n + x.answer.n // what deliver moves counts twice until publish
 	x.mu.Unlock()
-	if derr := x.deliver(); err == nil {
+	if derr == nil {
+		derr = x.deliver()
+	}
+	if err == nil && !x.busy {
 		err = derr
+	}
+	if ready && !x.open.Load() {
+		if opens = x.callOpened(); !opens && x.decoded && err == nil {
+			err = x.upper.opError("decode", fmt.Errorf("the input has ended before the filter was open: %w", io.ErrUnexpectedEOF))
+		}
 	}
 	if x.encoded && !x.finSent && x.answer.n == 0 {
 		x.finSent = true
 		x.lower.CloseWrite()
 	}
-	over = closing && (x.finSent || x.broken || err != nil || clear && x.answer.n == 0 && !again || x.upper.Loop().conf.Linger < 0)
+	over = closing && (x.finSent || x.broken || unused || err != nil || derr != nil ||
+		!again && (x.failed || clear && x.answer.n == 0 && !x.stalled) || x.upper.Loop().conf.Linger < 0)
 	if over {
 		x.mu.Lock()
-		cut := x.broken || x.out.n+x.sending.n+x.answer.n > 0
+		cut := x.broken || x.out.n+x.sending.n > 0
 		x.mu.Unlock()
-		if cut {
+		if x.answer.n > 0 && derr == nil {
+			x.lower.writeLast(&x.answer) // it may tell the peer why
+		}
+		if cut && x.open.Load() {
 			x.lower.Abort() // the peer must not take what it has got for all there was
 		} else {
 			x.lower.Close()
@@ -434,63 +554,92 @@ func (x *filtering) work() {
 
 // tell gives x the message bits of the stream under it. Caller holds l.mu.
 func (l *Loop) tell(x *filtering, bits pending) {
-	if told := bits & (msgConnected | msgTimedOut); told != 0 {
-		l.enqueue(&x.upper.source, x.upper.confirm(told))
+	if bits&msgConnected != 0 && x.opener == nil {
+		x.tellOpen(l)
+	}
+	if bits&msgTimedOut != 0 && !x.accepting {
+		l.enqueue(&x.upper.source, x.upper.confirm(msgTimedOut))
 	}
 	if bits != 0 {
+		if bits&^(msgConnected|msgDrained|msgTimedOut) != 0 {
+			x.look.Store(true)
+		}
 		l.assign(x)
 	}
 }
 
 // deliver writes the answer to lower. If lower is full, its Drained calls the task
-// again.
+// again. If lower has ended, deliver drops the answer, and returns why.
 func (x *filtering) deliver() error {
 	if x.answer.n == 0 {
-		return nil
+		return x.mute
 	}
-	if _, err := x.lower.writeBuffer(&x.answer, nil); err != nil && err != ErrFull {
-		return err
+	if x.mute == nil {
+		if _, err := x.lower.writeBuffer(&x.answer, nil); err != nil && err != ErrFull {
+			x.mute = err
+		}
 	}
-	return nil
+	if x.mute != nil {
+		x.mu.Lock()
+		x.lost += x.answer.n
+		x.mu.Unlock()
+		x.answer.Discard(x.answer.n)
+	}
+	return x.mute
 }
 
-// decode reads into lower's input, and calls Decode if there is more than last time.
-func (x *filtering) decode(plain *Buffer) error {
+// callLower reads into lower's input, and calls Decode if there is more than last time. After
+// the end of the input, it drops what it reads.
+func (x *filtering) callLower(plain *Buffer) error {
 	s := x.lower
 	s.mu.Lock()
-	bits := s.fill()
+	var bits pending
+	if x.look.Swap(false) {
+		bits = s.fill()
+	}
 	x.deferReleases(&s.in.unread)
 	eof := s.in.eof
 	gone := s.gone()
 	reason := s.why()
 	s.unlockInTurn()
 	if bits&workRead != 0 {
+		x.look.Store(true)
 		x.schedule()
 	}
 	in := s.Input()
 	had := in.n
-	if had > x.held || eof {
-		x.decoded = eof
+	switch {
+	case x.decoded:
+		in.Discard(in.n)
+		if gone && reason != nil {
+			return reason
+		}
+		return nil
+	case had > x.left || eof || x.decode:
+		x.decode = false
 		err := x.callDecode(in, plain, eof)
-		x.held = in.n
+		x.left = in.n
+		x.busy = err == ErrWouldBlock
 		switch {
+		case x.busy:
+		case err == io.EOF:
+			x.decoded = true
+			in.Discard(in.n)
 		case err != nil:
 			return x.upper.opError("decode", err)
-		case !eof && in.n == had && s.InputFull():
+		case eof:
+			x.decoded = true
+		case in.n == had && s.InputFull():
 			return x.upper.opError("decode", fmt.Errorf("%d bytes, which make no sense yet: %w", had, ErrFull))
 		}
 	}
-	if gone && !eof {
-		x.decoded = true
-		if reason == nil {
-			reason = ErrClosed
-		}
-		return reason
+	if gone && !x.decoded && !x.busy {
+		return cmp.Or(reason, ErrClosed)
 	}
 	return nil
 }
 
-// callDecode, callEncode and callClose call the filter. They turn a panic into an
+// callDecode, callEncode, callOpened and callClose call the filter. They turn a panic into an
 // error, because the loop's turn must go on for the other sources. After runtime.Goexit
 // they cannot return: they set x.exited, for the deferred functions of their callers.
 func (x *filtering) callDecode(in, plain *Buffer, eof bool) (err error) {
@@ -537,8 +686,12 @@ func (x *filtering) schedule() {
 	l.unlock()
 }
 
-// publish gives the results of a task to upper: decoded bytes, the end, an error, room.
-func (x *filtering) publish(plain *Buffer, err error, done bool) {
+// publish gives the results of a task to upper: decoded bytes, the end, an error, room. If
+// opens is true, upper can be used from now on.
+func (x *filtering) publish(plain *Buffer, err error, opens, done bool) {
+	if opens {
+		x.opens()
+	}
 	x.mu.Lock()
 	what := What(0)
 	if plain.n > 0 && !x.closing {
@@ -552,7 +705,7 @@ func (x *filtering) publish(plain *Buffer, err error, done bool) {
 	}
 	if err != nil && x.err == nil {
 		x.err = err
-		x.decoded = true
+		x.failed = true
 		what |= Read | Write | hangup
 	}
 	if x.short && x.out.n < filterRoom {
@@ -605,11 +758,16 @@ func (x *filtering) oweDrained() {
 // netConn returns a net.Conn that uses the filter on lower's net.Conn. Caller holds
 // x.working and the mu of both streams.
 func (x *filtering) netConn(lower net.Conn) net.Conn {
-	c := newFilterConn(lower, x.filter, x.lower.limits.Load().readHigh, x.upper.limits.Load().writeHigh)
-	c.plain.splice(x.upper.detach())
+	early := x.upper.detach()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	c.plain.chain.splice(&x.plain)
+	early.chain.splice(&x.plain)
+	x.done, x.retired = true, true
+	if f, ok := x.filter.(connMaker); ok {
+		return f.NetConn(lower, early)
+	}
+	c := newFilterConn(lower, x.filter, x.lower.limits.Load().readHigh, x.upper.limits.Load().writeHigh)
+	c.plain.splice(early)
 	c.pending.splice(&x.sending)
 	switch {
 	case x.err != nil:
@@ -620,7 +778,6 @@ func (x *filtering) netConn(lower net.Conn) net.Conn {
 	if x.encoded {
 		c.encodeErr = c.failed("write", errEnded)
 	}
-	x.done, x.retired = true, true
 	return c
 }
 

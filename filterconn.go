@@ -146,6 +146,13 @@ func (c *filterConn) decode(p []byte, eof bool) (answers bool, err error) {
 	err = c.filter.Decode(&c.in, &c.plain, &c.answer, eof)
 	c.answered += c.answer.n - owed
 	c.made += int64(c.answer.n - owed)
+	if err == ErrWouldBlock && !eof {
+		err = nil // it is called again when more has come
+	}
+	if err == io.EOF {
+		c.in.Discard(c.in.n)
+		eof, err = true, nil
+	}
 	if err != nil {
 		err = c.failed("decode", err)
 	} else if c.pending.n > 0 && c.encodeErr == nil {
@@ -172,6 +179,9 @@ func (c *filterConn) encode(fin bool) error {
 		owed := c.answer.n
 		err := c.filter.Encode(&c.pending, &c.answer, fin)
 		c.made += int64(c.answer.n - owed)
+		if err == ErrWouldBlock && !fin {
+			err = nil // it is called again after the next Decode
+		}
 		if err != nil {
 			c.encodeErr = c.failed("encode", err)
 		}

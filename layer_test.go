@@ -304,8 +304,13 @@ func TestLayerMoves(t *testing.T) {
 		}
 		runtime.Gosched()
 	}
+	a.Pause(Write)
+	a.SetIdleTimeouts(time.Hour, time.Hour)
 	if _, err := a.Filter(new(plainFilter), nil); err != ErrWouldBlock {
 		t.Errorf("Filter: %v", err)
+	}
+	if p, d := a.Paused(), a.extra.idle.after; p != Write || d != [2]time.Duration{time.Hour, time.Hour} {
+		t.Errorf("after Filter, %v are paused, and the idle timeouts are %v", p, d)
 	}
 	if _, err := a.NetConn(); err != ErrWouldBlock {
 		t.Errorf("NetConn: %v", err)

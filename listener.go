@@ -12,6 +12,7 @@ import (
 	"os"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -99,6 +100,16 @@ type ListenConfig struct {
 	// Notify is where the listener and its streams send their messages, see [Source]; nil
 	// means the loop's own way.
 	Notify chan<- Event
+
+	// Over puts a stream on top of each accepted one, as Filter does: TLS, for example. nil
+	// means that nothing is. The returned stream sends Accepted, once it is open (see
+	// [Filter]); it is the one that the settings for streams are about, except RateLimit,
+	// RateGroup and Lifetime, which are the accepted one's. If it ends before it is open, no
+	// message tells. Until then it does not count for MaxPending, but for MaxStreams.
+	//
+	// The loop calls Over, with no lock held, and waits for it: it must not block. If it
+	// returns an error, the connection is closed, and AcceptFailed follows.
+	Over func(*Stream) (*Stream, error)
 }
 
 // stream returns the part of c that is for the listener's streams. Notify is not in it:
@@ -149,7 +160,7 @@ type Listener struct {
 	anyAddr    bool         // addr is not that of the streams: its IP is unspecified; never changes
 	conf       ListenConfig // never changes
 	wrapped    bool         // WrapListener has made it; never changes
-	setup      *streamSetup // of its streams; never changes
+	division   *division    // who gets its streams; never changes
 	maxPending int          // never changes
 	file       socketFile   // of a unix socket; never changes
 
@@ -158,17 +169,17 @@ type Listener struct {
 	fd      sysFD // noFD: closed
 	unlinks bool  // release removes the socket's file, if there is one
 
+	next      int // the turn of division.choose
 	borrowers int // running Controls of SyscallConn, the last of which closes the descriptor if release could not
+
+	full atomic.Bool // task has stopped because of a limit
 
 	// The loop's mu guards the following.
 
-	full    bool          // task has stopped because of atLimit
 	failing bool          // the last accept failed
 	err     error         // why it failed
 	delay   time.Duration // before the next try
 	retry   timerNode     // running: the listener waits for the next try
-	waiting int           // Accepted that were sent and not received
-	streams int           // accepted and not yet released; 0 without MaxStreams
 }
 
 // Listen returns a listener on the address. It is live, unless conf has it paused.
@@ -181,18 +192,36 @@ type Listener struct {
 // If the address has a host name, Listen waits until it is looked up. It returns the
 // errors of net.Listen, and ErrClosed on a closed loop.
 func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, error) {
+	return listenOn(network, address, conf, []*Loop{l}, 0)
+}
+
+// listenOn is Listen for loops, the first of which accepts.
+func listenOn(network, address string, conf *ListenConfig, loops []*Loop, balance Balance) (*Listener, error) {
 	switch network {
 	case "tcp", "tcp4", "tcp6", "unix":
 	default:
 		return nil, &net.OpError{Op: "listen", Net: network, Err: net.UnknownNetworkError(network)}
 	}
-	if l.isClosed() {
+	if loops[0].isClosed() {
 		return nil, ErrClosed
 	}
-	c, u, err := l.listenSetup(conf)
+	c, d, err := listenSetup(conf, loops, balance)
 	if err != nil {
 		return nil, err
 	}
+	nl, err := listenSocket(network, address, c)
+	if err != nil {
+		return nil, err
+	}
+	ln, err := d.add(loops[0], nl, c, false).adopt(nl)
+	if err != nil {
+		nl.Close()
+	}
+	return ln, err
+}
+
+// listenSocket returns a socket that listens, in package net's form.
+func listenSocket(network, address string, c *ListenConfig) (net.Listener, error) {
 	if c.ReusePort && network == "unix" {
 		return nil, fmt.Errorf("evchan: ListenConfig.ReusePort on a unix socket: %w", ErrUnsupported)
 	}
@@ -211,18 +240,11 @@ func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, e
 		return os.NewSyscallError("setsockopt", err)
 	}
 	nl, err := nc.Listen(context.Background(), network, address)
-	if err != nil {
-		return nil, portable(err)
-	}
-	ln, err := l.adoptListener(nl, c, u, false)
-	if err != nil {
-		nl.Close()
-	}
-	return ln, err
+	return nl, portable(err)
 }
 
 // listenSetup returns what conf, which may be nil, says of the listener and of its streams.
-func (l *Loop) listenSetup(conf *ListenConfig) (*ListenConfig, *streamSetup, error) {
+func listenSetup(conf *ListenConfig, loops []*Loop, balance Balance) (*ListenConfig, *division, error) {
 	c := new(ListenConfig)
 	if conf != nil {
 		*c = *conf
@@ -230,8 +252,8 @@ func (l *Loop) listenSetup(conf *ListenConfig) (*ListenConfig, *streamSetup, err
 	if c.Backlog < 0 || c.DeferAccept < 0 {
 		return nil, nil, errors.New("evchan: negative ListenConfig.Backlog or DeferAccept")
 	}
-	u, err := l.setup(c.stream())
-	return c, u, err
+	d, err := newDivision(c, loops, balance)
+	return c, d, err
 }
 
 // WrapListener makes a listener of nl, a *net.TCPListener or a *net.UnixListener. It takes
@@ -244,10 +266,15 @@ func (l *Loop) listenSetup(conf *ListenConfig) (*ListenConfig, *streamSetup, err
 // Only SO_LINGER is turned off, because closing would wait with it.
 // ReusePort and Control come too late here, and are an error.
 func (l *Loop) WrapListener(nl net.Listener, conf *ListenConfig) (*Listener, error) {
+	return wrapListener(nl, conf, []*Loop{l}, 0)
+}
+
+// wrapListener is WrapListener for loops, the first of which accepts.
+func wrapListener(nl net.Listener, conf *ListenConfig, loops []*Loop, balance Balance) (*Listener, error) {
 	if nl == nil {
 		return nil, errors.New("evchan: WrapListener of nil")
 	}
-	if l.isClosed() {
+	if loops[0].isClosed() {
 		return nil, ErrClosed
 	}
 	known, isNil := true, false
@@ -265,20 +292,19 @@ func (l *Loop) WrapListener(nl net.Listener, conf *ListenConfig) (*Listener, err
 	case isNil:
 		return nil, fmt.Errorf("evchan: WrapListener of a nil %T", nl)
 	}
-	c, u, err := l.listenSetup(conf)
+	c, d, err := listenSetup(conf, loops, balance)
 	if err != nil {
 		return nil, err
 	}
 	if c.ReusePort || c.Control != nil {
 		return nil, errors.New("evchan: ListenConfig.ReusePort or Control for WrapListener: the socket is bound already")
 	}
-	return l.adoptListener(nl, c, u, true)
+	return d.add(loops[0], nl, c, true).adopt(nl)
 }
 
-// adoptListener makes a listener of nl's socket and closes nl. If it returns an error, nl
-// is as it was.
-func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup, wrapped bool) (*Listener, error) {
-	ln := &Listener{addr: nl.Addr(), conf: *c, wrapped: wrapped, Data: c.Data, setup: u, fd: noFD, maxPending: c.MaxPending}
+// add adds a listener of l to d, for the socket of nl. adopt follows.
+func (d *division) add(l *Loop, nl net.Listener, c *ListenConfig, wrapped bool) *Listener {
+	ln := &Listener{addr: nl.Addr(), conf: *c, wrapped: wrapped, Data: c.Data, division: d, fd: noFD, maxPending: c.MaxPending}
 	if a, ok := ln.addr.(*net.TCPAddr); ok {
 		ln.anyAddr = len(a.IP) == 0 || a.IP.IsUnspecified()
 	}
@@ -290,6 +316,13 @@ func (l *Loop) adoptListener(nl net.Listener, c *ListenConfig, u *streamSetup, w
 	if ln.maxPending == 0 {
 		ln.maxPending = defaultMaxPending
 	}
+	d.parts = append(d.parts, ln)
+	return ln
+}
+
+// adopt gives ln the socket of nl, makes it live, and closes nl. If it returns an error, nl is
+// as it was.
+func (ln *Listener) adopt(nl net.Listener) (*Listener, error) {
 	fd, err := takeFD(nl.(syscall.Conn))
 	if err != nil {
 		return nil, &net.OpError{Op: "listen", Net: ln.addr.Network(), Addr: ln.addr, Err: err}
@@ -383,7 +416,7 @@ func (lim *limits) above(readLow, writeLow int) *limits {
 // configure makes s, which ln has accepted and nobody else knows yet, a stream of ln. The
 // settings follow in open.
 func (ln *Listener) configure(s *Stream) {
-	s.listener = ln
+	s.listener = ln.whole()
 	s.expectShortReads(ln.addr.Network())
 }
 
@@ -392,14 +425,27 @@ func (ln *Listener) Addr() net.Addr { return ln.addr }
 
 // Err returns why the last attempt to accept failed, nil if it did not.
 func (ln *Listener) Err() error {
-	l := ln.lockLoop()
-	defer l.unlock()
-	return ln.err
+	for _, p := range ln.parts() {
+		l := p.lockLoop()
+		err := p.err
+		l.unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Pause stops accepting until Resume. Meanwhile the kernel holds new connections, up to the
 // backlog. A paused listener is not live.
 func (ln *Listener) Pause() {
+	for _, p := range ln.parts() {
+		p.pause()
+	}
+}
+
+// pause is Pause of one part.
+func (ln *Listener) pause() {
 	l := ln.lockAndWithdraw()
 	defer l.unlock()
 	ln.paused = directions(Read)
@@ -409,6 +455,13 @@ func (ln *Listener) Pause() {
 
 // Resume accepts again, beginning with the connections that the kernel holds.
 func (ln *Listener) Resume() {
+	for _, p := range ln.parts() {
+		p.resume()
+	}
+}
+
+// resume is Resume of one part.
+func (ln *Listener) resume() {
 	l := ln.lockLoop()
 	defer l.unlock()
 	if ln.paused != 0 && ln.life == lifeOpen && !l.closed {
@@ -496,6 +549,15 @@ func (f *socketFile) remove() {
 // reset. Streams that were accepted stay open. An AcceptFailed that has not been received
 // is taken back.
 func (ln *Listener) Close() error {
+	ln.mustBeMade()
+	for _, p := range ln.parts() {
+		p.close()
+	}
+	return nil
+}
+
+// close is Close of one part.
+func (ln *Listener) close() {
 	l := ln.lockAndWithdraw()
 	ln.life = lifeClosed
 	l.timers.stop(&ln.retry)
@@ -503,7 +565,6 @@ func (ln *Listener) Close() error {
 	l.unlock()
 	ln.release()
 	callEnd(end, &ln.source)
-	return nil
 }
 
 // release closes the socket.
@@ -545,99 +606,79 @@ func (ln *Listener) ready(What) { ln.Loop().assign(ln) }
 // expired is called when it is time to try again after a failure.
 func (ln *Listener) expired(int64) { ln.Loop().assign(ln) }
 
-// admitted is called when an Accepted was received or taken back. Caller holds the loop's
-// lock.
-func (ln *Listener) admitted(l *Loop) {
-	ln.waiting--
-	ln.acceptOn(l)
-}
-
-// parted is called when a stream that ln has accepted was released, perhaps by another
-// loop. Caller holds the lock of no loop.
-func (ln *Listener) parted() {
-	if ln.conf.MaxStreams <= 0 {
-		return
-	}
-	l := ln.lockLoop()
-	ln.streams--
-	ln.acceptOn(l)
-	l.unlock()
-}
-
-// atLimit reports whether MaxPending or MaxStreams is reached. Caller holds the loop's lock.
-func (ln *Listener) atLimit() bool {
-	return ln.maxPending > 0 && ln.waiting >= ln.maxPending ||
-		ln.conf.MaxStreams > 0 && ln.streams >= ln.conf.MaxStreams
-}
-
-// acceptOn has task called if it has stopped at a limit that is no longer reached. Caller
-// holds the loop's lock.
-func (ln *Listener) acceptOn(l *Loop) {
-	if ln.full && !ln.atLimit() {
-		ln.full = false
-		l.assign(ln)
-	}
-}
-
 // task accepts connections until there are no more, a limit is reached or a batch is full.
 func (ln *Listener) task() {
-	ln.mu.Lock()
-	defer ln.mu.Unlock()
-	if ln.fd == noFD {
-		return
-	}
 	for range acceptBatch {
-		l := ln.lockLoop()
-		wait := ln.paused != 0 || ln.life != lifeOpen || ln.retry.running() || l.closed
-		if ln.atLimit() {
-			ln.full = true
-			wait = true
+		s, to, again := ln.acceptOne()
+		if s != nil {
+			again = ln.putOver(s, to.setup)
 		}
-		route, prio := ln.route.Load(), ln.prio
-		l.unlock()
-		if wait {
-			return
-		}
-		s, err := ln.accept(l)
-		switch {
-		case err == nil:
-			ln.recovered()
-			l.lock()
-			s.route.Store(route)
-			s.prio = prio
-			s.in.set(flagAcceptPending)
-			ln.waiting++
-			if ln.conf.MaxStreams > 0 {
-				ln.streams++
-			}
-			l.unlock()
-			if err := s.open(ln.setup, msgAccepted, true); err != nil {
-				l.lock()
-				ln.waiting--
-				l.unlock()
-				ln.parted()
-				ln.failed(l, err)
-				return
-			}
-		case err == eAGAIN:
-			ln.recovered()
-			if !l.edge {
-				l.lock()
-				tok := l.token(ln)
-				l.unlock()
-				l.poller.arm(ln.fd, tok, Read|Edge)
-			}
-			return
-		case transient(err):
-			// Only this connection has failed.
-		default:
-			ln.failed(l, os.NewSyscallError("accept", portable(err)))
+		if !again {
 			return
 		}
 	}
 	l := ln.lockLoop()
 	l.assign(ln) // the kernel may hold more
 	l.unlock()
+}
+
+// acceptOne accepts a connection, and reports whether there may be another one. It returns a
+// stream, and the loop that has got it, if that has to get one on top of it, by Over.
+func (ln *Listener) acceptOne() (under *Stream, to *recipient, again bool) {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if ln.fd == noFD {
+		return nil, nil, false
+	}
+	l := ln.lockLoop()
+	wait := ln.paused != 0 || ln.life != lifeOpen || ln.retry.running() || l.closed
+	route, prio := ln.route.Load(), ln.prio
+	l.unlock()
+	if wait || !ln.reserve() {
+		return nil, nil, false
+	}
+	s, err := ln.accept(l)
+	if err != nil {
+		ln.parted() // what was reserved
+	}
+	switch {
+	case err == nil:
+		ln.recovered()
+		to = ln.choose(s)
+		to.get(s, route, prio)
+		setup, first := to.setup, msgAccepted
+		if to.under != nil {
+			setup, first = to.under, 0
+		} else {
+			to.await(s)
+		}
+		if err := s.open(setup, first, true); err != nil {
+			if first != 0 {
+				to.waiting.Add(-1)
+			}
+			ln.parted()
+			ln.failed(l, err)
+			return nil, nil, false
+		}
+		if first == 0 {
+			return s, to, true
+		}
+	case err == eAGAIN:
+		ln.recovered()
+		if !l.edge {
+			l.lock()
+			tok := l.token(ln)
+			l.unlock()
+			l.poller.arm(ln.fd, tok, Read|Edge)
+		}
+		return nil, nil, false
+	case transient(err):
+		// Only this connection has failed.
+	default:
+		ln.failed(l, os.NewSyscallError("accept", portable(err)))
+		return nil, nil, false
+	}
+	return nil, nil, true
 }
 
 // recovered notes that accepting works, and takes back an AcceptFailed that is no longer
@@ -669,7 +710,7 @@ func (ln *Listener) failed(l *Loop, err error) {
 	}
 }
 
-func (ln *Listener) event(pending) Event { return AcceptFailed{ln} }
+func (ln *Listener) event(pending) Event { return AcceptFailed{ln.whole()} }
 func (ln *Listener) alive() bool         { return ln.life == lifeOpen && ln.paused == 0 }
 func (ln *Listener) label() string       { return "listener " + ln.addr.String() }
 
@@ -687,13 +728,13 @@ func (ln *Listener) dump() string {
 		state = "paused"
 	case ln.retry.running():
 		state = "failing"
-	case ln.full:
+	case ln.full.Load():
 		state = "full"
 	}
 	d := "listener " + ln.words() + " state=" + state + " fd=" + itoa(int(fd)) +
-		" addr=" + quote(ln.addr.String()) + " waiting=" + itoa(ln.waiting)
+		" addr=" + quote(ln.addr.String()) + " waiting=" + itoa(ln.division.unreceived())
 	if ln.conf.MaxStreams > 0 {
-		d += " streams=" + itoa(ln.streams)
+		d += " streams=" + itoa(int(ln.division.streams.Load()))
 	}
 	return d
 }

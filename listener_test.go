@@ -231,9 +231,7 @@ func TestListener(t *testing.T) {
 // streamsOf returns how many streams ln says are open.
 func streamsOf(t *testing.T, l *Loop, ln *Listener) int {
 	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return ln.streams
+	return int(ln.division.streams.Load())
 }
 
 // While there are as many streams as may be, no more are accepted; each that ends,

@@ -26,6 +26,7 @@ type Loop struct {
 	poller poller        // never changes
 	edge   bool          // the poller has FeatureEdge; never changes
 	limits limits        // of streams that have none of their own; never changes
+	member int           // place in its Group; 0: none; never changes once the group is made
 	epoch  time.Time     // zero of the loop's clock; never changes
 	done   chan struct{} // closed by Close
 	fedc   chan struct{} // closed when the feeder of Events or Batches has ended
@@ -63,15 +64,16 @@ type Loop struct {
 	due         int64                // when the turn that waits for the kernel, if there is one, will end by itself
 	work        []pollable           // those whose task is to be called: see assign
 	seq         uint64               // number of the last entry into a lane
-	streams     int                  // streams that are not released yet
+	streams     atomic.Int64         // streams that are not released yet
 	quiet       chan struct{}        // closed when streams falls to 0; nil: nothing waits for it
 	draining    atomic.Bool          // Shutdown was called; changed only with mu held
 	lost        int                  // bytes of output that were lost since then
 
-	feedersToWake []*route // routes whose feeders unlock wakes
-	preempted     []*route // routes whose offers unlock withdraws
-	layerWork     bool     // a source with a layer has entered the loop's own queue, since serveLayers has looked
-	wakePoller    bool     // unlock ends the wait for the kernel, if there is one
+	feedersToWake []*route    // routes whose feeders unlock wakes
+	preempted     []*route    // routes whose offers unlock withdraws
+	acceptors     []*Listener // listeners of other loops, whose acceptOn unlock calls
+	layerWork     bool        // a source with a layer has entered the loop's own queue, since serveLayers has looked
+	wakePoller    bool        // unlock ends the wait for the kernel, if there is one
 
 	running     bool // All or Poll is running, or Events or Batches was called
 	stepping    bool // it is Poll
@@ -463,7 +465,7 @@ func (l *Loop) yieldToScheduler(now time.Time, turns uint64) {
 // wait returns how long the turn may wait for the kernel, without limit if negative: see turn
 // and turnHoldingToken. It sets l.due. The caller holds l.mu.
 func (l *Loop) wait(limit time.Duration, delivers bool) time.Duration {
-	if len(l.work) > 0 || l.spent != nil || l.ends != nil || l.closed || l.draining.Load() && l.streams == 0 {
+	if len(l.work) > 0 || l.spent != nil || l.ends != nil || l.closed || l.draining.Load() && l.streams.Load() == 0 {
 		return 0
 	}
 	if !delivers && l.layerWork {
@@ -614,12 +616,12 @@ func (l *Loop) startTimer(t *timerNode, now int64, d time.Duration) {
 // source. All three end with unlock.
 func (l *Loop) lock() { l.mu.Lock() }
 
-// unlock lets go of the loop's lock. Before, it withdraws the offers of l.preempted, to whose
+// unlock lets go of the loop's lock, and then calls acceptOn of l.acceptors. Before, it withdraws the offers of l.preempted, to whose
 // routes something more urgent has come: it waits for their feeders, never for a receiver. It
 // also wakes the feeders of l.feedersToWake and, if l.wakePoller is set, the goroutine that
 // waits for the kernel.
 func (l *Loop) unlock() {
-	if len(l.preempted) == 0 && len(l.feedersToWake) == 0 && !(l.wakePoller && l.parked) {
+	if len(l.preempted) == 0 && len(l.feedersToWake) == 0 && len(l.acceptors) == 0 && !(l.wakePoller && l.parked) {
 		l.mu.Unlock()
 		return
 	}
@@ -649,8 +651,13 @@ func (l *Loop) unlockOffering() {
 	if wake {
 		l.wakePoller = false
 	}
+	acceptors := l.acceptors
+	l.acceptors = nil
 	l.mu.Unlock()
 	if wake {
 		l.poller.wake()
+	}
+	for _, ln := range acceptors {
+		ln.acceptOn()
 	}
 }

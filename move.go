@@ -46,12 +46,21 @@ func (s *Stream) MoveTo(to *Loop) error {
 		}
 		u = u.extra.under
 	}
+	from := s.Loop()
 	err := s.moveTo(to, stack)
+	moved := s.Loop() != from
 	for i, u := range slices.Backward(stack) {
 		if i > 0 && u.extra.spent != nil {
 			u.bequeath(stack[i-1]) // no lock may be held when release functions are called
 		}
 		u.unlock()
+	}
+	if moved {
+		for _, u := range stack {
+			u.mu.Lock()
+			u.restartIdle(Read | Write) // asks what lies below, so it comes after unlock
+			u.unlock()
+		}
 	}
 	if err == ErrClosed {
 		for _, u := range stack {
@@ -150,7 +159,7 @@ func (s *Stream) arrive() error {
 	}
 	l := s.Loop()
 	l.lock()
-	l.streams++
+	l.streams.Add(1)
 	if l.closed { // since moveTo has looked
 		l.unlock()
 		return ErrClosed
@@ -183,7 +192,6 @@ func (s *Stream) arrive() error {
 	}
 	l.unlock()
 	s.in.clear(flagStopped)
-	s.restartIdle(Read | Write)
 	if s.sock.fd != noFD {
 		if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
 			s.fail(l.Method(), err, 0)

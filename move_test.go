@@ -229,6 +229,18 @@ func (p *hookedPoller) remove(fd sysFD) error {
 // TestMoveToStack moves streams with a filter when something else happens.
 func TestMoveToStack(t *testing.T) {
 	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"IdleTimeouts": func(t *testing.T, l *Loop) {
+			to := dialLoop(t, l.Method())
+			s, _ := l.Pipe(nil, nil)
+			up, err := s.Filter(new(plainFilter), &StreamConfig{ReadIdle: time.Millisecond, WriteIdle: time.Hour})
+			must(t, err)
+			must(t, up.MoveTo(to))
+			for _, want := range []Event{Moved{up}, TimedOut{up}} {
+				if ev := nextOf(t, to, up); ev != want {
+					t.Errorf("unexpected %v", ev)
+				}
+			}
+		},
 		"ClosedMeanwhile": func(t *testing.T, to *Loop) {
 			c, err := (&Config{IgnoreEnv: true, Method: to.Method()}).complete()
 			must(t, err)

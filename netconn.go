@@ -26,8 +26,8 @@ import (
 //     socket has. If input was left, or the peer has reset the connection, it is a type
 //     that embeds one, whose File and SyscallConn know nothing of that input.
 //   - An end of a Pipe: a net.Conn in memory. The other end stays what it is.
-//   - A stream that Filter has made: a net.Conn that calls the filter, on the net.Conn
-//     of the stream below. Its Read waits while 64 KiB of what Decode has appended to out
+//   - A stream that Filter has made: what the filter's method NetConn returns, if it has
+//     one. Otherwise a net.Conn that calls the filter, on the net.Conn of the stream below. Its Read waits while 64 KiB of what Decode has appended to out
 //     are unsent, and its Write while Encode leaves MaxOutput bytes, until Read has more
 //     for Decode. Its Close takes at most 5 seconds to send what Encode appends at the end.
 //
@@ -35,7 +35,8 @@ import (
 //
 // NetConn fails, and leaves the stream as it was, with
 //   - ErrWouldBlock before Connected, while a message of the stream's layer is unreceived,
-//     and while output is unsent: Drained tells when to try again;
+//     and while output is unsent: Drained tells when to try again. Also while a filter is
+//     busy (see [Filter]), which no message tells;
 //   - ErrUnsupported if the descriptor is not a TCP or Unix socket;
 //   - Err, or ErrClosed if that is nil, after the end.
 //
@@ -51,7 +52,7 @@ func (s *Stream) NetConn() (net.Conn, error) {
 		x.working.Lock()
 		defer x.retire() // work, or another goroutine, may have finished x
 		defer x.working.Unlock()
-		x.work() // sends what can be sent
+		x.work(false) // sends what can be sent
 		filters = append(filters, x)
 		bottom = x.lower
 	}
@@ -69,6 +70,9 @@ func (s *Stream) NetConn() (net.Conn, error) {
 	}
 	if s.filtered {
 		return nil, errors.New("evchan: the stream is under a filter: call NetConn on the one on top")
+	}
+	if slices.ContainsFunc(filters, (*filtering).unsettled) {
+		return nil, ErrWouldBlock
 	}
 	if slices.ContainsFunc(filters, (*filtering).unsent) {
 		for _, x := range filters { // each hears from the one below

@@ -49,10 +49,11 @@ type PacketConn struct {
 
 	// These never change.
 	local    net.Addr
-	remote   net.Addr // nil: not connected
-	ipv6     bool     // the socket's family is AF_INET6
-	ipv6Only bool     // and it cannot reach IPv4
-	direct   bool     // each read asks the kernel; there are no batches
+	remote   net.Addr                      // nil: not connected
+	ipv6     bool                          // the socket's family is AF_INET6
+	ipv6Only bool                          // and it cannot reach IPv4
+	others   atomic.Pointer[[]*PacketConn] // of the other loops of a Group that c stands for; nil: none
+	direct   bool                          // each read asks the kernel; there are no batches
 
 	// at is the IP address that the socket is bound to, so that all its datagrams are
 	// sent there; the zero Addr: none, or any of the host's. Then told says whether the
@@ -373,6 +374,7 @@ func (c *PacketConn) SetLayer(layer Layer) error {
 // Pause stops the messages, and takes back a Packets that was not received yet.
 // Reading and writing still work. A paused connection is not live.
 func (c *PacketConn) Pause() {
+	c.eachOther((*PacketConn).Pause)
 	l := c.lockAndWithdraw()
 	defer l.unlock()
 	c.paused = directions(Read)
@@ -381,6 +383,7 @@ func (c *PacketConn) Pause() {
 
 // Resume undoes Pause: if datagrams wait, a Packets follows.
 func (c *PacketConn) Resume() {
+	c.eachOther((*PacketConn).Resume)
 	l := c.lockLoop()
 	defer l.unlock()
 	if c.paused != 0 && c.life == lifeOpen && !l.closed {
@@ -485,6 +488,7 @@ func (c *PacketConn) SetUnlinkOnClose(unlink bool) {
 // Close closes the socket. It drops the datagrams that were not read, and takes back
 // a Packets that was not received.
 func (c *PacketConn) Close() error {
+	c.eachOther(func(p *PacketConn) { p.Close() })
 	l := c.lockAndWithdraw()
 	c.life = lifeClosed
 	l.timers.stop(&c.retry)
@@ -493,6 +497,16 @@ func (c *PacketConn) Close() error {
 	c.release()
 	callEnd(end, &c.source)
 	return nil
+}
+
+// eachOther calls do for the packet connections of the other loops, if c stands for those of a
+// Group.
+func (c *PacketConn) eachOther(do func(*PacketConn)) {
+	if others := c.others.Load(); others != nil {
+		for _, p := range *others {
+			do(p)
+		}
+	}
 }
 
 // release closes the socket and frees what c holds, unless that was done before.

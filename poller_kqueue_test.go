@@ -9,6 +9,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -374,6 +375,7 @@ func TestModelQueue(t *testing.T) {
 		"Bounded":     testModelBounded,
 		"Ends":        testModelEnds,
 		"Reset":       testModelReset,
+		"LeavesError": testModelLeavesError,
 		"Listener":    testModelListener,
 		"Pipe":        testModelPipe,
 		"File":        testModelFile,
@@ -628,5 +630,23 @@ func testModelTimeout(t *testing.T, q *modelQueue, n *sysNet) {
 	}
 	if time.Since(start) < d {
 		t.Errorf("returned after %v", time.Since(start))
+	}
+}
+
+// testModelLeavesError: the model does not take an error of the socket that has come since it
+// has looked for one. It would be lost to the reader.
+func testModelLeavesError(t *testing.T, _ *modelQueue, _ *sysNet) {
+	l := dialLoop(t, "")
+	s, far := connectedPair(t, l)
+	must(t, far.SetLinger(0))
+	must(t, far.Close())
+	for pollNow(s.sock.fd, unix.POLLIN)&unix.POLLERR == 0 {
+		runtime.Gosched()
+	}
+	if cannotSend(s.sock.fd) {
+		t.Error("a reset connection was shut down")
+	}
+	if _, err := unix.Read(s.sock.fd, make([]byte, 1)); err != unix.ECONNRESET {
+		t.Errorf("Read gives %v", err)
 	}
 }

@@ -20,8 +20,12 @@ import (
 // If the loop is closed already, it returns ErrClosed.
 //
 // If no other goroutine makes the loop's turns, Shutdown makes them itself. So it may be
-// called from anywhere, also in the body of a range and in a release function. To finish
-// requests that are under way, call Listener.Close, finish them, and then call Shutdown.
+// called from anywhere, also in the body of a range and in a release function.
+//
+// To finish requests that are under way, call Listener.Close, finish them, and then call
+// Shutdown. If a signal such as Ctrl-C is the reason, close its SignalWatch first: then a
+// second Ctrl-C ends the program at once, as its user expects. Example GracefulShutdown does
+// both.
 func (l *Loop) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return errors.New("evchan: Shutdown with a nil context")
@@ -98,7 +102,7 @@ func (l *Loop) noteLostLocking(n int) {
 func (l *Loop) whenQuiet() <-chan struct{} {
 	l.lock()
 	defer l.unlock()
-	if l.closed || l.streams == 0 {
+	if l.closed || l.streams.Load() == 0 {
 		return nil
 	}
 	if l.quiet == nil {
@@ -109,7 +113,7 @@ func (l *Loop) whenQuiet() <-chan struct{} {
 
 // streamReleased notes that a stream was released or moved away. The caller holds l.mu.
 func (l *Loop) streamReleased() {
-	if l.streams--; l.streams == 0 && l.quiet != nil {
+	if l.streams.Add(-1) == 0 && l.quiet != nil {
 		close(l.quiet)
 		l.quiet = nil
 		l.wakePoller = true // it may be Shutdown that waits for the kernel

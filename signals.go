@@ -18,6 +18,9 @@ import (
 // can be caught, and what a signal does that is not watched any more. All watches of a
 // signal get it, in all loops, and so do the channels given to signal.Notify. As it does to
 // channels, signal.Reset or signal.Ignore ends that until Loop.Signal is called again.
+//
+// A program that ends gracefully at a signal closes the watch when the signal has come, before
+// [Loop.Shutdown] for example. Then the same signal, if it comes again, ends the program at once.
 type SignalWatch struct {
 	source
 

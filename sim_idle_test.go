@@ -21,9 +21,9 @@ func empty(t *testing.T, l *Loop) {
 	l.Close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.timers.len() != 0 || l.sources() != 0 || l.streams != 0 || len(l.work) != 0 || len(l.routes) != 0 {
+	if l.timers.len() != 0 || l.sources() != 0 || l.streams.Load() != 0 || len(l.work) != 0 || len(l.routes) != 0 {
 		t.Errorf("left on a closed loop: %d timers, %d live sources, %d streams, %d tasks, %d routes",
-			l.timers.len(), l.sources(), l.streams, len(l.work), len(l.routes))
+			l.timers.len(), l.sources(), l.streams.Load(), len(l.work), len(l.routes))
 	}
 	for i := range l.regs.n {
 		if r := l.regs.at(i); r.who != nil {

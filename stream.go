@@ -727,6 +727,10 @@ func (s *Stream) resume(what What) {
 		if !s.gone() {
 			l.enqueue(&s.source, workRead)
 		}
+		if x := s.below(); x != nil { // the filter may have waited for that
+			x.asked.Store(true)
+			l.assign(x)
+		}
 	}
 	l.unlock()
 	s.restartIdle(on)

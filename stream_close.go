@@ -313,8 +313,8 @@ func (s *Stream) driveClose() {
 		s.release(false, 0)
 		return
 	}
-	if s.connecting() {
-		s.release(false, 0) // there is no peer yet
+	if s.connecting() || s.out.queue.n == 0 && s.unopened() && s.below().unused() {
+		s.release(false, 0) // there is no peer yet, or nothing for it
 		return
 	}
 	if s.in.has(uint32(hangup)) && s.transport().failure() != nil {
@@ -495,7 +495,7 @@ func (s *Stream) finish(bits pending) {
 	l.streamReleased()
 	s.forgetBlocked(l)
 	l.retract(&s.source, workRead) // there is nothing left to read from
-	if bits = s.confirm(bits); bits != 0 {
+	if bits = s.confirm(bits); bits != 0 && !s.unaccepted() {
 		l.enqueue(&s.source, bits)
 	}
 	if s.filtered {

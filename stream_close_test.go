@@ -204,7 +204,7 @@ func TestEmptyWithClosed(t *testing.T) {
 				s := l.newStream(noFD)
 				s.more().transport = slowEnd{l, over}
 				l.mu.Lock()
-				l.streams++
+				l.streams.Add(1)
 				l.enqueue(&s.source, msgConnected)
 				l.unlock()
 				closed := 0

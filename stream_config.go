@@ -177,7 +177,7 @@ func (s *Stream) publish(l *Loop, first pending) {
 	if s.in.held.Load() > 0 {
 		first |= msgReadable
 	}
-	l.streams++
+	l.streams.Add(1)
 	l.refresh(&s.source)
 	l.enqueue(&s.source, s.confirm(first))
 	if l.draining.Load() {

@@ -112,7 +112,7 @@ func (s *Stream) resumeIdle(what What) bool {
 
 // restartIdle begins the time of the directions in what anew. The caller holds s.mu.
 func (s *Stream) restartIdle(what What) {
-	if s.extra == nil || s.extra.idle == nil || s.gone() || s.unconnected() {
+	if s.extra == nil || s.extra.idle == nil || s.gone() || s.unopened() {
 		return
 	}
 	i := s.extra.idle

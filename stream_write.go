@@ -298,6 +298,18 @@ func (s *Stream) queue(q *chain, from *Stream) (int, error) {
 	return n, s.send()
 }
 
+// writeLast moves all of b to the output, even if that is full: the last words of a filter
+// that has failed.
+func (s *Stream) writeLast(b *Buffer) {
+	s.mu.Lock()
+	defer s.unlock()
+	if err := s.writeErr(); err != nil && err != ErrFull || !s.out.queue.fits(b.n) {
+		return
+	}
+	s.out.queue.splice(&b.chain)
+	s.send()
+}
+
 // send sends output, or the end of it, after something was added. If the kernel is known to
 // take no more at the moment, it leaves that to the loop. If sending has ended the stream,
 // send returns the error. The caller holds s.mu.
@@ -395,7 +407,7 @@ func (s *Stream) goOnLater() {
 // checkDrained returns msgDrained, and wakes the streams that wait for room in this one, if
 // Drained is owed and the output has fallen to the low mark. The caller holds s.mu.
 func (s *Stream) checkDrained() pending {
-	if !s.out.owed || s.connecting() || s.paused.has(Write) && !s.life.closed() || s.output() > s.lowMark() {
+	if !s.out.owed || s.unopened() || s.paused.has(Write) && !s.life.closed() || s.output() > s.lowMark() {
 		return 0 // Connected comes first
 	}
 	s.out.owed = false
@@ -482,11 +494,16 @@ func (s *Stream) unblock() {
 			continue
 		}
 		l := w.lockLoop()
-		if l.blocked[w] != b || w.in.waits&waitBlocked == 0 { // w waits for s no more
+		if l.blocked[w] != b { // w waits for s no more
 			l.unlock()
 			continue
 		}
+		waits := w.in.waits&waitBlocked != 0 // otherwise the input was consumed since
 		w.forgetBlocked(l)
+		if !waits {
+			l.unlock()
+			continue
+		}
 		w.in.wait(waitRefused)
 		switch {
 		case w.silent():

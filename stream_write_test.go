@@ -563,3 +563,49 @@ func testFinishedFlush(t *testing.T, l *Loop) {
 		b.Abort()
 	}
 }
+
+// TestBlockedAgain: a stream that has found its destination full, and then was consumed while
+// that still had output, is told again the next time.
+func TestBlockedAgain(t *testing.T) {
+	l := dialLoop(t, "")
+	from, src := l.Pipe(nil, nil)
+	dst, to := l.Pipe(nil, nil)
+	to.Pause(Read)
+	fill := func() {
+		t.Helper()
+		dst.SetWriteMarks(0, 100)
+		stuff(t, dst)
+		from.Write([]byte("abc"))
+		if ev, _ := l.Poll(testPatience); ev != Event(Readable{src}) {
+			t.Fatalf("received %v", ev)
+		}
+		if _, err := io.Copy(dst, src); err != ErrFull {
+			t.Fatalf("Copy gives %v", err)
+		}
+	}
+	drain := func() (readable bool) {
+		to.Resume(Read)
+		for dst.Queued() > 0 || !readable {
+			ev, ok := l.Poll(100 * time.Millisecond)
+			if !ok {
+				break
+			}
+			readable = readable || ev == Event(Readable{src})
+			to.Input().Discard(to.Input().Len())
+		}
+		to.Pause(Read)
+		return readable
+	}
+	fill()
+	dst.SetWriteMarks(0, 1000)
+	if _, err := io.Copy(dst, src); err != nil {
+		t.Fatalf("Copy gives %v", err)
+	}
+	if drain() {
+		t.Error("Readable of what was consumed")
+	}
+	fill()
+	if !drain() {
+		t.Error("no Readable of what was refused")
+	}
+}

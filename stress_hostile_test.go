@@ -68,9 +68,7 @@ func (g *siege) handle(ev Event) {
 	case Accepted:
 		if ev.Stream.Listener() == g.ln {
 			g.accepted.Add(1)
-			g.l.mu.Lock()
-			raise(&g.open, g.ln.streams)
-			g.l.mu.Unlock()
+			raise(&g.open, int(g.ln.division.streams.Load()))
 		}
 	case Readable:
 		g.answer(ev.Stream)
@@ -245,7 +243,7 @@ func (g *siege) over() {
 	g.friend.Close()
 	wait("the friend is left", func() bool { return g.l.Stats().Sources == 1 })
 	g.l.mu.Lock()
-	streams, timers := g.ln.streams, g.l.timers.len()
+	streams, timers := g.ln.division.streams.Load(), g.l.timers.len()
 	g.l.mu.Unlock()
 	if streams != 0 || timers != 0 {
 		g.t.Errorf("%d streams are counted, %d timers run", streams, timers)

@@ -514,8 +514,16 @@ func room(fd int) int {
 	return max(0, size-int(used))
 }
 
-// cannotSend reports whether the sending direction of a socket without an error
-// was shut down. Linux says so when no bytes are sent.
+// cannotSend reports whether the sending direction of a socket was shut down, and the
+// connection has not ended. Of a Unix socket, Linux says so when no bytes are sent. Of a TCP
+// socket that would take an error that has just come from the reader.
 func cannotSend(fd int) bool {
+	if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+		switch info.State {
+		case unix.BPF_TCP_FIN_WAIT1, unix.BPF_TCP_FIN_WAIT2, unix.BPF_TCP_CLOSING, unix.BPF_TCP_LAST_ACK:
+			return true
+		}
+		return false
+	}
 	return unix.Send(fd, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) == unix.EPIPE
 }

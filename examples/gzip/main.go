@@ -31,10 +31,11 @@ type filter struct {
 	out *evchan.Buffer // the argument of the running Encode; gz writes to it
 }
 
-func newFilter() *filter {
+// compress puts a stream that compresses on top of s.
+func compress(s *evchan.Stream) (*evchan.Stream, error) {
 	f := new(filter)
 	f.gz = gzip.NewWriter(f)
-	return f
+	return s.Filter(f, nil)
 }
 
 // Write is called by gz with the compressed bytes.
@@ -63,10 +64,6 @@ func (f *filter) Encode(plain, out *evchan.Buffer, fin bool) error {
 	return f.gz.Close() // writes the checksum
 }
 
-// maxOutput is how many unsent bytes the stream of the connection, and the one on top of
-// it, may hold each. When there are so many, the client is not read from.
-const maxOutput = 256 << 10
-
 func main() {
 	listen := flag.String("listen", "127.0.0.1:7040", "listen on `address`")
 	demo := flag.Bool("demo", false, "connect a client to the server itself, then end")
@@ -82,7 +79,8 @@ func main() {
 	defer loop.Close()
 	ln, err := loop.Listen("tcp", *listen, &evchan.ListenConfig{
 		MaxStreams: 1000,
-		MaxOutput:  maxOutput,
+		Over:       compress,  // all messages are about the streams on top
+		MaxOutput:  256 << 10, // unsent bytes, with which the client is not read from
 		ReadIdle:   10 * time.Minute,
 		WriteIdle:  time.Minute,
 		Lifetime:   24 * time.Hour,
@@ -105,12 +103,6 @@ func main() {
 
 	for ev := range loop.All() {
 		switch ev := ev.(type) {
-		case evchan.Accepted:
-			// From now on all messages are about the stream that Filter makes.
-			conf := &evchan.StreamConfig{MaxOutput: maxOutput}
-			if _, err := ev.Stream.Filter(newFilter(), conf); err != nil {
-				log.Print(err) // the client has disconnected already
-			}
 		case evchan.Readable:
 			io.Copy(ev.Stream, ev.Stream)
 		case evchan.EOF:
