@@ -13,6 +13,9 @@ import (
 // one follows the Request, unless that had all of the body.
 //
 // The program owns Data. To slow the client down, call [Request.PauseBody].
+//
+// Over a channel, one Body may still come for a request that was answered before its body had
+// ended.
 type Body struct {
 	evchan.Custom
 	Request *Request

@@ -127,7 +127,7 @@ func (c *Config) withDefaults() Config {
 		conf.MaxBody = -1
 	}
 	conf.MaxBody = or(conf.MaxBody, 1<<20)
-	conf.MaxOutput = or(conf.MaxOutput, 256<<10)
+	conf.MaxOutput = min(max(or(conf.MaxOutput, 256<<10), 1), 1<<30)
 	conf.HeadTimeout = or(conf.HeadTimeout, 10*time.Second)
 	conf.BodyTimeout = or(conf.BodyTimeout, 30*time.Second)
 	conf.WriteTimeout = or(conf.WriteTimeout, 30*time.Second)

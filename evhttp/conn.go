@@ -35,6 +35,8 @@ type conn struct {
 	todo    todo
 	scanned int32         // bytes of the input that are no complete head
 	served  int32         // requests
+	wrote   int32         // bytes of replies, at most MaxOutput, since the output was looked at
+	replied int32         // when the last late reply was made, in seconds since the server was
 	req     *Request      // the one under way, from the time on that its head is there; or nil
 	timer   *evchan.Timer // bounds the time for a head that is not complete, or nil
 	sent    []*Request    // answered; someone waits for their Done
@@ -173,7 +175,7 @@ func (c *conn) take() *Request {
 		c.closeWhenSent()
 		return nil
 	}
-	if c.s.Queued() >= c.srv.conf.MaxOutput {
+	if c.isFull() {
 		return nil // the client asks and does not read: Drained brings us back
 	}
 	r, err := c.receive()
@@ -198,6 +200,23 @@ func (c *conn) take() *Request {
 	c.req = r
 	r.phase = unanswered
 	return r
+}
+
+// isFull reports whether MaxOutput bytes or more are unsent. It asks the stream only if so much was
+// written since it did the last time. The caller holds mu.
+func (c *conn) isFull() bool {
+	limit := c.srv.conf.MaxOutput
+	if int(c.wrote) < limit/2 {
+		return false
+	}
+	n := c.s.Queued()
+	c.wrote = int32(min(n, limit))
+	return n >= limit
+}
+
+// count notes that n bytes of a reply were written. The caller holds mu.
+func (c *conn) count(n int) {
+	c.wrote = int32(min(int(c.wrote)+n, c.srv.conf.MaxOutput))
 }
 
 func (c *conn) draining() bool {
@@ -360,9 +379,7 @@ func (c *conn) refuse(err error) {
 // write sends p. While there is input behind the request, p waits for the reply to that, or for
 // the end of the turn, so that the replies leave together. The caller holds mu.
 func (c *conn) write(p []byte) error {
-	if len(p) == 0 {
-		return nil
-	}
+	c.count(len(p))
 	var err error
 	if c.flags&(flagPipelined|flagWaiting) == flagPipelined {
 		_, err = c.s.WriteLater(p)

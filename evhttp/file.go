@@ -109,5 +109,6 @@ func (r *Request) sendFile(f *os.File, off, n int64) error {
 		return err
 	}
 	r.written += n
+	c.count(int(min(n, 1<<30)))
 	return nil
 }

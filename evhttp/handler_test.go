@@ -82,6 +82,10 @@ func TestLikeNetHTTP(t *testing.T) {
 		"text":    func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") },
 		"html":    func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>") },
 		"large":   func(w http.ResponseWriter, r *http.Request) { w.Write(bytes.Repeat([]byte("a"), 100_000)) },
+		"huge": func(w http.ResponseWriter, r *http.Request) {
+			w.Write(make([]byte, 3_000_000))
+			w.Write(make([]byte, 3_000_000))
+		},
 		"pieces": func(w http.ResponseWriter, r *http.Request) {
 			for range 100 {
 				w.Write(bytes.Repeat([]byte("a"), 1000))

@@ -85,6 +85,7 @@ func (r *Request) writeLocked(p []byte) (int, error) {
 // send sends p as a chunk, or as it is. The caller holds mu.
 func (r *Request) send(p []byte) error {
 	s := r.conn.s
+	r.conn.count(len(p))
 	if !r.has(flagChunks) {
 		_, err := s.Write(p)
 		return err
@@ -115,7 +116,7 @@ func (r *Request) room() error {
 		if r.phase != replying {
 			return r.endError()
 		}
-		if c.s.Queued() < c.srv.conf.MaxOutput {
+		if r.has(flagInline) || !c.isFull() {
 			return nil
 		}
 		if !r.has(flagBlocking) {

@@ -69,7 +69,6 @@ func (c *conn) following() *Request {
 	if c.req != nil || c.has(flagDead) {
 		return nil
 	}
-	c.todo &^= doAgain
 	c.flags &^= flagWaiting
 	for {
 		r := c.take()

@@ -77,6 +77,7 @@ func (r *Request) ReplyBuffer(status int, b *evchan.Buffer) error {
 	}
 	q := scratch.Get().(*[]byte)
 	p := r.appendHead(*q, status, int64(b.Len()))
+	c.count(len(p) + b.Len())
 	out := c.s.Output()
 	out.Write(p)
 	if r.has(flagNoBody) {
@@ -158,6 +159,7 @@ func (r *Request) replyLocked(status int, body []byte) error {
 		p = append(p, body...)
 		err = r.conn.write(p)
 	default:
+		r.conn.count(len(p) + len(body))
 		if _, err = r.conn.s.WriteLater(p); err == nil {
 			_, err = r.conn.s.Write(body)
 		}
@@ -283,10 +285,16 @@ func (r *Request) finish() {
 	if r.extra != nil && r.extra.done != nil {
 		r.settleLater()
 	}
+	late := c.has(flagWaiting) // Next is not going to be called anyway
+	if late {
+		c.replied = int32(c.srv.uptime() / time.Second)
+	}
 	switch {
 	case c.has(flagClosing):
 		c.closeWhenSent()
-	case c.has(flagWaiting) && (skip || c.has(flagEOF) || c.draining() || c.s.Input().Len() > 0):
+	case !late || !skip && r.has(flagBlocking) && c.srv.conf.Handler != nil:
+		// Next goes on, or the goroutine that has replied: see following.
+	case skip || c.has(flagEOF) || c.draining() || c.s.Input().Len() > 0:
 		c.todo |= doAgain
 	}
 }

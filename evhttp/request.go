@@ -86,6 +86,7 @@ const (
 	flagGoneDue                           // Gone must be sent
 	flagNoBody                            // the reply has no body: HEAD, 204, 304
 	flagHeld                              // no message was sent of it yet: the function of Intercept makes one
+	flagInline                            // a handler of Serve answers: what it writes is queued, however much it is
 )
 
 func (r *Request) has(f requestFlags) bool { return r.flags&f != 0 }
@@ -311,7 +312,7 @@ func (r *Request) message() evchan.Event {
 		return nil
 	case r.has(flagHeld):
 		return r
-	case r.has(flagRoom) && c.s.Queued() < c.srv.conf.MaxOutput:
+	case r.has(flagRoom) && !c.isFull():
 		r.flags &^= flagRoom
 		return &Writable{Request: r}
 	case !r.has(flagTold | flagPaused):

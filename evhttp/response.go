@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -16,18 +15,16 @@ import (
 // little, so that it leaves in one piece, with its length.
 type response struct {
 	r        *Request
-	hr       *http.Request
 	header   http.Header
 	status   int    // that WriteHeader was given; 0: not called
 	kept     []byte // of the body, before the head is sent
 	sent     bool   // the head was
 	hijacked bool
+	ended    bool     // the handler has returned
 	trailers []string // names that the handler has announced
 }
 
 const maxKept = 4 << 10
-
-var responses = sync.Pool{New: func() any { return &response{header: make(http.Header)} }}
 
 var (
 	_ http.Flusher    = (*response)(nil)
@@ -103,6 +100,9 @@ func (w *response) announce(values []string) {
 func (w *response) Write(p []byte) (int, error) {
 	if w.hijacked {
 		return 0, http.ErrHijacked
+	}
+	if w.ended {
+		return 0, ErrDone
 	}
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -269,14 +269,25 @@ func (w *response) setDeadline(t time.Time, of func(*requestExtra) *deadline) er
 func (w *response) EnableFullDuplex() error { return nil }
 
 // Serve has h answer the request, here and now. It is for handlers that do not wait: what h
-// writes is queued, and the body that it may read is what has come. Without Config.Streaming
-// that is all of it. While h runs, the loop is stopped.
+// writes is queued, however much it is, and the body that it may read is what has come. Without
+// Config.Streaming that is all of it. While h runs, the loop is stopped.
 //
 // A panic of h is logged and ends the connection, as with http.Server. Hijack returns
 // evchan.ErrWouldBlock while replies to earlier requests are unsent.
-func (r *Request) Serve(h http.Handler) { r.serve(h) }
+func (r *Request) Serve(h http.Handler) {
+	c := r.conn
+	c.mu.Lock()
+	if r.phase != unanswered || r.has(flagBlocking) {
+		c.mu.Unlock()
+		return
+	}
+	r.flags |= flagInline
+	c.mu.Unlock()
+	r.serve(h)
+}
 
-// serve has h answer the request on this goroutine.
+// serve has h answer the request on this goroutine. Nothing of w is used again for another
+// request: a handler may have kept it.
 func (r *Request) serve(h http.Handler) {
 	hr, err := r.HTTP()
 	if err != nil {
@@ -284,24 +295,21 @@ func (r *Request) serve(h http.Handler) {
 		r.Error(http.StatusBadRequest)
 		return
 	}
-	w := responses.Get().(*response)
-	*w = response{r: r, hr: hr, header: w.header, kept: w.kept[:0]}
+	w := &response{r: r, header: make(http.Header)}
 	defer func() {
 		if v := recover(); v != nil {
 			r.conn.srv.logPanic(r, v)
 			r.Abort()
-			return // w may be in use
+			w.ended = true
+			return
 		}
 		w.finish()
+		w.ended = true
 		if w.hijacked {
 			r.conn.mu.Lock()
 			defer r.conn.mu.Unlock()
 			r.cancel()
-			return
 		}
-		clear(w.header)
-		*w = response{header: w.header, kept: w.kept[:0]}
-		responses.Put(w)
 	}()
 	h.ServeHTTP(w, hr)
 }

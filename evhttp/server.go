@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/evchan/evchan"
 )
@@ -20,6 +21,7 @@ type Server struct {
 	date  dateCache
 	pool  pool
 	std   *http.Server // for http.ServerContextKey
+	made  time.Time
 
 	draining   atomic.Bool
 	intercepts atomic.Pointer[[]intercept] // never changed, but replaced; the longest prefix first
@@ -50,7 +52,7 @@ func Listen(on Listenable, network, address string, conf *Config) (*Server, erro
 // New returns a server that serves nothing yet: see [Server.Listen], [Server.ListenConfig]
 // and [Server.Adopt]. conf may be nil.
 func New(conf *Config) *Server {
-	srv := &Server{conf: conf.withDefaults()}
+	srv := &Server{conf: conf.withDefaults(), made: time.Now()}
 	srv.allow = strings.Join(srv.conf.Methods, ", ")
 	srv.std = &http.Server{Handler: srv.conf.Handler, MaxHeaderBytes: srv.conf.MaxHead}
 	srv.pool.limit, srv.pool.maxWaiting = srv.conf.MaxWorkers, srv.conf.MaxWaiting

@@ -68,6 +68,9 @@ func (c *conn) bodyArrived() {
 	}
 }
 
+// uptime returns how long the server has existed, in full seconds.
+func (srv *Server) uptime() time.Duration { return time.Since(srv.made).Truncate(time.Second) }
+
 // timedOut is called when an idle timeout of the stream has passed. The caller holds mu.
 func (c *conn) timedOut() {
 	which := c.s.TimedOut()
@@ -80,6 +83,8 @@ func (c *conn) timedOut() {
 		}
 	case which&evchan.Read == 0:
 		// Resumed meanwhile.
+	case r == nil && c.scanned == 0 && c.srv.uptime()-time.Duration(c.replied)*time.Second < c.srv.conf.IdleTimeout-time.Second:
+		c.s.Resume(evchan.Read) // the client was idle for that long only since the reply was late
 	case r == nil && c.scanned == 0:
 		c.flags |= flagClosing
 		c.closeWhenSent()
