@@ -57,8 +57,8 @@
 //	503               the request is no POST, is empty or cannot be decoded; a hook has ended the
 //	                  call; the program has called Fail, or its answer cannot be encoded
 //
-// There is no encryption of its own: use package evtls with evhttp.Config.Listen at the server. There is no
-// authentication either: that is what hooks are for.
+// There is no encryption of its own: put evtls.Over into the ListenConfig of evhttp.Config.Listen, and into
+// PoolConfig.Dial. There is no authentication either: that is what hooks are for.
 //
 // # Hooks
 //

@@ -5,12 +5,16 @@ package evrpc_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"reflect"
 	"strings"
@@ -22,6 +26,7 @@ import (
 	"github.com/evchan/evchan/evhttp"
 	"github.com/evchan/evchan/evrpc"
 	"github.com/evchan/evchan/evrpc/internal/rpctest"
+	"github.com/evchan/evchan/evtls"
 )
 
 type (
@@ -319,6 +324,87 @@ func TestServerBesideHTTP(t *testing.T) {
 	var status *evrpc.StatusError
 	if r := nextReply(t, other); !errors.As(r.Err, &status) || status.Status != 413 {
 		t.Error(r)
+	}
+}
+
+// Server and pool over TLS.
+func TestServerTLS(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewTLSServer(nil) // has a certificate
+	web.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(web.Certificate())
+	loop := newLoop(t)
+	srv := evrpc.New(&evhttp.Config{Listen: &evchan.ListenConfig{Over: evtls.Over(web.TLS, nil)}})
+	if err := evrpc.Register[text, text](srv, "Echo"); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := srv.HTTP().Listen(loop, "tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, loop, echoText(t))
+	other := newLoop(t)
+	for name, good := range map[string]bool{"example.com": true, "example.org": false} {
+		over := evtls.Over(&tls.Config{RootCAs: roots, ServerName: name}, nil)
+		pool := newPool(other, ln.Addr().String(), 2, &evrpc.PoolConfig{Dial: &evchan.DialConfig{Over: over}})
+		for i := range 10 {
+			pool.Call("Echo", &text{fmt.Sprint(i)}, new(text))
+		}
+		for range 10 {
+			r := nextReply(t, other)
+			var verify *tls.CertificateVerificationError
+			switch {
+			case good && (r.Err != nil || !reflect.DeepEqual(r.Request, r.Reply)):
+				t.Errorf("received %v", r)
+			case !good && !errors.As(r.Err, &verify):
+				t.Errorf("another name than that of the certificate: %v", r)
+			}
+		}
+		pool.Close()
+	}
+}
+
+// One server on the loops of a group.
+func TestServerGroup(t *testing.T) {
+	t.Parallel()
+	group, err := evchan.NewGroup(&evchan.GroupConfig{Loops: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := evrpc.New(nil)
+	if err := evrpc.Register[text, text](srv, "Echo"); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := srv.HTTP().Listen(group, "tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		ended <- group.Run(ctx, func(loop *evchan.Loop) error {
+			for ev := range loop.All() {
+				echoText(t)(ev)
+			}
+			return loop.Err()
+		})
+	}()
+	loop := newLoop(t)
+	pool := newPool(loop, ln.Addr().String(), 9, nil)
+	const calls = 200
+	for i := range calls {
+		pool.Call("Echo", &text{fmt.Sprint(i)}, new(text))
+	}
+	for range calls {
+		if r := nextReply(t, loop); r.Err != nil || !reflect.DeepEqual(r.Request, r.Reply) {
+			t.Fatalf("received %v", r)
+		}
+	}
+	pool.Close()
+	cancel()
+	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
 
