@@ -136,7 +136,9 @@ func (c *Conn) dial() error {
 	if err != nil {
 		return err
 	}
-	s.SetBackground(true) // it is the calls that keep the loop from being empty
+	for under := s; under != nil; under = under.Under() {
+		under.SetBackground(true) // it is the calls that keep the loop from being empty
+	}
 	l.stream = s
 	c.link = l
 	return nil

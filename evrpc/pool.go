@@ -20,9 +20,9 @@ import (
 
 // A PoolConfig sets up a Pool. A nil PoolConfig and zero values mean the defaults. NewPool copies it.
 type PoolConfig struct {
-	// Timeout is how long a call may take, counted from the moment when a connection has taken it, so without
-	// the time that it waits for calls before it. It includes the time for connecting. 0 means
-	// 50 seconds; if negative, there is no limit.
+	// Timeout is how long a call may take, counted from the moment when it has a connection and has passed
+	// the output hooks, so without the time that it waits for calls before it. It includes the
+	// time for connecting. 0 means 50 seconds; if negative, there is no limit.
 	Timeout time.Duration
 
 	// MaxReply is the length of the longest encoded answer, in bytes; 0 means 1 MiB; if negative, there is

@@ -6,6 +6,8 @@ package evrpc_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +27,7 @@ import (
 	"github.com/evchan/evchan/evrpc"
 	"github.com/evchan/evchan/evrpc/evtag"
 	"github.com/evchan/evchan/evrpc/internal/rpctest"
+	"github.com/evchan/evchan/evtls"
 )
 
 // limit is how long a test waits for something that must happen.
@@ -546,25 +549,34 @@ func TestPoolRemove(t *testing.T) {
 // A loop with ExitOnEmpty goes on until all calls have ended, and not because of idle connections.
 func TestPoolExitOnEmpty(t *testing.T) {
 	t.Parallel()
-	address := startHTTP(t, answer(func(_ *http.Request, req string) string { return req }))
-	loop, err := evchan.New(&evchan.Config{ExitOnEmpty: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer loop.Close()
-	pool := newPool(loop, address, 1, nil)
-	for range 3 {
-		pool.Call("Message", &text{"a"}, new(text))
-	}
-	replies := 0
-	for ev := range loop.All() {
-		if r, ok := ev.(*evrpc.Reply); !ok || r.Err != nil {
-			t.Errorf("received %v", ev)
+	web := httptest.NewTLSServer(answer(func(_ *http.Request, req string) string { return req }))
+	t.Cleanup(web.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(web.Certificate())
+	over := evtls.Over(&tls.Config{RootCAs: roots, ServerName: "example.com"}, nil)
+	for address, dial := range map[string]*evchan.DialConfig{
+		startHTTP(t, web.Config.Handler.ServeHTTP): nil,
+		web.Listener.Addr().String():               {Over: over},
+	} {
+		loop, err := evchan.New(&evchan.Config{ExitOnEmpty: true})
+		if err != nil {
+			t.Fatal(err)
 		}
-		replies++
-	}
-	if replies != 3 {
-		t.Errorf("%d replies", replies)
+		defer loop.Close()
+		pool := newPool(loop, address, 1, &evrpc.PoolConfig{Dial: dial})
+		for range 3 {
+			pool.Call("Message", &text{"a"}, new(text))
+		}
+		replies := 0
+		for ev := range loop.All() {
+			if r, ok := ev.(*evrpc.Reply); !ok || r.Err != nil {
+				t.Errorf("received %v", ev)
+			}
+			replies++
+		}
+		if replies != 3 {
+			t.Errorf("%d replies", replies)
+		}
 	}
 }
 
