@@ -5,6 +5,7 @@ package evrpc
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -90,7 +91,7 @@ const serviceError = "Service Error"
 
 // String returns the name of the RPC and where the call comes from.
 func (c *Call[Req, Rep]) String() string {
-	return "Call " + c.Name() + " from " + c.Peer().String()
+	return fmt.Sprintf("Call %s from %v", c.Name(), c.Peer())
 }
 
 // Name returns the name of the RPC.

@@ -13,13 +13,13 @@ import (
 	"github.com/evchan/evchan"
 )
 
-// A Conn is a connection of a Pool. It has a stream while it is connected or connects.
-//
 // The way of a call:
 //
 //	Do -> schedule -> take -> (output hooks) -> send -> link.Next -> answered -> (input hooks) -> Reply
 //	                                             ^          |
 //	                                             +- retry <-+-> fail -> Reply
+
+// A Conn is a connection of a Pool. It has a stream while it is connected or connects.
 type Conn struct {
 	pool             *Pool
 	network, address string

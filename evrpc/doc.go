@@ -57,6 +57,8 @@
 //	503               the request is no POST, is empty or cannot be decoded; a hook has ended the
 //	                  call; the program has called Fail, or its answer cannot be encoded
 //
+// An empty request is refused because libevent refuses it. So a request needs at least one field that is always sent.
+//
 // There is no encryption of its own: put evtls.Over into the ListenConfig of evhttp.Config.Listen, and into
 // PoolConfig.Dial. There is no authentication either: that is what hooks are for.
 //

@@ -6,6 +6,7 @@ package evrpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -87,11 +88,15 @@ func (x *Exchange) Peer() net.Addr { return x.side.peer() }
 func (x *Exchange) Header(name string) string { return x.side.header(name) }
 
 // SetHeader sets a field in the head of the HTTP message that will be sent: the response, at a
-// server; the request, in an output hook of a pool. Fields that HTTP itself needs, like Content-Length, must
-// not be set. It returns an error if the name or the value cannot be sent.
+// server; the request, in an output hook of a pool. It returns an error if the name or the value has characters that cannot
+// be sent, and for the fields that HTTP itself needs: Host, Connection, Content-Length, Transfer-Encoding.
 func (x *Exchange) SetHeader(name, value string) error {
 	if !validField(name, value) {
 		return errors.New("evrpc: the field of a head has characters that it cannot have")
+	}
+	switch strings.ToLower(name) {
+	case "host", "connection", "content-length", "transfer-encoding":
+		return fmt.Errorf("evrpc: a hook cannot set the field %s", name)
 	}
 	x.side.setHeader(name, value)
 	return nil

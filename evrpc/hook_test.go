@@ -29,6 +29,9 @@ func TestPoolHooks(t *testing.T) {
 		if err := x.SetHeader("X-Hook", "a\r\nb: c"); err == nil {
 			t.Error("SetHeader accepts a line break")
 		}
+		if err := x.SetHeader("content-length", "1"); err == nil {
+			t.Error("SetHeader accepts Content-Length")
+		}
 		x.SetHeader("x-hook", "first")
 		return evrpc.Continue
 	})
