@@ -32,8 +32,10 @@ import (
 // # Order
 //
 // Next(src, nil) comes before the next message of the source. So a layer need not make more
-// than one message of what it is told: it is asked for the rest. A source sends at most 16
-// messages in a row, and then goes to the end of its lane.
+// than one message of what it is told: it is asked for the rest. Each message that Next has
+// returned is followed by one Next(src, nil), when it was received or retracted. Calls of Again
+// bring one more, also if that one has not come yet. A source sends at most 16 messages in a
+// row, and then goes to the end of its lane.
 //
 // Next runs at delivery, on the goroutine that delivers: the receiver itself in All, Poll and
 // Batch.All, a goroutine of the loop otherwise. In Shutdown, it may be the goroutine of
@@ -43,7 +45,7 @@ import (
 //   - Input and Output of a stream belong to its layer, until SetLayer(nil).
 //   - A message owns what it shows. [Buffer.MoveN] moves bytes to it without copying them.
 //   - A layer that must stop at some point, at an upgrade for example, returns nil until
-//     [Source].Again.
+//     [Source].Again: at the Next(src, nil) that follows the message, and at what comes then.
 //
 // What a layer has returned stays true until it is received: it is taken back only by your
 // Close or Abort of the source, and by [Custom.Retract]. So a layer that wants to say something
@@ -138,7 +140,7 @@ func (l *Loop) setLayer(s *source, layer Layer) error {
 		return errors.New("evchan: SetLayer of a stream that is under a filter: set it on the one on top")
 	}
 	l.giveLayer(s, layer)
-	s.pend &^= workAgain
+	s.pend &^= workAsk
 	if s.queued && s.pend == 0 {
 		s.route.Load().remove(s)
 	}
@@ -188,8 +190,8 @@ func (s *source) Again() {
 func (l *Loop) consult(r *route, s *source) bool {
 	var ev Event
 	var bit pending
-	if s.pend&workAgain != 0 {
-		s.pend &^= workAgain
+	if ask := s.pend & workAsk; ask != 0 {
+		s.pend &^= ask & -ask // workMore comes first
 	} else {
 		told := s.owner.confirm(s.pend & msgMask)
 		s.pend = s.pend&^msgMask | told
@@ -277,7 +279,7 @@ func (l *Loop) consulted(r *route, s *source, bit pending, made Event, err error
 		delete(at.enders, s)
 	}
 	if err != nil || x.layer == nil && x.made == nil {
-		s.pend &^= workAgain
+		s.pend &^= workAsk
 		s.layer = nil
 	}
 	here := at == l && !at.closed && s.pend&msgMade != 0
@@ -285,7 +287,7 @@ func (l *Loop) consulted(r *route, s *source, bit pending, made Event, err error
 	case here:
 	case s.pend == 0 || at.closed:
 		at.refresh(s)
-	case at.exitDue && s.pend != workAgain:
+	case at.exitDue && s.pend&^workAsk != 0:
 		at.unpop(s, 0) // what was pending at Exit is still delivered
 	case !s.queued:
 		at.push(s)
@@ -314,7 +316,7 @@ func (l *Loop) tookMade(s *source) {
 	case x.layer == nil:
 		s.layer = nil
 	case !s.filtered && !s.life.closed():
-		s.pend |= workAgain
+		s.pend |= workMore
 	}
 }
 
@@ -328,7 +330,7 @@ func (l *Loop) retractMade(s *source, c *Custom) bool {
 	if s.layer.layer == nil {
 		s.layer = nil
 	} else if !s.filtered {
-		l.enqueue(s, workAgain)
+		l.enqueue(s, workMore)
 	}
 	l.retract(s, msgMade)
 	return true
@@ -411,7 +413,7 @@ func (l *Loop) serveLayers() {
 	for _, s := range queued {
 		for s.queued && s.route.Load() == &l.own && s.pend&msgMade == 0 && !l.closed {
 			l.own.remove(s)
-			if s.layered() && s.pend&(msgMask|workAgain) != 0 {
+			if s.layered() && s.pend&(msgMask|workAsk) != 0 {
 				if l.consult(&l.own, s) {
 					l.unpop(s, 0)
 				}

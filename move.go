@@ -176,7 +176,7 @@ func (s *Stream) arrive() error {
 	if s.ample() {
 		pend |= msgReadable
 	}
-	s.pend &= msgMade | workAgain
+	s.pend &= msgMade | workAsk
 	if s.filtered {
 		pend &^= msgMoved
 	}
