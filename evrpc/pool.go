@@ -104,7 +104,8 @@ func NewPool(loop *evchan.Loop, conf *PoolConfig) *Pool {
 	return &Pool{loop: loop, conf: conf.withDefaults(), box: loop.Mailbox(0)}
 }
 
-// Source returns the source of the pool's Replies, for SetPriority and Notify.
+// Source returns the source of the pool's Replies, for SetPriority and Notify. A Reply with a Notify of its own has a
+// source of its own, with the priority that this one has when the call is made.
 func (p *Pool) Source() evchan.Source { return p.box }
 
 // A Reply is a call of a Pool, and the message that says how it has ended: each call ends with exactly one.
@@ -126,6 +127,9 @@ type Reply struct {
 	// Data is for you. The package does not use it.
 	Data any
 
+	// Notify is where the message is sent; nil means where the pool's others are: see Pool.Source.
+	Notify chan<- evchan.Event
+
 	// Err says why there is no answer, and is nil if there is one. It is set before the message
 	// is received, and is one of:
 	//
@@ -142,8 +146,9 @@ type Reply struct {
 	Err error
 
 	pool *Pool
-	x    *Exchange // a new one for each call
-	sent fieldList // what hooks add to the head of the request
+	box  *evchan.Mailbox // sends the message
+	x    *Exchange       // a new one for each call
+	sent fieldList       // what hooks add to the head of the request
 
 	// The pool's mu guards the following.
 
@@ -246,11 +251,17 @@ func (p *Pool) Do(r *Reply) {
 		}
 	}
 	body, err := encodeCall(r)
-	p.box.Expect(1)
+	box := p.box
+	if r.Notify != nil {
+		box = p.loop.Mailbox(0)
+		box.SetPriority(p.box.Priority())
+		box.Notify(r.Notify)
+	}
+	box.Expect(1)
 
 	p.mu.Lock()
 	defer p.unlock()
-	r.Err, r.pool, r.sent = nil, p, fieldList{}
+	r.Err, r.pool, r.box, r.sent = nil, p, box, fieldList{}
 	r.x = &Exchange{Name: r.Name, Body: body, side: r}
 	r.state, r.conn, r.resp, r.addr = callWaiting, nil, nil, nil
 	r.ctx, r.cancel = nil, nil
@@ -361,7 +372,8 @@ func (p *Pool) end(r *Reply, err error) {
 	if r.cancel != nil {
 		r.cancel()
 	}
-	p.later(func() { p.box.Post(r) }) // an error: the loop or its user has closed the mailbox
+	box := r.box
+	p.later(func() { box.Post(r) }) // an error: the loop or its user has closed the mailbox
 }
 
 // later has unlock call f without the lock. The caller holds mu.

@@ -246,6 +246,30 @@ func TestPoolReuse(t *testing.T) {
 	}
 }
 
+// A call can have a channel of its own.
+func TestPoolNotify(t *testing.T) {
+	t.Parallel()
+	address := startHTTP(t, answer(func(_ *http.Request, req string) string { return req }))
+	loop := newLoop(t)
+	pool := newPool(loop, address, 1, nil)
+	own := make(chan evchan.Event)
+	first := &evrpc.Reply{Name: "Message", Request: &text{"a"}, Reply: new(text), Notify: own}
+	pool.Do(first)
+	second := pool.Call("Message", &text{"b"}, new(text))
+	for range 2 {
+		select {
+		case ev := <-own:
+			if ev != first || first.Err != nil {
+				t.Errorf("the channel got %v", ev)
+			}
+		case ev := <-loop.Events():
+			if ev != second || second.Err != nil {
+				t.Errorf("the loop has sent %v", ev)
+			}
+		}
+	}
+}
+
 // The connection is made again when the server has closed it.
 func TestPoolReconnects(t *testing.T) {
 	t.Parallel()
