@@ -131,7 +131,7 @@ func TestPoolLibevent(t *testing.T) {
 func TestPoolLibeventErrors(t *testing.T) {
 	t.Parallel()
 	loop := newLoop(t)
-	pool := newPool(loop, startLibevent(t), 1, &evrpc.PoolConfig{Timeout: 300 * time.Millisecond})
+	pool := newPool(loop, startLibevent(t), 1, &evrpc.PoolConfig{Timeout: 2 * time.Second})
 	good := rpctest.RandomAll(rand.New(rand.NewPCG(1, 2)))
 	for _, test := range []struct {
 		name   string
@@ -505,7 +505,7 @@ func TestPoolTimeout(t *testing.T) {
 		return req
 	}))
 	loop := newLoop(t)
-	pool := newPool(loop, address, 1, &evrpc.PoolConfig{Timeout: time.Second})
+	pool := newPool(loop, address, 1, &evrpc.PoolConfig{Timeout: 2 * time.Second})
 	first := pool.Call("Message", &text{"first"}, new(text))
 	second := pool.Call("Message", &text{"second"}, new(text))
 	if r := nextReply(t, loop); r != first || !errors.Is(r.Err, os.ErrDeadlineExceeded) {

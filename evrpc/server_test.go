@@ -20,7 +20,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/evchan/evchan"
 	"github.com/evchan/evchan/evhttp"
@@ -534,15 +533,18 @@ func TestServerGone(t *testing.T) {
 	loop := newLoop(t)
 	_, address := startServer(t, loop, nil, "Never")
 	other := newLoop(t)
-	pool := newPool(other, address, 1, &evrpc.PoolConfig{Timeout: 50 * time.Millisecond})
-	pool.Call("Never", &text{"a"}, new(text))
+	pool := newPool(other, address, 1, nil)
+	call := pool.Call("Never", &text{"a"}, new(text))
 	gone := make(chan textCall, 1)
 	serve(t, loop, func(ev evchan.Event) {
-		if ev, ok := ev.(*evhttp.Gone); ok {
+		switch ev := ev.(type) {
+		case textCall:
+			call.Cancel()
+		case *evhttp.Gone:
 			gone <- ev.Request.Data.(textCall)
 		}
 	})
-	if r := nextReply(t, other); r.Err == nil {
+	if r := nextReply(t, other); r.Err != evrpc.ErrCanceled {
 		t.Fatal(r)
 	}
 	c := <-gone
@@ -561,13 +563,15 @@ func TestServerGoneWhilePaused(t *testing.T) {
 	loop := newLoop(t)
 	srv, address := startServer(t, loop, nil, "Echo")
 	held := make(chan *evrpc.Exchange, 1)
+	cancel := make(chan func(), 1)
 	remove := srv.AddHook(evrpc.Input, func(x *evrpc.Exchange) evrpc.Verdict {
 		held <- x
+		(<-cancel)()
 		return evrpc.Pause
 	})
 	other := newLoop(t)
-	pool := newPool(other, address, 1, &evrpc.PoolConfig{Timeout: 50 * time.Millisecond})
-	pool.Call("Echo", &text{"first"}, new(text))
+	pool := newPool(other, address, 1, nil)
+	cancel <- pool.Call("Echo", &text{"first"}, new(text)).Cancel
 	texts := make(chan string, 1)
 	serve(t, loop, func(ev evchan.Event) {
 		c, ok := ev.(textCall)
@@ -578,7 +582,7 @@ func TestServerGoneWhilePaused(t *testing.T) {
 		texts <- c.Request.Text
 		c.Reply(&c.Request)
 	})
-	if r := nextReply(t, other); r.Err == nil {
+	if r := nextReply(t, other); r.Err != evrpc.ErrCanceled {
 		t.Fatal(r)
 	}
 	x := <-held
