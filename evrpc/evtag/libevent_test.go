@@ -6,6 +6,7 @@ package evtag_test
 import (
 	"bytes"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
@@ -21,8 +22,10 @@ import (
 
 // The tests in this file compare evtag with libevent itself, in a C program.
 
-// messages is how many random messages each test compares.
-const messages = 10_000
+var (
+	messages = flag.Int("libevent.messages", 10_000, "how many random messages each test compares")
+	seed     = flag.Uint64("libevent.seed", 1, "of the random messages")
+)
 
 // runPeer runs the C program with the given messages as its input, and returns its answers. One that is nil
 // means that libevent could not decode the message.
@@ -80,8 +83,8 @@ func testGoToC(t *testing.T, program string) {
 
 // testCToGo compares what libevent encodes with what Go encodes after it has decoded that.
 func testCToGo(t *testing.T, program string) {
-	got := runPeer(t, program, nil, "make", fmt.Sprint(messages))
-	if len(got) != messages {
+	got := runPeer(t, program, nil, "make", fmt.Sprint(*messages))
+	if len(got) != *messages {
 		t.Fatalf("%d messages", len(got))
 	}
 	for i, data := range got {
@@ -98,9 +101,9 @@ func testCToGo(t *testing.T, program string) {
 
 // testBroken damages messages. Go accepts those that libevent accepts, and decodes the same.
 func testBroken(t *testing.T, program string) {
-	r := rand.New(rand.NewPCG(3, 4))
+	r := rand.New(rand.NewPCG(*seed, 4))
 	var sent [][]byte
-	for len(sent) < messages {
+	for len(sent) < *messages {
 		// Small ones, so that tags and lengths are hit often.
 		msg := rpctest.All{Data: []byte("data"), Texts: []string{"text"}, Numbers: []uint32{1}, Part: rpctest.RandomPart(r, 1)}
 		data, err := evtag.Marshal(nil, &msg)
@@ -128,17 +131,17 @@ func testBroken(t *testing.T, program string) {
 			t.Fatalf("Go makes\n%x, libevent\n%x of\n%x", again, got, sent[i])
 		}
 	}
-	t.Logf("%d of %d damaged messages can be decoded", accepted, messages)
-	if accepted == 0 || accepted == messages {
+	t.Logf("%d of %d damaged messages can be decoded", accepted, *messages)
+	if accepted == 0 || accepted == *messages {
 		t.Error("the damage proves nothing")
 	}
 }
 
 // testItems compares the functions for single items, with whole and with damaged messages.
 func testItems(t *testing.T, program string) {
-	r := rand.New(rand.NewPCG(5, 6))
+	r := rand.New(rand.NewPCG(*seed, 6))
 	var sent [][]byte
-	for len(sent) < messages {
+	for len(sent) < *messages {
 		var data []byte
 		for range 1 + r.IntN(6) {
 			tag := uint32(rpctest.RandomUint(r))
@@ -170,8 +173,8 @@ func testItems(t *testing.T, program string) {
 			accepted++
 		}
 	}
-	t.Logf("%d of %d sequences of items can be decoded", accepted, messages)
-	if accepted < messages/2 || accepted == messages {
+	t.Logf("%d of %d sequences of items can be decoded", accepted, *messages)
+	if accepted < *messages/2 || accepted == *messages {
 		t.Error("the damage proves nothing")
 	}
 }
@@ -214,11 +217,11 @@ func copyItems(data []byte) ([]byte, error) {
 	return append([]byte{}, out...), nil
 }
 
-// goMessages returns encoded random messages, the same in each run.
+// goMessages returns encoded random messages.
 var goMessages = sync.OnceValue(func() [][]byte {
-	r := rand.New(rand.NewPCG(1, 2))
+	r := rand.New(rand.NewPCG(*seed, 2))
 	var out [][]byte
-	for range messages {
+	for range *messages {
 		msg := rpctest.RandomAll(r)
 		data, err := evtag.Marshal(nil, &msg)
 		if err != nil {
