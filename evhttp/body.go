@@ -153,7 +153,7 @@ func (r *Request) pull(b *evchan.Buffer, limit int64) error {
 		err = errCut
 	}
 	if r.bodyEnded && err == nil {
-		r.conn.bodyArrived()
+		r.conn.unwatch()
 		if in.Len() == 0 {
 			r.conn.flags &^= flagPipelined
 		} else {

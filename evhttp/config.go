@@ -59,8 +59,13 @@ type Config struct {
 	// clients wait instead.
 	MaxConns int
 
+	// OnAccept is called with each new connection before it is served; nil means that nothing
+	// is. It may set the stream's rate limit, for example. If it returns false, the connection
+	// is closed without a word. It is called by the goroutine that delivers, and must not wait.
+	OnAccept func(*evchan.Stream) bool
+
 	// MaxRequests is how many requests a connection may make before it is closed; 0 means any
-	// number.
+	// number. 65,535 is the most.
 	MaxRequests int
 
 	// HeadTimeout is how long a client may take for the head of a request, from its first
@@ -76,8 +81,9 @@ type Config struct {
 	// connection is reset then.
 	WriteTimeout time.Duration
 
-	// IdleTimeout is how long a connection may wait for its next request; 0 means 2 minutes.
-	// There is no limit for the time that the program takes for its reply.
+	// IdleTimeout is how long a connection may wait for its next request, after the last
+	// reply; 0 means 2 minutes. The connection is closed when an eighth more has passed, at
+	// the latest. There is no limit for the time that the program takes for its reply.
 	IdleTimeout time.Duration
 
 	// CancelOnEOF has a client that has finished sending count as one that has left, as in
@@ -91,7 +97,8 @@ type Config struct {
 	ContentType string
 
 	// ErrorPage returns the page of an error that the server itself, or [Request.Error],
-	// answers with; nil means a line of text. It is called on any goroutine.
+	// answers with; nil means a line of text. It is called on any goroutine, and must not call
+	// methods of a Request.
 	ErrorPage func(status int) (contentType string, page []byte)
 
 	// ErrorLog is where panics in handlers are written, as in http.Server; nil means the
@@ -109,6 +116,12 @@ type Config struct {
 	// TLSState returns what TLS has agreed on for a connection, for http.Request.TLS:
 	// evtls.State, for example. nil means that no connection is encrypted.
 	TLSState func(*evchan.Stream) (tls.ConnectionState, bool)
+
+	// HTTP2, if it is not nil, serves the connections for which TLS has agreed on "h2". That
+	// must be one of NextProtos in the configuration of TLS, TLSState must be set, and
+	// evtls.Options.Stream must have Paused: evchan.Read, so that nothing is read before it is
+	// known who reads it. Drain calls its Shutdown.
+	HTTP2 *http.Server
 
 	// Listen has the settings of listeners and streams: TLS by ListenConfig.Over, for
 	// example. nil means the defaults. Layer, MaxOutput, ReadIdle and WriteIdle are set by the
@@ -132,6 +145,7 @@ func (c *Config) withDefaults() Config {
 	conf.BodyTimeout = or(conf.BodyTimeout, 30*time.Second)
 	conf.WriteTimeout = or(conf.WriteTimeout, 30*time.Second)
 	conf.IdleTimeout = or(conf.IdleTimeout, 2*time.Minute)
+	conf.MaxRequests = min(conf.MaxRequests, 1<<16-1)
 	conf.ContentType = or(conf.ContentType, "text/plain; charset=utf-8")
 	conf.MaxWorkers = or(conf.MaxWorkers, 1024)
 	return conf

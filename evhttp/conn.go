@@ -28,32 +28,36 @@ type conn struct {
 	srv        *Server
 	s          *evchan.Stream
 	next, prev *conn // in the server's list; srv.mu guards them
-	removed    bool  // srv.mu guards it
 
-	mu      sync.Mutex // guards the following, and all of req but its head
+	mu      sync.Mutex    // guards the following, and all of req but its head
+	req     *Request      // the one under way, from the time on that its head is there; or nil
+	timer   *evchan.Timer // see watch; or nil
+	sent    *sentRequests // nil: none
+	wrote   int32         // bytes of replies, at most MaxOutput, since the output was looked at
+	active  uint32        // when the last reply was made, by Server.millis
+	scanned uint16        // bytes of the input that are no complete head
+	served  uint16        // requests; stays at its greatest value
 	flags   connFlags
 	todo    todo
-	scanned int32         // bytes of the input that are no complete head
-	served  int32         // requests
-	wrote   int32         // bytes of replies, at most MaxOutput, since the output was looked at
-	replied int32         // when the last late reply was made, in seconds since the server was
-	req     *Request      // the one under way, from the time on that its head is there; or nil
-	timer   *evchan.Timer // bounds the time for a head that is not complete, or nil
-	sent    []*Request    // answered; someone waits for their Done
+	removed bool // srv.mu guards it
 }
+
+// sentRequests are answered requests whose Done waits until the replies are sent.
+type sentRequests struct{ list []*Request }
 
 type connFlags uint16
 
 const (
-	flagWaiting   connFlags = 1 << iota // Next has returned nil because of req: it must be asked again
-	flagPipelined                       // there is input behind req
-	flagEOF                             // the client has finished sending
-	flagClosing                         // no request is taken any more; the stream is closed when req is answered
-	flagDead                            // the stream is closed or has failed, or is the server's no longer
-	flagStopping                        // the loop's Shutdown waits
-	flagSlowBody                        // the idle timeout of the stream is that for a body
-	flagUsed                            // there has been a request
-	flagAbort                           // with flagClosing: the stream is reset rather than closed
+	flagWaiting      connFlags = 1 << iota // Next has returned nil because of req: it must be asked again
+	flagPipelined                          // there is input behind req
+	flagEOF                                // the client has finished sending
+	flagClosing                            // no request is taken any more; the stream is closed when req is answered
+	flagDead                               // the stream is closed or has failed, or is the server's no longer
+	flagStopping                           // the loop's Shutdown waits
+	flagWriteTimeout                       // the stream has an idle timeout for writing
+	flagUsed                               // there has been a request
+	flagLate                               // sweep has found that the connection has been idle for too long
+	flagAbort                              // with flagClosing: the stream is reset rather than closed
 )
 
 // A todo is what unlock does without the lock, since it may call End.
@@ -95,7 +99,7 @@ func (c *conn) Next(_ evchan.Source, ev evchan.Event) evchan.Event {
 func (c *conn) End(evchan.Source) {
 	c.mu.Lock()
 	c.flags |= flagDead
-	c.stopTimer()
+	c.unwatch()
 	if c.req != nil {
 		c.req.fail(ErrGone)
 	}
@@ -117,7 +121,7 @@ func (c *conn) note(ev evchan.Event) {
 		}
 	case evchan.Closed:
 		c.flags |= flagDead
-		c.stopTimer()
+		c.unwatch()
 		if r := c.req; r != nil {
 			r.fail(goneError{c.s.Err()})
 		}
@@ -131,7 +135,7 @@ func (c *conn) note(ev evchan.Event) {
 			r.wake()
 		}
 	}
-	if len(c.sent) > 0 && c.s.Queued() == 0 {
+	if c.sent != nil && c.s.Queued() == 0 {
 		c.settle()
 	}
 }
@@ -139,7 +143,10 @@ func (c *conn) note(ev evchan.Event) {
 // settle closes Done of the requests whose replies were sent, or will never be. The caller
 // holds mu.
 func (c *conn) settle() {
-	for _, r := range c.sent {
+	if c.sent == nil {
+		return
+	}
+	for _, r := range c.sent.list {
 		close(r.extra.done)
 	}
 	c.sent = nil
@@ -178,6 +185,9 @@ func (c *conn) take() *Request {
 	if c.isFull() {
 		return nil // the client asks and does not read: Drained brings us back
 	}
+	if c.has(flagLate) && c.closeIdle() {
+		return nil
+	}
 	r, err := c.receive()
 	switch {
 	case err != nil:
@@ -187,13 +197,13 @@ func (c *conn) take() *Request {
 		c.incomplete()
 		return nil
 	}
-	if r.bodyEnded {
-		c.bodyArrived()
-	} else {
-		c.awaitBody()
-	}
 	c.flags |= flagUsed
-	c.served++
+	if c.served < 1<<16-1 {
+		c.served++
+	}
+	if !r.bodyEnded {
+		c.awaitBody(r)
+	}
 	if limit := c.srv.conf.MaxRequests; limit > 0 && int(c.served) >= limit || c.draining() {
 		c.flags |= flagClosing
 	}
@@ -211,6 +221,10 @@ func (c *conn) isFull() bool {
 	}
 	n := c.s.Queued()
 	c.wrote = int32(min(n, limit))
+	if d := c.srv.conf.WriteTimeout; n > 0 && d > 0 && !c.has(flagWriteTimeout) {
+		c.flags |= flagWriteTimeout
+		c.s.SetIdleTimeouts(0, d)
+	}
 	return n >= limit
 }
 
@@ -277,7 +291,7 @@ func (c *conn) receive() (*Request, error) {
 		return nil, err
 	}
 	if !r.bodyEnded {
-		c.awaitBody()
+		c.awaitBody(r)
 		return nil, nil
 	}
 	r.flags |= flagTold | flagWhole
@@ -307,7 +321,7 @@ func (c *conn) receiveHead() (*Request, error) {
 		}
 		return nil, errLargeHead
 	case err == errMore:
-		c.scanned = int32(n)
+		c.scanned = uint16(n)
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -315,7 +329,7 @@ func (c *conn) receiveHead() (*Request, error) {
 		return nil, errLargeHead
 	}
 	c.scanned = 0
-	c.stopTimer()
+	c.unwatch()
 	r.head.raw = string(p[:size])
 	in.Discard(size)
 	c.flags &^= flagPipelined
@@ -339,7 +353,7 @@ func (c *conn) incomplete() {
 		c.flags |= flagClosing
 		c.closeWhenSent()
 	case c.scanned > 0 && c.req == nil:
-		c.startTimer()
+		c.watch(c.srv.conf.HeadTimeout)
 	}
 }
 
@@ -358,9 +372,9 @@ func (c *conn) closeWhenSent() {
 		return // Drained brings us back
 	}
 	c.flags |= flagDead
-	c.stopTimer()
+	c.unwatch()
 	c.todo |= doClose
-	if len(c.sent) > 0 {
+	if c.sent != nil {
 		c.watchSent()
 	}
 }
@@ -381,7 +395,7 @@ func (c *conn) refuse(err error) {
 func (c *conn) write(p []byte) error {
 	c.count(len(p))
 	var err error
-	if c.flags&(flagPipelined|flagWaiting) == flagPipelined {
+	if c.has(flagPipelined) && (!c.has(flagWaiting) || c.srv.conf.Handler != nil) {
 		_, err = c.s.WriteLater(p)
 	} else {
 		_, err = c.s.Write(p)

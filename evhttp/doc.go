@@ -86,7 +86,7 @@ http.ResponseController. What differs from http.Server:
 	a goroutine for each connection      one for each request that is under way
 	obs-fold, bare LF, SP before colon,  refused with 400: see Strictness
 	  Content-Length twice
-	HTTP/2                               not spoken
+	HTTP/2                               by net/http, if Config.HTTP2 is set
 	http.Request.TLS                     set if Config.TLSState is
 	http.CloseNotifier, http.Pusher      no
 	ConnState, ConnContext, BaseContext  no; the stream is Request.Stream

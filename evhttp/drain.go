@@ -49,6 +49,15 @@ func (srv *Server) DrainTo(loop *evchan.Loop) {
 	for c := srv.conns; c != nil; c = c.next {
 		conns = append(conns, c)
 	}
+	if srv.conf.HTTP2 != nil {
+		srv.http2 = true
+		srv.drainHTTP2(func() {
+			srv.mu.Lock()
+			defer srv.mu.Unlock()
+			srv.http2 = false
+			srv.tellDrainedLocked()
+		})
+	}
 	srv.tellDrainedLocked()
 	srv.mu.Unlock()
 	for _, ln := range listeners {
@@ -61,7 +70,7 @@ func (srv *Server) DrainTo(loop *evchan.Loop) {
 
 // tellDrainedLocked posts Drained if it is time. The caller holds srv.mu.
 func (srv *Server) tellDrainedLocked() {
-	if srv.nconns == 0 && srv.drained != nil {
+	if srv.nconns == 0 && !srv.http2 && srv.drained != nil {
 		srv.drained.Post(&Drained{Server: srv})
 		srv.drained = nil
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/evchan/evchan"
 )
@@ -182,6 +183,7 @@ func (r *Request) finishLocked() error {
 	} else {
 		err = r.conn.s.Flush()
 	}
+	r.conn.active = r.conn.srv.millis(time.Now())
 	r.finish()
 	return err
 }

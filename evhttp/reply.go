@@ -211,6 +211,8 @@ func (srv *Server) appendRefusal(p []byte, e *refusal) []byte {
 // connection is kept. length is that of the body, or -1 if it is not known. The caller holds mu.
 func (r *Request) appendHead(p []byte, status int, length int64) []byte {
 	c, f := r.conn, &r.fields
+	now := time.Now()
+	c.active = c.srv.millis(now)
 	r.phase = replying
 	if noBody(status) || r.head.method == "HEAD" {
 		r.flags |= flagNoBody
@@ -229,7 +231,7 @@ func (r *Request) appendHead(p []byte, status int, length int64) []byte {
 
 	p = appendStatus(p, status)
 	if f.flags&setDate == 0 {
-		p = c.srv.date.appendDate(p, time.Now())
+		p = c.srv.date.appendDate(p, now)
 	}
 	p = append(p, f.lines...)
 	switch {
@@ -286,9 +288,6 @@ func (r *Request) finish() {
 		r.settleLater()
 	}
 	late := c.has(flagWaiting) // Next is not going to be called anyway
-	if late {
-		c.replied = int32(c.srv.uptime() / time.Second)
-	}
 	switch {
 	case c.has(flagClosing):
 		c.closeWhenSent()

@@ -55,6 +55,7 @@ type requestExtra struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
+	seen int64 // bytes of the body at the last look of the timer
 	made *Body // the last one; it may not be received yet
 
 	cond          sync.Cond // with the conn's mu: a goroutine waits for the client
@@ -224,7 +225,10 @@ func (r *Request) Done() <-chan struct{} {
 // called.
 func (r *Request) settleLater() {
 	c := r.conn
-	c.sent = append(c.sent, r)
+	if c.sent == nil {
+		c.sent = new(sentRequests)
+	}
+	c.sent.list = append(c.sent.list, r)
 	if r.phase == over || c.s.Queued() == 0 {
 		c.settle()
 	} else if c.has(flagDead) {
@@ -235,7 +239,10 @@ func (r *Request) settleLater() {
 // watchSent waits for the end of the stream, which sends no message any more. The caller holds
 // mu.
 func (c *conn) watchSent() {
-	sent, s := c.sent, c.s
+	if c.sent == nil {
+		return
+	}
+	sent, s := c.sent.list, c.s
 	c.sent = nil
 	go func() {
 		<-s.Done()

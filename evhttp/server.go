@@ -30,6 +30,8 @@ type Server struct {
 	listeners []*evchan.Listener
 	conns     *conn // a list
 	nconns    int
+	sweeper   *time.Timer     // runs if and only if there are connections; nil if IdleTimeout is negative
+	http2     bool            // Config.HTTP2 is being shut down
 	drained   *evchan.Mailbox // for Drained; nil: Drain was not called, or Drained is posted
 }
 
@@ -82,9 +84,8 @@ func (srv *Server) ListenConfig(conf *evchan.ListenConfig) *evchan.ListenConfig 
 		c = *srv.conf.Listen
 	}
 	c.Layer = srv
-	c.MaxOutput = -1 // the server has a limit of its own
-	c.ReadIdle = max(0, srv.conf.HeadTimeout)
-	c.WriteIdle = max(0, srv.conf.WriteTimeout)
+	c.MaxOutput = -1               // the server has a limit of its own
+	c.ReadIdle, c.WriteIdle = 0, 0 // and timeouts
 	return &c
 }
 
@@ -106,7 +107,6 @@ func (srv *Server) Listeners() []*evchan.Listener {
 // other messages than the server's from then on. Its MaxOutput should be negative.
 func (srv *Server) Adopt(s *evchan.Stream) error {
 	c := srv.newConn(s)
-	s.SetIdleTimeouts(srv.conf.HeadTimeout, srv.conf.WriteTimeout)
 	if err := s.SetLayer(c); err != nil {
 		srv.remove(c)
 		return err
@@ -127,9 +127,16 @@ func (srv *Server) Next(src evchan.Source, ev evchan.Event) evchan.Event {
 	if !ok || ev == nil {
 		return nil
 	}
+	if f := srv.conf.OnAccept; f != nil && !f(s) {
+		s.Abort()
+		return nil
+	}
 	if limit := srv.conf.MaxConns; limit > 0 && srv.Conns() >= limit {
 		s.Write(srv.appendRefusal(nil, errBusy))
 		s.Close()
+		return nil
+	}
+	if srv.handOver(s) {
 		return nil
 	}
 	c := srv.newConn(s)
@@ -142,6 +149,9 @@ func (srv *Server) Next(src evchan.Source, ev evchan.Event) evchan.Event {
 // newConn returns the connection of s, which counts from then on.
 func (srv *Server) newConn(s *evchan.Stream) *conn {
 	c := &conn{srv: srv, s: s}
+	c.mu.Lock()
+	c.watch(srv.conf.HeadTimeout)
+	c.mu.Unlock()
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	if srv.conns != nil {
@@ -150,6 +160,7 @@ func (srv *Server) newConn(s *evchan.Stream) *conn {
 	c.next = srv.conns
 	srv.conns = c
 	srv.nconns++
+	srv.startSweeping()
 	return c
 }
 

@@ -100,7 +100,7 @@ func heap() int64 {
 
 // The size of what each connection and each request has.
 func TestSizes(t *testing.T) {
-	if n := unsafe.Sizeof(conn{}); n > 128 {
+	if n := unsafe.Sizeof(conn{}); n > 80 {
 		t.Errorf("a conn has %d bytes", n)
 	}
 	if n := unsafe.Sizeof(Request{}); n > 576 {

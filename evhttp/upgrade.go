@@ -79,8 +79,9 @@ func (r *Request) leave(layer evchan.Layer, status int) (*evchan.Stream, error) 
 	r.detach()
 	c.unlock()
 	c.srv.remove(c)
-	c.s.SetIdleTimeouts(0, 0)
-	c.s.SetWriteMarks(0, 0)
+	if c.has(flagWriteTimeout) {
+		c.s.SetIdleTimeouts(0, 0)
+	}
 	if err := c.s.SetLayer(layer); err != nil {
 		return nil, goneError{err}
 	}
@@ -108,7 +109,7 @@ func (r *Request) detach() {
 	r.phase = answered
 	c.req = nil
 	c.flags |= flagDead
-	c.stopTimer()
+	c.unwatch()
 	c.settle()
 	if r.extra != nil && r.extra.done != nil {
 		close(r.extra.done)
