@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/evchan/evchan"
@@ -35,6 +36,8 @@ type Conn struct {
 	deadline time.Time     // of timeout; zero: there is none
 	retry    *evchan.Timer // for the next try; nil: not made yet
 	retrying bool
+	idle     *evchan.Timer // closes the stream; nil: not made yet
+	idleEnd  time.Time     // of idle; zero: it does not run
 }
 
 // A link is the Layer of a connection's stream. If it is not the connection's link any more, it
@@ -74,6 +77,7 @@ func (c *Conn) Remove() {
 // that do not say otherwise.
 func (c *Conn) take(r *Reply) {
 	c.call = r
+	c.stopIdle()
 	c.tries, c.delay = 0, c.pool.conf.RetryDelay
 	r.state, r.conn = callHeld, c
 	if c.link != nil {
@@ -121,10 +125,15 @@ func (c *Conn) send() {
 
 // host returns what the field Host says.
 func (c *Conn) host() string {
-	if c.network == "unix" {
+	host, port, err := net.SplitHostPort(c.address)
+	if err != nil || !strings.HasPrefix(c.network, "tcp") {
 		return "localhost"
 	}
-	return c.address
+	host, _, _ = strings.Cut(host, "%") // the zone of an IPv6 address means something here only
+	if host == "" {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // dial makes a new stream.
@@ -151,6 +160,7 @@ func (c *Conn) drop() {
 		return
 	}
 	c.link = nil
+	c.stopIdle()
 	s := l.stream
 	if c.call != nil {
 		c.pool.later(func() { s.Abort() })
@@ -167,6 +177,8 @@ func (c *Conn) finish() {
 		l.resp = nil
 		if c.removed || l.stopping || l.eof {
 			c.drop()
+		} else {
+			c.startIdle()
 		}
 	}
 	c.pool.schedule()
@@ -259,6 +271,7 @@ func (l *link) lost(err error) {
 	c := l.conn
 	s := l.stream
 	c.link = nil
+	c.stopIdle()
 	c.pool.later(func() { s.Close() })
 	switch r := c.call; {
 	case r == nil || r.state != callRunning:
@@ -327,6 +340,30 @@ func (c *Conn) stopTimers() {
 	if c.retrying {
 		c.retry.Stop()
 		c.retrying = false
+	}
+}
+
+func (c *Conn) startIdle() {
+	if d := c.pool.conf.IdleTimeout; d > 0 {
+		c.idle = c.start(c.idle, d, c.idleTooLong)
+		c.idleEnd = c.idle.When()
+	}
+}
+
+func (c *Conn) stopIdle() {
+	if !c.idleEnd.IsZero() {
+		c.idle.Stop()
+		c.idleEnd = time.Time{}
+	}
+}
+
+// idleTooLong is called without the pool's mu when idle rings. That may have been stopped or
+// started again meanwhile.
+func (c *Conn) idleTooLong() {
+	c.pool.mu.Lock()
+	defer c.pool.unlock()
+	if !c.idleEnd.IsZero() && !time.Now().Before(c.idleEnd) {
+		c.drop()
 	}
 }
 

@@ -38,6 +38,11 @@ type PoolConfig struct {
 	// most an hour. 0 means 2 seconds.
 	RetryDelay time.Duration
 
+	// IdleTimeout is how long a connection may have no call before the pool closes it; 0 means one minute; if
+	// negative, it is kept as long as the server keeps it. If it is shorter than the server's idle timeout, no
+	// call is sent just when the server closes the connection.
+	IdleTimeout time.Duration
+
 	// Resend says that the server may execute a call twice. Then a call is sent again, over a new
 	// connection, if it was sent over one that had served calls before and has ended without a byte of an
 	// answer: most often the server had closed that while it was idle. If it is false, such a call ends
@@ -67,6 +72,9 @@ func (c *PoolConfig) withDefaults() PoolConfig {
 	if conf.MaxReply < 0 {
 		conf.MaxReply = math.MaxInt
 	}
+	if conf.IdleTimeout == 0 {
+		conf.IdleTimeout = time.Minute
+	}
 	if conf.RetryDelay <= 0 {
 		conf.RetryDelay = 2 * time.Second
 	}
@@ -81,7 +89,7 @@ func (c *PoolConfig) withDefaults() PoolConfig {
 
 // A Pool makes calls over a set of connections, which the calls share. A call is sent over the first connection
 // that is idle; if none is, it waits. Each connection has one call at a time. It is made when it is first
-// needed, kept as long as the server keeps it, and made again when it is needed again.
+// needed, kept for a while, and made again when it is needed again.
 //
 // The methods are safe for concurrent use.
 type Pool struct {
