@@ -229,7 +229,7 @@ func (l *link) Next(_ evchan.Source, ev evchan.Event) evchan.Event {
 	return nil
 }
 
-// End is for package evchan: the stream has ended, whoever has ended it.
+// End is for package evchan: the stream has ended.
 func (l *link) End(evchan.Source) {
 	p := l.conn.pool
 	p.mu.Lock()

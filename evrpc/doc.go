@@ -141,6 +141,7 @@
 //   - After a Resume the remaining hooks are called. libevent skips them.
 //   - A pool looks at the status of the response. libevent takes the page of an error for an answer if it can decode it.
 //   - A pool that is closed ends its calls with a message each. libevent forgets them.
+//   - A pool closes connections that have been idle for a minute. libevent keeps them as long as the server does.
 //   - libevent has no limit for the length of messages unless it is told one.
 package evrpc
 
