@@ -23,7 +23,8 @@ type Server struct {
 	std   *http.Server // for http.ServerContextKey
 	made  time.Time
 
-	draining atomic.Bool
+	draining   atomic.Bool
+	intercepts atomic.Pointer[[]intercept] // never changed, but replaced; the longest prefix first
 
 	mu        sync.Mutex // guards following; not locked while a conn's mu is wanted
 	listeners []*evchan.Listener
