@@ -111,7 +111,7 @@ func TestLikeNetHTTP(t *testing.T) {
 			w.Header().Set("Too", "late")
 		},
 		"echo":  func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) },
-		"error": func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", 403) },
+		"error": func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", http.StatusForbidden) },
 		"notype": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Encoding", "x")
 			w.Write([]byte("y"))
@@ -125,7 +125,7 @@ func TestLikeNetHTTP(t *testing.T) {
 			w.Header().Set("A", "1")
 			w.Header().Set(http.TrailerPrefix+"B", "2")
 		},
-		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", 302) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", http.StatusFound) },
 		"hints": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Link", "</a>")
 			w.WriteHeader(103)

@@ -79,6 +79,10 @@ func (c *conn) following() *Request {
 		if c.refusesMethod(r) {
 			continue
 		}
+		if r.has(flagHeld) { // Intercept wants it
+			c.todo |= doAgain
+			return nil
+		}
 		r.block()
 		c.flags |= flagWaiting
 		return r
