@@ -529,6 +529,40 @@ func TestPool(t *testing.T) {
 	}
 }
 
+// A handler that has taken its connection over does not count for the pool.
+func TestPoolHijacked(t *testing.T) {
+	release := make(chan bool)
+	srv := start(t, &Config{MaxWorkers: 1, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hijack" {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			<-release
+		}
+	})}, each(t, nil))
+	var conns []net.Conn
+	for range 3 {
+		c := dial(t, srv.addr)
+		io.WriteString(c, "GET /hijack HTTP/1.1\r\nHost: x\r\n\r\n")
+		conns = append(conns, c)
+	}
+	if resp, _ := fetch(t, "GET", "http://"+srv.addr, nil); resp.StatusCode != 200 {
+		t.Error(resp)
+	}
+	close(release)
+	for _, c := range conns {
+		io.ReadAll(c)
+	}
+	srv.pool.mu.Lock()
+	defer srv.pool.mu.Unlock()
+	if n := srv.pool.running; n < 0 || n > 1 {
+		t.Errorf("%d goroutines are counted", n)
+	}
+}
+
 // Serve takes a listener over.
 func TestServeListener(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -150,6 +150,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 			return nil, nil, err
 		}
 	}
+	blocking := r.has(flagBlocking)
 	r.detach()
 	c.unlock()
 	nc, err := c.s.NetConn()
@@ -158,6 +159,9 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	w.hijacked = true
+	if blocking {
+		c.srv.pool.leave()
+	}
 	var from io.Reader = nc
 	if r.body.Len() > 0 {
 		from = io.MultiReader(bytes.NewReader(bytes.Clone(r.body.Bytes())), nc)
