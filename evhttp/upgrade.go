@@ -76,10 +76,11 @@ func (r *Request) leave(layer evchan.Layer, status int) (*evchan.Stream, error) 
 		c.unlock()
 		return nil, err
 	}
+	timeout := c.has(flagWriteTimeout)
 	r.detach()
 	c.unlock()
 	c.srv.remove(c)
-	if c.has(flagWriteTimeout) {
+	if timeout {
 		c.s.SetIdleTimeouts(0, 0)
 	}
 	if err := c.s.SetLayer(layer); err != nil {
