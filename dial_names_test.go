@@ -207,7 +207,7 @@ func TestDialNamesRace(t *testing.T) {
 	// Nobody accepts there, and there is room for few.
 	raw, err := silent.(*net.TCPListener).SyscallConn()
 	must(t, err)
-	raw.Control(func(fd uintptr) { syscall.Listen(sysFD(fd), 0) })
+	raw.Control(func(fd uintptr) { setBacklog(fd, 0) })
 	full := false
 	for range 8 {
 		c, err := net.DialTimeout("tcp", silent.Addr().String(), 50*time.Millisecond)
