@@ -5,10 +5,12 @@ package evdns
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/evchan/evchan"
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 // All ways to receive, for the resolver and a server on the same loop.
@@ -175,4 +177,43 @@ func TestShutdown(t *testing.T) {
 		}
 	}
 	<-ended
+}
+
+// A server on a group of loops answers on all of them.
+func TestServeGroup(t *testing.T) {
+	group, err := evchan.NewGroup(&evchan.GroupConfig{Loops: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Serve(group, "dns", "127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- group.Run(ctx, func(loop *evchan.Loop) error {
+			for ev := range loop.All() {
+				answerTestZone(ev.(*Request))
+			}
+			return nil
+		})
+	}()
+	loop := newLoop(t)
+	r := newResolver(t, loop, &Config{Servers: []string{s.Addr().String()}, CacheSize: -1, MaxInflight: 50, Timeout: testLimit})
+	for i := range 300 {
+		r.Lookup([]string{"v4.test", "no.test", "alias.test"}[i%3], "ip", &QueryConfig{UseTCP: i%2 == 0})
+		r.Query("big.test", dnsmessage.TypeTXT, dnsmessage.ClassINET, nil)
+	}
+	for _, a := range answers(t, loop, 600) {
+		if bad := a.Query.Host == "no.test"; (a.Err != nil) != bad {
+			t.Errorf("%v", a)
+		}
+	}
+	r.Close()
+	s.Close()
+	cancel()
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 }
