@@ -51,6 +51,3 @@ func testRoom() int { return 1 << 20 }
 func newTestNet() testNet { return nil }
 
 func addPackets(*exactTest, *Loop) {}
-
-// setBacklog does nothing: there are no sockets here.
-func setBacklog(uintptr, int) {}

@@ -116,6 +116,3 @@ func pipeFDs(t *testing.T) (r, w uintptr) {
 	}
 	return uintptr(p[0]), uintptr(p[1])
 }
-
-// setBacklog has the listening socket fd hold n connections.
-func setBacklog(fd uintptr, n int) { syscall.Listen(int(fd), n) }

@@ -171,6 +171,3 @@ func resetSocket(fd sysFD) error {
 }
 
 func addPackets(*exactTest, *Loop) {}
-
-// setBacklog has the listening socket fd hold n connections.
-func setBacklog(fd uintptr, n int) { syscall.Listen(syscall.Handle(fd), n) }
