@@ -117,7 +117,7 @@ A stream can do more:
     how fast several do together.
   - [Stream.SendFile] sends a file without reading it into memory.
   - [Stream.Filter] puts a stream on top of another one that compresses, encrypts or
-    otherwise transforms what it carries.
+    otherwise transforms what it carries. Package evtls does so with TLS.
   - [Stream.MoveTo] gives a stream to another loop.
   - [Stream.NetConn] turns a stream into a blocking net.Conn, for crypto/tls, net/http
     and other packages that need one.
@@ -182,8 +182,9 @@ It is right for all clients:
 Set MaxInput of [ListenConfig] to maxLine: if it were less, a long request would never be
 complete, and never be refused. Set ReadIdle and WriteIdle as well: they send TimedOut. A
 reply by [Stream.SendFile] does not count against MaxOutput: answer with one file at a time,
-while Queued is 0, or one client can make the server open all its descriptors. For connections that are encrypted or compressed, call [Stream.Filter] when
-[Accepted] comes, with the same MaxInput, and nothing else changes.
+while Queued is 0, or one client can make the server open all its descriptors. For
+connections that are encrypted or compressed, set Over of [ListenConfig], and nothing else
+changes. Package evtls has the one for TLS.
 
 # Datagrams
 

@@ -21,19 +21,27 @@ import (
 //	func (lines) Next(src evchan.Source, ev evchan.Event) evchan.Event {
 //		s := src.(*evchan.Stream)
 //		if line, ok := s.Input().ReadLine(evchan.LFOrCRLF); ok {
-//			return &Line{Text: line} // Line embeds Custom
+//			return &Line{Text: string(line)} // Line embeds Custom
 //		}
-//		if _, ok := ev.(evchan.Closed); ok {
-//			return ev
+//		switch ev.(type) {
+//		case evchan.Readable:
+//			return nil // the line is not complete
+//		case evchan.Stopping:
+//			s.Close()
+//			return nil
 //		}
-//		return nil
+//		return ev
 //	}
+//
+// Package evframe has layers for lines and frames.
 //
 // # Order
 //
 // Next(src, nil) comes before the next message of the source. So a layer need not make more
-// than one message of what it is told: it is asked for the rest. A source sends at most 16
-// messages in a row, and then goes to the end of its lane.
+// than one message of what it is told: it is asked for the rest. Each message that Next has
+// returned is followed by one Next(src, nil), when it was received or retracted. Calls of Again
+// bring one more, also if that one has not come yet. A source sends at most 16 messages in a
+// row, and then goes to the end of its lane.
 //
 // Next runs at delivery, on the goroutine that delivers: the receiver itself in All, Poll and
 // Batch.All, a goroutine of the loop otherwise. In Shutdown, it may be the goroutine of
@@ -43,7 +51,7 @@ import (
 //   - Input and Output of a stream belong to its layer, until SetLayer(nil).
 //   - A message owns what it shows. [Buffer.MoveN] moves bytes to it without copying them.
 //   - A layer that must stop at some point, at an upgrade for example, returns nil until
-//     [Source].Again.
+//     [Source].Again: at the Next(src, nil) that follows the message, and at what comes then.
 //
 // What a layer has returned stays true until it is received: it is taken back only by your
 // Close or Abort of the source, and by [Custom.Retract]. So a layer that wants to say something
@@ -57,6 +65,13 @@ import (
 // more bytes for, it leaves in the input, and is told Readable when more has come. When the
 // input has reached its limit, Next is told Readable and InputFull returns true: a layer ends
 // what is too long for it.
+//
+// # Shutdown
+//
+// A stream without a layer is closed by Shutdown. If it has one, Next is told [Stopping], and
+// Shutdown waits until the layer has closed the stream, or its context ends. So a layer that has
+// nothing to finish calls Close at once. Stopping is told even while a message of the layer waits
+// to be received; in that case, what Next returns for it is dropped.
 //
 // # The end
 //
@@ -138,7 +153,7 @@ func (l *Loop) setLayer(s *source, layer Layer) error {
 		return errors.New("evchan: SetLayer of a stream that is under a filter: set it on the one on top")
 	}
 	l.giveLayer(s, layer)
-	s.pend &^= workAgain
+	s.pend &^= workAsk
 	if s.queued && s.pend == 0 {
 		s.route.Load().remove(s)
 	}
@@ -188,8 +203,8 @@ func (s *source) Again() {
 func (l *Loop) consult(r *route, s *source) bool {
 	var ev Event
 	var bit pending
-	if s.pend&workAgain != 0 {
-		s.pend &^= workAgain
+	if ask := s.pend & workAsk; ask != 0 {
+		s.pend &^= ask & -ask // workMore comes first
 	} else {
 		told := s.owner.confirm(s.pend & msgMask)
 		s.pend = s.pend&^msgMask | told
@@ -204,6 +219,13 @@ func (l *Loop) consult(r *route, s *source) bool {
 			s.owner.received(bit)
 		}
 	}
+	return l.ask(r, s, bit, ev, r.fed && r.batches == nil)
+}
+
+// ask calls Next of the layer of s, which is in no lane, with ev, the message of bit. If feeds is
+// true, the caller is r's feeder. It returns what consult returns. The caller holds l.mu, which is
+// let go meanwhile.
+func (l *Loop) ask(r *route, s *source, bit pending, ev Event, feeds bool) bool {
 	layer := s.layer.layer
 	s.busy, s.layer.asking = true, true
 	r.busy++
@@ -214,7 +236,6 @@ func (l *Loop) consult(r *route, s *source) bool {
 	defer func() {
 		if !finished { // Next has called runtime.Goexit
 			l.consulted(r, s, bit, nil, errLayerExited)
-			feeds := r.fed && r.batches == nil
 			l.unlock()
 			if feeds {
 				go l.feed(r)
@@ -258,7 +279,11 @@ func (l *Loop) consulted(r *route, s *source, bit pending, made Event, err error
 	if bit == msgAccepted {
 		s.owner.received(bit)
 	}
-	if made != nil {
+	if made != nil && x.made != nil { // of Stopping, see serveStopping
+		if c, _ := customOf(made); c != nil {
+			c.release()
+		}
+	} else if made != nil {
 		x.made = made
 		x.custom, _ = customOf(made)
 		if s.life.closed() || at.closed {
@@ -277,15 +302,19 @@ func (l *Loop) consulted(r *route, s *source, bit pending, made Event, err error
 		delete(at.enders, s)
 	}
 	if err != nil || x.layer == nil && x.made == nil {
-		s.pend &^= workAgain
+		s.pend &^= workAsk
 		s.layer = nil
+	}
+	if s.pend&msgMade != 0 && s.pend&msgStopping != 0 {
+		at.stopping = append(at.stopping, s)
+		at.wakePoller = true
 	}
 	here := at == l && !at.closed && s.pend&msgMade != 0
 	switch {
 	case here:
 	case s.pend == 0 || at.closed:
 		at.refresh(s)
-	case at.exitDue && s.pend != workAgain:
+	case at.exitDue && s.pend&^workAsk != 0:
 		at.unpop(s, 0) // what was pending at Exit is still delivered
 	case !s.queued:
 		at.push(s)
@@ -314,7 +343,7 @@ func (l *Loop) tookMade(s *source) {
 	case x.layer == nil:
 		s.layer = nil
 	case !s.filtered && !s.life.closed():
-		s.pend |= workAgain
+		s.pend |= workMore
 	}
 }
 
@@ -328,7 +357,7 @@ func (l *Loop) retractMade(s *source, c *Custom) bool {
 	if s.layer.layer == nil {
 		s.layer = nil
 	} else if !s.filtered {
-		l.enqueue(s, workAgain)
+		l.enqueue(s, workMore)
 	}
 	l.retract(s, msgMade)
 	return true
@@ -391,6 +420,29 @@ func (s *source) layerFailed(err error) {
 	s.owner.Close()
 }
 
+// serveStopping tells Stopping to the layers of the sources in l.stopping that have a message
+// waiting. Otherwise a Shutdown in the body of a range would wait for its own receiver. The caller
+// holds no lock.
+func (l *Loop) serveStopping() {
+	l.lock()
+	sources := l.stopping
+	l.stopping = nil
+	l.unlock()
+	for _, s := range sources {
+		at := s.lockAndWithdraw()
+		const both = msgMade | msgStopping
+		if at == l && s.queued && s.layered() && s.pend&both == both {
+			r := s.route.Load()
+			r.remove(s)
+			s.pend &^= msgStopping
+			if l.ask(r, s, msgStopping, s.owner.event(msgStopping), false) {
+				l.unpop(s, 0)
+			}
+		}
+		at.unlock()
+	}
+}
+
 // serveLayers asks the layers of the sources that stand in the loop's own queue, for a Shutdown
 // that makes the turns itself. What they make stays in the queue.
 func (l *Loop) serveLayers() {
@@ -411,7 +463,7 @@ func (l *Loop) serveLayers() {
 	for _, s := range queued {
 		for s.queued && s.route.Load() == &l.own && s.pend&msgMade == 0 && !l.closed {
 			l.own.remove(s)
-			if s.layered() && s.pend&(msgMask|workAgain) != 0 {
+			if s.layered() && s.pend&(msgMask|workAsk) != 0 {
 				if l.consult(&l.own, s) {
 					l.unpop(s, 0)
 				}

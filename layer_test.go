@@ -172,6 +172,38 @@ func TestLayerLines(t *testing.T) {
 	})
 }
 
+// A layer that stops after each message can tell Again from the question for more, also if Again
+// comes first.
+func TestLayerStops(t *testing.T) {
+	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+		"Again": func(t *testing.T, l *Loop) {
+			box := l.Mailbox(0)
+			asked := 0
+			must(t, box.SetLayer(&layerFunc{next: func(Source, Event) Event {
+				if asked++; asked%2 == 0 {
+					return nil // the question that follows each message
+				}
+				return &note{text: fmt.Sprint(asked)}
+			}}))
+			box.Again()
+			for _, want := range []string{"1", "3", "5"} {
+				if got := received(t, l, 1); got != want {
+					t.Fatalf("received %q, want %q", got, want)
+				}
+				box.Again()
+				box.Again() // counts as one
+			}
+			if got := received(t, l, 1); got != "7" {
+				t.Fatalf("received %q", got)
+			}
+			noMessage(t, l)
+			if asked != 8 {
+				t.Errorf("asked %d times", asked)
+			}
+		},
+	})
+}
+
 // What a layer has made is taken back by Close and Retract only.
 func TestLayerRetraction(t *testing.T) {
 	l := dialLoop(t, "")

@@ -86,8 +86,7 @@ type ListenConfig struct {
 	// RateLimit is the limit of each stream by itself; nil means none.
 	RateLimit *RateLimit
 
-	// RateGroup is the limit of all streams together; nil means none. It must be of the
-	// same loop.
+	// RateGroup is the limit of all streams together; nil means none.
 	RateGroup *RateGroup
 
 	// Layer turns the messages of the listener's streams into others, Accepted among them:
@@ -647,8 +646,13 @@ func (ln *Listener) expired(int64) { ln.Loop().assign(ln) }
 func (ln *Listener) task() {
 	for range acceptBatch {
 		s, to, again := ln.acceptOne()
-		if s != nil {
+		switch {
+		case s != nil && to.loop == ln.Loop():
 			again = ln.putOver(s, to.setup)
+		case s != nil:
+			to.loop.lock()
+			to.loop.assign(&overTask{listener: ln, stream: s, setup: to.setup})
+			to.loop.unlock()
 		}
 		if !again {
 			return

@@ -168,7 +168,7 @@ func TestListener(t *testing.T) {
 			c.Close()
 			other := dialLoop(t, l.Method())
 			defer other.Close()
-			for _, c := range []ListenConfig{{RateLimit: &RateLimit{ReadRate: -1}}, {RateGroup: g}} {
+			for _, c := range []ListenConfig{{RateLimit: &RateLimit{ReadRate: -1}}} {
 				if ln, err := other.Listen("tcp", "127.0.0.1:0", &c); err == nil {
 					t.Errorf("%+v: no error", c)
 					ln.Close()

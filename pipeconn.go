@@ -4,6 +4,7 @@
 package evchan
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -59,7 +60,21 @@ func (c *pipeConn) failed(op string, err error) error {
 	if e, ok := err.(sysErrno); ok {
 		err = os.NewSyscallError(op, e)
 	}
-	return &net.OpError{Op: op, Net: c.end.local.Network(), Source: c.end.local, Addr: c.end.remote, Err: err}
+	return &net.OpError{Op: op, Net: c.end.local.Network(), Source: c.end.local, Addr: c.end.remote, Err: likePipe(err)}
+}
+
+// A closedPipe is an error of a socket that is closed, here or at the other end, and
+// io.ErrClosedPipe to errors.Is: net.Pipe returns that.
+type closedPipe struct{ error }
+
+func (e closedPipe) Unwrap() []error { return []error{e.error, io.ErrClosedPipe} }
+
+// likePipe returns err, as the error of a net.Conn in memory.
+func likePipe(err error) error {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, ePIPE) {
+		return closedPipe{err}
+	}
+	return err
 }
 
 func (c *pipeConn) Read(p []byte) (int, error) {

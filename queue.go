@@ -38,9 +38,11 @@ const (
 	msgSingle // the one kind of message of a source that is not a stream
 
 	workRead  // the descriptor may be readable: prepare must read to find the next message
-	workAgain // the layer is to be called with a nil message
+	workMore  // the layer is to be called with a nil message, since the one that it has made is gone
+	workAgain // the same, since Again was called
 
 	msgMask = workRead - 1
+	workAsk = workMore | workAgain
 )
 
 // A route is a queue of sources that have pending messages or work, and the way to their
@@ -241,7 +243,7 @@ func (l *Loop) next(r *route) (*source, pending) {
 			break
 		}
 		r.remove(s)
-		if s.layer != nil && s.pend&(msgMask|workAgain) != 0 {
+		if s.layer != nil && s.pend&(msgMask|workAsk) != 0 {
 			switch {
 			case s.pend&msgMade == 0 && !l.consult(r, s):
 				if l.left > 0 {
@@ -355,7 +357,7 @@ func (l *Loop) pendedAtExit(s *source) bool {
 	if m, ok := s.owner.(*Mailbox); ok && s.pend&msgSingle != 0 && m.n > 0 {
 		return m.head.seq <= l.exitMark
 	}
-	return s.pend != workAgain
+	return s.pend&^workAsk != 0
 }
 
 // message returns the message of bit.

@@ -41,8 +41,7 @@ type StreamConfig struct {
 	// RateLimit is the stream's own limit. nil means none.
 	RateLimit *RateLimit
 
-	// RateGroup is the limit that the stream shares with others. It must be of the same
-	// loop. nil means none.
+	// RateGroup is the limit that the stream shares with others. nil means none.
 	RateGroup *RateGroup
 
 	// Layer turns the stream's messages into others, from the first one on. One Layer may serve
@@ -61,6 +60,7 @@ type StreamConfig struct {
 type streamSetup struct {
 	StreamConfig
 	limits *limits
+	held   bool    // the stream sends nothing until putOver was called
 	rest   *Buffer // more input, which comes after Input; nil: none
 }
 
@@ -78,8 +78,8 @@ func (l *Loop) setup(c *StreamConfig) (*streamSetup, error) {
 		}
 		u.RateLimit = &limit
 	}
-	if c.RateGroup != nil && c.RateGroup.loop != l {
-		return nil, errGroup
+	if c.RateGroup != nil {
+		u.RateGroup = c.RateGroup.on(l)
 	}
 	u.limits = l.limits.with(c.MaxInput, c.MaxOutput).above(c.ReadLow, c.WriteLow)
 	return u, nil
@@ -171,7 +171,7 @@ func (s *Stream) open(u *streamSetup, first pending, close bool) error {
 		s.discard(l, close)
 		return err
 	}
-	s.busy = false
+	s.busy = u.held
 	s.publish(l, first)
 	l.unlock()
 	return nil

@@ -28,6 +28,7 @@ type end struct {
 // whatever listens on a port gets the connections to all addresses with it. Port 0 is one that is
 // free. The caller holds Mu.
 func (n *Net) resolve(network, address string) (end, error) {
+	n.manual = true
 	if network == "unix" {
 		return end{"unix " + address, &net.UnixAddr{Name: address, Net: "unix"}}, nil
 	}

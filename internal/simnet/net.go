@@ -38,6 +38,7 @@ type Net struct {
 	Over    bool   // the loop has ended: peers do not pause
 
 	method    string // "": Method was not called
+	manual    bool   // goroutines of the test take part: not all peers act by themselves
 	sockets   []*Socket
 	made      int // sockets so far
 	late      []lateReport
@@ -264,7 +265,7 @@ func (n *Net) Wait(dst []seam.Ready, d time.Duration) ([]seam.Ready, error) {
 		n.moved = now
 		n.Progress()
 	}
-	if n.turns++; n.turns > spin && (n.turns > 100*spin || n.scripted()) {
+	if n.turns++; n.turns > spin && (n.turns > 100*spin || !n.manual) {
 		n.Fail("the loop spins: %d waits, and nothing has moved", n.turns)
 	}
 	for tries := 0; ; tries++ {
@@ -309,7 +310,7 @@ func (n *Net) Wait(dst []seam.Ready, d time.Duration) ([]seam.Ready, error) {
 			nap = time.Duration(1+n.R.IntN(2000)) * time.Microsecond
 		} else if next.IsZero() {
 			nap = -1
-			if n.scripted() {
+			if !n.manual {
 				nap = 2 * time.Hour
 			}
 		}
@@ -325,21 +326,10 @@ func (n *Net) Wait(dst []seam.Ready, d time.Duration) ([]seam.Ready, error) {
 			if d -= passed; d <= 0 {
 				return dst, nil
 			}
-		} else if passed >= time.Hour && n.scripted() {
+		} else if passed >= time.Hour && !n.manual {
 			n.Fail("the loop waits for ever")
 		}
 	}
-}
-
-// scripted reports whether all peers act by themselves, so that a long wait is a failure. The
-// caller holds Mu.
-func (n *Net) scripted() bool {
-	for _, s := range n.sockets {
-		if _, ok := s.peer.(*Conn); ok {
-			return false
-		}
-	}
-	return len(n.listeners) == 0 && len(n.servers) == 0
 }
 
 // sleep waits for a while, without limit if d < 0, or until something has changed. It reports
