@@ -41,7 +41,7 @@ func TestExitOnEmpty(t *testing.T) {
 			}
 		}
 	}
-	onMethods(t, Config{ExitOnEmpty: true}, tests)
+	onAllMethods(t, Config{ExitOnEmpty: true}, tests)
 }
 
 func TestShutdown(t *testing.T) {
@@ -398,5 +398,19 @@ func (f *fakeTask) task() {
 	f.done++
 	if f.do != nil {
 		f.do()
+	}
+}
+
+func TestLoopString(t *testing.T) {
+	l := dialLoop(t, "")
+	if s := l.String(); s != "loop "+l.Method() {
+		t.Error(s)
+	}
+	l.Close()
+	if s := l.String(); s != "loop "+l.Method()+" closed" {
+		t.Error(s)
+	}
+	if s := new(Loop).String(); s != "loop (zero)" {
+		t.Error(s)
 	}
 }
