@@ -302,8 +302,11 @@ func (c *conn) receive() (*Request, error) {
 func (c *conn) receiveHead() (*Request, error) {
 	in := c.s.Input()
 	n := in.Len()
-	if n == 0 || n < 2*int(c.scanned) && n <= c.srv.conf.MaxHead && in.Index(headEnd, max(0, int(c.scanned)-3)) < 0 {
-		return nil, nil // parsing again would not be worth it
+	if n == 0 {
+		return nil, nil
+	}
+	if n < 2*int(c.scanned) && n <= c.srv.conf.MaxHead && !c.has(flagEOF) && in.Index(headEnd, max(0, int(c.scanned)-3)) < 0 {
+		return nil, nil // still not complete: to parse it again each time would cost the square of its length
 	}
 	p, _ := in.Peek(min(n, maxHead))
 	r := &Request{conn: c}
