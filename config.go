@@ -17,7 +17,8 @@ import (
 type Config struct {
 	// Method is the way of asking the kernel what is ready: one of Methods(). If
 	// it is empty, New takes the best one that Avoid and Require allow and that
-	// works. New fails if the method is unavailable.
+	// works. It takes "memory" only where there is no other. New fails if the method
+	// is unavailable.
 	Method string
 
 	// Avoid lists methods that must not be used. Unknown names are ignored.
@@ -126,11 +127,17 @@ func (c *Config) complete() (Config, error) {
 // one of the best method, if any was tried.
 func (c *Config) open() (poller, error) {
 	all := methods()
+	if p := seamPoller(c.Method); p != nil {
+		return p, nil
+	}
 	if c.Method != "" && !slices.ContainsFunc(all, func(m method) bool { return m.name == c.Method }) {
 		return nil, fmt.Errorf("evchan: there is no method %q here, only %q: %w", c.Method, Methods(), ErrUnsupported)
 	}
 	var firstErr error
-	for _, m := range all {
+	for i, m := range all {
+		if c.Method == "" && i > 0 && m.name == "memory" {
+			continue // a loop without sockets helps nobody who did not ask for it
+		}
 		if c.Method != "" && m.name != c.Method || slices.Contains(c.Avoid, m.name) || m.features&c.Require != c.Require {
 			continue
 		}
@@ -150,7 +157,8 @@ func (c *Config) open() (poller, error) {
 }
 
 // Methods returns the names of the methods that this program has on this system, the
-// best first. A Loop uses one of them.
+// best first. A Loop uses one of them. The last one is "memory", which every system has:
+// it has no sockets or other descriptors, but all that lies within the process.
 func Methods() []string {
 	var names []string
 	for _, m := range methods() {

@@ -221,7 +221,7 @@ func TestAddFails(t *testing.T) {
 // runs in a process of its own.
 func TestDescriptorLimit(t *testing.T) {
 	t.Parallel()
-	for _, method := range Methods() {
+	for _, method := range socketMethods() {
 		t.Run(method, func(t *testing.T) {
 			runChild(t, "TestDescriptorLimitChild", method)
 		})
@@ -322,7 +322,7 @@ func cpuTime(t *testing.T) time.Duration {
 // descriptors for. With ListenConfig.MaxStreams it never comes to that limit, without it
 // it has AcceptFailed, and rests; and everybody is answered in the end.
 func TestMoreThanDescriptors(t *testing.T) {
-	for _, method := range Methods() {
+	for _, method := range socketMethods() {
 		for _, max := range []int{0, 10} {
 			t.Run(fmt.Sprintf("%s/MaxStreams=%d", method, max), func(t *testing.T) {
 				t.Parallel()

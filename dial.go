@@ -75,8 +75,7 @@ type DialConfig struct {
 	// RateLimit is the stream's own limit; nil means none.
 	RateLimit *RateLimit
 
-	// RateGroup is the limit that the stream shares with others; nil means none. It must be
-	// of the same loop.
+	// RateGroup is the limit that the stream shares with others; nil means none.
 	RateGroup *RateGroup
 
 	// Over puts a stream on top of the one that is being connected, as Filter does: TLS, for
@@ -115,14 +114,20 @@ const defaultDialTimeout = 30 * time.Second
 // [Closed] if that fails; Err then has the reason, a *net.OpError. What is written before
 // Connected is queued, and sent after it. Closing the stream ends the attempt.
 //
-// The network is tcp, tcp4, tcp6 or unix, and the address has the form that net.Dial
+// The network is tcp, tcp4, tcp6, unix or memory, and the address has the form that net.Dial
 // takes. The look-up of a name does not block the loop. The addresses of a name are tried
 // until one works, those of IPv6 and IPv4 in a race in which the family of the first
 // address has a short head start (Happy Eyeballs, RFC 8305). package net's Dialer does the
 // work, on a goroutine that ends with it.
 //
-// Dial returns an error only for a bad network, address or configuration, and ErrClosed on
-// a closed loop.
+// With the network memory, the address is the name of a listener in this process (see
+// [Loop.Listen]). Dial is connected when it returns: Connected comes first all the same, but
+// NetConn works at once. If nobody listens there, or the backlog is full, Closed follows, and
+// errors.Is(Err(), syscall.ECONNREFUSED). LocalAddr and Control are ErrUnsupported; Timeout,
+// Resolver and the settings of sockets have no effect.
+//
+// Dial returns an error only for a bad network, address or configuration, ErrUnsupported if the
+// loop's method has no sockets (see [Methods]), and ErrClosed on a closed loop.
 func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) {
 	var c DialConfig
 	if conf != nil {
@@ -137,6 +142,13 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 		if _, ok := c.LocalAddr.(*net.TCPAddr); c.LocalAddr != nil && !ok {
 			return nil, bad(fmt.Errorf("local address is a %T", c.LocalAddr))
 		}
+	case "memory":
+		if address == "" {
+			return nil, bad(errors.New("empty address"))
+		}
+		if c.LocalAddr != nil || c.Control != nil {
+			return nil, bad(fmt.Errorf("DialConfig.LocalAddr or Control: %w", errInMemory))
+		}
 	case "unix":
 		if address == "" {
 			return nil, bad(errors.New("empty address"))
@@ -146,6 +158,14 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 		}
 	default:
 		return nil, bad(net.UnknownNetworkError(network))
+	}
+	if l.isClosed() {
+		return nil, ErrClosed
+	}
+	if network != "memory" {
+		if err := l.socketless("dial", network); err != nil {
+			return nil, err
+		}
 	}
 
 	u, err := l.setup(c.stream())
@@ -189,7 +209,11 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 		up.giveLayer(l, c.Layer)
 		l.unlock()
 	}
-	go s.dial(ctx, d, network, address)
+	if network == "memory" {
+		s.connectMemory(d, address)
+	} else {
+		go s.dial(ctx, d, network, address)
+	}
 	return up, nil
 }
 
@@ -214,6 +238,10 @@ func (s *Stream) openDialing(d *dialing, u *streamSetup) error {
 // dial connects s. It is a goroutine.
 func (s *Stream) dial(ctx context.Context, d *dialing, network, address string) {
 	defer d.cancel()
+	if p, ok := s.Loop().poller.(virtualNetwork); ok {
+		s.dialVirtual(ctx, d, p, network, address)
+		return
+	}
 	conn, err := d.dialer.DialContext(ctx, network, address)
 	if op, ok := err.(*net.OpError); ok && errors.Is(op, context.DeadlineExceeded) {
 		op.Err = deadlineError{op.Err}
@@ -254,7 +282,7 @@ type deadlineError struct{ error }
 func (deadlineError) Timeout() bool     { return true }
 func (e deadlineError) Unwrap() []error { return []error{e.error, os.ErrDeadlineExceeded} }
 
-// attached has the poller report on the socket that s now has, and sends what was written
+// attached has the poller report on the socket that s now has, if it has one, and sends what was written
 // before. It returns the resulting messages. Caller holds s.mu.
 func (s *Stream) attached(fin bool) pending {
 	l := s.lockLoop()
@@ -262,11 +290,17 @@ func (s *Stream) attached(fin bool) pending {
 		l.unlock()
 		return 0 // abandon follows
 	}
-	tok := l.register(s, s.sock.fd)
+	inMemory := s.sock.fd == noFD // and what happens is told, see pipeEnd
+	var tok token
+	if !inMemory {
+		tok = l.register(s, s.sock.fd)
+	}
 	l.unlock()
-	if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
-		s.fail(l.Method(), err, msgConnected)
-		return 0
+	if !inMemory {
+		if err := l.poller.add(s.sock.fd, tok, streamInterest); err != nil {
+			s.fail(l.Method(), err, msgConnected)
+			return 0
+		}
 	}
 	s.restartIdle(Read | Write)
 	s.out.lagging.Store(false)

@@ -16,7 +16,7 @@ import (
 )
 
 func TestDial(t *testing.T) {
-	for _, method := range Methods() {
+	for _, method := range socketMethods() {
 		t.Run(method, func(t *testing.T) {
 			t.Run("Connected", func(t *testing.T) { testDialConnected(t, method) })
 			t.Run("Refused", func(t *testing.T) { testDialRefused(t, method) })
@@ -271,7 +271,7 @@ func TestFailedDialSaysWhere(t *testing.T) {
 	must(t, err)
 	address := ln.Addr().String()
 	ln.Close()
-	l := dialLoop(t, Methods()[0])
+	l := socketLoop(t)
 	for _, address := range []string{address, "no.such.host.invalid:80"} {
 		s, err := l.Dial("tcp", address, nil)
 		must(t, err)

@@ -87,7 +87,8 @@ Notify sends the messages of one source to a channel of your own.
 There are several ways to get a stream. A [Listener] accepts one, and [Loop.Dial]
 connects one. [Loop.Wrap], [Loop.WrapFD] and [Loop.WrapFile] make one of a connection,
 a descriptor or a file that you have. [Loop.Pipe] makes two that are connected in
-memory. What [ListenConfig], [DialConfig] and [StreamConfig] set, such as Data, Notify
+memory. With the network "memory", Listen and Dial connect loops and goroutines of one
+process, without the kernel. What [ListenConfig], [DialConfig] and [StreamConfig] set, such as Data, Notify
 and limits, holds before the first message.
 
 The loop reads what arrives and sends [Readable]. [Stream.Read], [Stream.WriteTo] and
@@ -117,7 +118,7 @@ A stream can do more:
     how fast several do together.
   - [Stream.SendFile] sends a file without reading it into memory.
   - [Stream.Filter] puts a stream on top of another one that compresses, encrypts or
-    otherwise transforms what it carries.
+    otherwise transforms what it carries. Package evtls does so with TLS.
   - [Stream.MoveTo] gives a stream to another loop.
   - [Stream.NetConn] turns a stream into a blocking net.Conn, for crypto/tls, net/http
     and other packages that need one.
@@ -182,8 +183,9 @@ It is right for all clients:
 Set MaxInput of [ListenConfig] to maxLine: if it were less, a long request would never be
 complete, and never be refused. Set ReadIdle and WriteIdle as well: they send TimedOut. A
 reply by [Stream.SendFile] does not count against MaxOutput: answer with one file at a time,
-while Queued is 0, or one client can make the server open all its descriptors. For connections that are encrypted or compressed, call [Stream.Filter] when
-[Accepted] comes, with the same MaxInput, and nothing else changes.
+while Queued is 0, or one client can make the server open all its descriptors. For
+connections that are encrypted or compressed, set Over of [ListenConfig], and nothing else
+changes. Package evtls has the one for TLS.
 
 # Datagrams
 
@@ -406,16 +408,28 @@ Example_gracefulShutdown, in example_test.go, does this.
 
 # Testing
 
-A loop waits in the kernel. A bubble of testing/synctest does not notice such a wait:
-the time of the bubble stands still, and the test hangs. Test programs that run a loop
-outside of bubbles.
+A program can be tested in a bubble of testing/synctest, in virtual time: with
+Config.Method "memory", and the network "memory" for all connections. Time passes when
+all goroutines of the bubble wait, so that an hour with its timeouts takes
+milliseconds, and tests can compare times exactly. A client need be no loop: Dial and
+NetConn make a net.Conn, Listen and NetListener a net.Listener. TestChatForAnHour, in
+example_memory_test.go, does this. Close the loop before the bubble ends. Bubbles that
+run at the same time share the names of listeners: listen on "", which chooses one, or
+use different names.
+
+With other methods a loop waits in the kernel. A bubble does not notice such a wait: the
+time of the bubble stands still, and the test hangs.
 
 # Portability
 
 The method of a loop is how it asks the kernel what is ready: epoll on Linux, kqueue
 on macOS and the BSDs, poll on every Unix, afd on Windows. [Methods] lists what there
-is. Config or the environment variables EVCHAN_METHOD and EVCHAN_AVOID choose one. On
-other systems New returns ErrUnsupported.
+is. Config or the environment variables EVCHAN_METHOD and EVCHAN_AVOID choose one.
+
+The method memory is everywhere, and on js, wasip1 and Plan 9 it is the only one. It
+asks no kernel, so its loop has no sockets, files or other descriptors: what needs one
+returns ErrUnsupported. Timers, triggers, pipes, filters and the network memory work.
+Elsewhere New chooses it only if Config.Method says so.
 
 With kqueue, the goroutine that waits occupies a thread; with epoll it does not. Only
 poll can watch files on disk. On macOS, kqueue does not notice that the last writer of

@@ -16,6 +16,7 @@ type (
 )
 
 const (
+	eADDRINUSE   = syscall.EADDRINUSE
 	eAGAIN       = syscall.EAGAIN
 	eBADF        = syscall.EBADF
 	eCONNREFUSED = syscall.ECONNREFUSED

@@ -9,7 +9,7 @@ import (
 
 // TestEveryEvent asks messages of all types for their source and their text.
 func TestEveryEvent(t *testing.T) {
-	l := dialLoop(t, "")
+	l := socketLoop(t)
 	s, _ := l.Pipe(nil, nil)
 	ln, err := l.Listen("tcp", "127.0.0.1:0", nil)
 	if err != nil {

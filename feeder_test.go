@@ -22,7 +22,7 @@ func TestNotify(t *testing.T) {
 			t.Fatalf("got nothing; want %v", want)
 		}
 	}
-	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+	onAllMethods(t, Config{}, map[string]func(*testing.T, *Loop){
 		"FullStallsNobody": func(t *testing.T, l *Loop) {
 			stuck, free := make(chan Event), make(chan Event, 1)
 			a, b, c := l.Trigger(), l.Trigger(), l.Trigger()

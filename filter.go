@@ -181,7 +181,7 @@ func (s *Stream) Filter(f Filter, conf *StreamConfig) (*Stream, error) {
 		passed = 0
 	}
 	s.received(msgAccepted) // as far as its listener is concerned
-	l.retract(&s.source, msgMask|workRead)
+	l.retract(&s.source, msgMask|workRead|workAsk)
 	s.in.unwait(waitEOF)
 	s.forgetBlocked(l)
 	s.more().tap, s.filtered = x, true

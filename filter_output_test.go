@@ -314,7 +314,7 @@ func TestFilterOutput(t *testing.T) {
 // TestFilterDialClosed: a stream with a filter that is closed while it is being connected
 // sends no Connected.
 func TestFilterDialClosed(t *testing.T) {
-	l := dialLoop(t, "")
+	l := socketLoop(t)
 	ln := listen(t, l, "tcp", nil)
 	for _, layers := range []int{0, 1, 2} {
 		for range 5 {

@@ -429,6 +429,9 @@ func (c *filterConn) retire() {
 // failed wraps err in a *net.OpError, as package net does.
 func (c *filterConn) failed(op string, err error) error {
 	e := &net.OpError{Op: op, Net: "filter", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+	if e.Source == (pipeAddr{}) {
+		e.Err = likePipe(err)
+	}
 	for _, a := range []net.Addr{e.Source, e.Addr} {
 		if a != nil {
 			e.Net = a.Network()

@@ -66,7 +66,7 @@ func TestFilterConnPanics(t *testing.T) {
 func TestFilterConnDeadline(t *testing.T) {
 	conf, err := (&Config{IgnoreEnv: true}).complete()
 	must(t, err)
-	l := newLoop(conf, newFakePoller())
+	l := newLoop(conf, memoryMethod(t))
 	defer l.Close()
 	s, peer := l.Pipe(nil, nil)
 	up, err := s.Filter(xorFilter(1), nil)

@@ -147,7 +147,7 @@ func (g *Group) Listen(network, address string, conf *ListenConfig) (*Listener, 
 	if g.balance != KernelPort {
 		return listenOn(network, address, conf, g.loops, g.balance)
 	}
-	if !reusePortDivides || network == "unix" {
+	if !reusePortDivides || network == "unix" || network == "memory" {
 		return nil, fmt.Errorf("evchan: KernelPort for %s on this system: %w", network, ErrUnsupported)
 	}
 	return g.listenKernelPort(network, address, conf)
@@ -173,7 +173,7 @@ func (g *Group) listenKernelPort(network, address string, conf *ListenConfig) (*
 		}
 		sockets = append(sockets, nl)
 		address = nl.Addr().String() // for port 0
-		d.add(l, nl, c, false)
+		d.add(l, nl.Addr(), c, false)
 	}
 	for i, ln := range d.parts {
 		if _, err := ln.adopt(sockets[i]); err != nil {

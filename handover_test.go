@@ -144,6 +144,9 @@ func TestHandOver(t *testing.T) {
 			cmd, end := successor(t, "new")
 			must(t, HandOver(t.Context(), cmd, ln))
 			ln.Close()
+			for l.Stats().Sources > 0 { // the clients close
+				time.Sleep(time.Millisecond)
+			}
 			must(t, l.Shutdown(t.Context()))
 			<-done
 			for n := replies[1].Load(); replies[1].Load() < n+20 && !t.Failed(); {

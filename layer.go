@@ -21,13 +21,19 @@ import (
 //	func (lines) Next(src evchan.Source, ev evchan.Event) evchan.Event {
 //		s := src.(*evchan.Stream)
 //		if line, ok := s.Input().ReadLine(evchan.LFOrCRLF); ok {
-//			return &Line{Text: line} // Line embeds Custom
+//			return &Line{Text: string(line)} // Line embeds Custom
 //		}
-//		if _, ok := ev.(evchan.Closed); ok {
-//			return ev
+//		switch ev.(type) {
+//		case evchan.Readable:
+//			return nil // the line is not complete
+//		case evchan.Stopping:
+//			s.Close()
+//			return nil
 //		}
-//		return nil
+//		return ev
 //	}
+//
+// Package evframe has layers for lines and frames.
 //
 // # Order
 //
@@ -59,6 +65,13 @@ import (
 // more bytes for, it leaves in the input, and is told Readable when more has come. When the
 // input has reached its limit, Next is told Readable and InputFull returns true: a layer ends
 // what is too long for it.
+//
+// # Shutdown
+//
+// A stream without a layer is closed by Shutdown. If it has one, Next is told [Stopping], and
+// Shutdown waits until the layer has closed the stream, or its context ends. So a layer that has
+// nothing to finish calls Close at once. Stopping is told even while a message of the layer waits
+// to be received; in that case, what Next returns for it is dropped.
 //
 // # The end
 //
@@ -206,6 +219,13 @@ func (l *Loop) consult(r *route, s *source) bool {
 			s.owner.received(bit)
 		}
 	}
+	return l.ask(r, s, bit, ev, r.fed && r.batches == nil)
+}
+
+// ask calls Next of the layer of s, which is in no lane, with ev, the message of bit. If feeds is
+// true, the caller is r's feeder. It returns what consult returns. The caller holds l.mu, which is
+// let go meanwhile.
+func (l *Loop) ask(r *route, s *source, bit pending, ev Event, feeds bool) bool {
 	layer := s.layer.layer
 	s.busy, s.layer.asking = true, true
 	r.busy++
@@ -216,7 +236,6 @@ func (l *Loop) consult(r *route, s *source) bool {
 	defer func() {
 		if !finished { // Next has called runtime.Goexit
 			l.consulted(r, s, bit, nil, errLayerExited)
-			feeds := r.fed && r.batches == nil
 			l.unlock()
 			if feeds {
 				go l.feed(r)
@@ -260,7 +279,11 @@ func (l *Loop) consulted(r *route, s *source, bit pending, made Event, err error
 	if bit == msgAccepted {
 		s.owner.received(bit)
 	}
-	if made != nil {
+	if made != nil && x.made != nil { // of Stopping, see serveStopping
+		if c, _ := customOf(made); c != nil {
+			c.release()
+		}
+	} else if made != nil {
 		x.made = made
 		x.custom, _ = customOf(made)
 		if s.life.closed() || at.closed {
@@ -281,6 +304,10 @@ func (l *Loop) consulted(r *route, s *source, bit pending, made Event, err error
 	if err != nil || x.layer == nil && x.made == nil {
 		s.pend &^= workAsk
 		s.layer = nil
+	}
+	if s.pend&msgMade != 0 && s.pend&msgStopping != 0 {
+		at.stopping = append(at.stopping, s)
+		at.wakePoller = true
 	}
 	here := at == l && !at.closed && s.pend&msgMade != 0
 	switch {
@@ -391,6 +418,29 @@ func (l *Loop) takeEnders() map[*source]ender {
 func (s *source) layerFailed(err error) {
 	log.Printf("%s is closed: %v", s.owner.label(), err)
 	s.owner.Close()
+}
+
+// serveStopping tells Stopping to the layers of the sources in l.stopping that have a message
+// waiting. Otherwise a Shutdown in the body of a range would wait for its own receiver. The caller
+// holds no lock.
+func (l *Loop) serveStopping() {
+	l.lock()
+	sources := l.stopping
+	l.stopping = nil
+	l.unlock()
+	for _, s := range sources {
+		at := s.lockAndWithdraw()
+		const both = msgMade | msgStopping
+		if at == l && s.queued && s.layered() && s.pend&both == both {
+			r := s.route.Load()
+			r.remove(s)
+			s.pend &^= msgStopping
+			if l.ask(r, s, msgStopping, s.owner.event(msgStopping), false) {
+				l.unpop(s, 0)
+			}
+		}
+		at.unlock()
+	}
 }
 
 // serveLayers asks the layers of the sources that stand in the loop's own queue, for a Shutdown

@@ -86,8 +86,7 @@ type ListenConfig struct {
 	// RateLimit is the limit of each stream by itself; nil means none.
 	RateLimit *RateLimit
 
-	// RateGroup is the limit of all streams together; nil means none. It must be of the
-	// same loop.
+	// RateGroup is the limit of all streams together; nil means none.
 	RateGroup *RateGroup
 
 	// Layer turns the messages of the listener's streams into others, Accepted among them:
@@ -166,8 +165,9 @@ type Listener struct {
 
 	// mu guards the following. It is taken before the loop's mu.
 	mu      sync.Mutex
-	fd      sysFD // noFD: closed
-	unlinks bool  // release removes the socket's file, if there is one
+	fd      sysFD           // noFD: closed, or in memory
+	virtual virtualListener // what stands for the socket, in memory; nil: closed, or there is a socket
+	unlinks bool            // release removes the socket's file, if there is one
 
 	next      int // the turn of division.choose
 	borrowers int // running Controls of SyscallConn, the last of which closes the descriptor if release could not
@@ -184,13 +184,20 @@ type Listener struct {
 
 // Listen returns a listener on the address. It is live, unless conf has it paused.
 //
-// The network is tcp, tcp4, tcp6 or unix. The address has the form that net.Listen takes;
-// for port 0 the system chooses a port, which Addr tells. The address of a closed
+// The network is tcp, tcp4, tcp6, unix or memory. The address has the form that net.Listen
+// takes; for port 0 the system chooses a port, which Addr tells. The address of a closed
 // listener can be used again at once. Closing the listener removes the file of a unix
 // socket, see [Listener.SetUnlinkOnClose].
 //
 // If the address has a host name, Listen waits until it is looked up. It returns the
 // errors of net.Listen, and ErrClosed on a closed loop.
+//
+// With the network memory, the listener takes the connections that Dial makes with the same
+// network and address, on any loop of this process. No kernel is involved, so it works with
+// every method. The address is any name; for "" the package chooses one, which Addr tells.
+// The name must be free, else errors.Is(err, syscall.EADDRINUSE). Backlog is 4096 by default.
+// There is no socket, so ReusePort and Control are ErrUnsupported, as are [Listener.File] and
+// [Listener.SyscallConn]; the other settings of sockets have no effect.
 func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, error) {
 	return listenOn(network, address, conf, []*Loop{l}, 0)
 }
@@ -198,7 +205,7 @@ func (l *Loop) Listen(network, address string, conf *ListenConfig) (*Listener, e
 // listenOn is Listen for loops, the first of which accepts.
 func listenOn(network, address string, conf *ListenConfig, loops []*Loop, balance Balance) (*Listener, error) {
 	switch network {
-	case "tcp", "tcp4", "tcp6", "unix":
+	case "tcp", "tcp4", "tcp6", "unix", "memory":
 	default:
 		return nil, &net.OpError{Op: "listen", Net: network, Err: net.UnknownNetworkError(network)}
 	}
@@ -209,11 +216,20 @@ func listenOn(network, address string, conf *ListenConfig, loops []*Loop, balanc
 	if err != nil {
 		return nil, err
 	}
+	if network == "memory" {
+		return d.listenMemory(loops[0], address, c)
+	}
+	if p, ok := loops[0].poller.(virtualNetwork); ok {
+		return d.listenVirtual(p, network, address, c)
+	}
+	if err := loops[0].socketless("listen", network); err != nil {
+		return nil, err
+	}
 	nl, err := listenSocket(network, address, c)
 	if err != nil {
 		return nil, err
 	}
-	ln, err := d.add(loops[0], nl, c, false).adopt(nl)
+	ln, err := d.add(loops[0], nl.Addr(), c, false).adopt(nl)
 	if err != nil {
 		nl.Close()
 	}
@@ -299,12 +315,12 @@ func wrapListener(nl net.Listener, conf *ListenConfig, loops []*Loop, balance Ba
 	if c.ReusePort || c.Control != nil {
 		return nil, errors.New("evchan: ListenConfig.ReusePort or Control for WrapListener: the socket is bound already")
 	}
-	return d.add(loops[0], nl, c, true).adopt(nl)
+	return d.add(loops[0], nl.Addr(), c, true).adopt(nl)
 }
 
-// add adds a listener of l to d, for the socket of nl. adopt follows.
-func (d *division) add(l *Loop, nl net.Listener, c *ListenConfig, wrapped bool) *Listener {
-	ln := &Listener{addr: nl.Addr(), conf: *c, wrapped: wrapped, Data: c.Data, division: d, fd: noFD, maxPending: c.MaxPending}
+// add adds a listener of l, with the address addr, to d. adopt or open follows.
+func (d *division) add(l *Loop, addr net.Addr, c *ListenConfig, wrapped bool) *Listener {
+	ln := &Listener{addr: addr, conf: *c, wrapped: wrapped, Data: c.Data, division: d, fd: noFD, maxPending: c.MaxPending}
 	if a, ok := ln.addr.(*net.TCPAddr); ok {
 		ln.anyAddr = len(a.IP) == 0 || a.IP.IsUnspecified()
 	}
@@ -359,6 +375,11 @@ func (ln *Listener) adopt(nl net.Listener) (*Listener, error) {
 func (ln *Listener) open() error {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
+	return ln.openLocked()
+}
+
+// openLocked is open for a caller that holds ln.mu.
+func (ln *Listener) openLocked() error {
 	l := ln.Loop()
 	l.lock()
 	if l.closed || l.draining.Load() {
@@ -367,7 +388,10 @@ func (ln *Listener) open() error {
 	}
 	tok := l.register(ln, ln.fd)
 	l.unlock()
-	err := l.poller.add(ln.fd, tok, Read|Edge)
+	var err error
+	if ln.fd != noFD {
+		err = l.poller.add(ln.fd, tok, Read|Edge)
+	}
 	l.lock()
 	defer l.unlock()
 	switch {
@@ -479,6 +503,9 @@ func (ln *Listener) File() (*os.File, error) {
 	ln.mustBeMade() // the zero descriptor is standard input
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
+	if ln.virtual != nil {
+		return nil, &net.OpError{Op: "file", Net: ln.addr.Network(), Addr: ln.addr, Err: errInMemory}
+	}
 	if ln.fd == noFD {
 		return nil, ErrClosed
 	}
@@ -567,11 +594,11 @@ func (ln *Listener) close() {
 	callEnd(end, &ln.source)
 }
 
-// release closes the socket.
+// release closes the socket, or what stands for it in memory.
 func (ln *Listener) release() {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if ln.fd == noFD {
+	if ln.fd == noFD && ln.virtual == nil {
 		return
 	}
 	l := ln.lockLoop()
@@ -580,6 +607,15 @@ func (ln *Listener) release() {
 	}
 	l.refresh(&ln.source)
 	l.unlock()
+	if ln.virtual != nil {
+		if ln.fd != noFD {
+			l.poller.remove(ln.fd)
+			ln.fd = noFD
+		}
+		ln.virtual.closeFor(ln)
+		ln.virtual = nil
+		return
+	}
 	if ln.unlinks {
 		ln.file.remove()
 	}
@@ -610,8 +646,13 @@ func (ln *Listener) expired(int64) { ln.Loop().assign(ln) }
 func (ln *Listener) task() {
 	for range acceptBatch {
 		s, to, again := ln.acceptOne()
-		if s != nil {
+		switch {
+		case s != nil && to.loop == ln.Loop():
 			again = ln.putOver(s, to.setup)
+		case s != nil:
+			to.loop.lock()
+			to.loop.assign(&overTask{listener: ln, stream: s, setup: to.setup})
+			to.loop.unlock()
 		}
 		if !again {
 			return
@@ -627,7 +668,7 @@ func (ln *Listener) task() {
 func (ln *Listener) acceptOne() (under *Stream, to *recipient, again bool) {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if ln.fd == noFD {
+	if ln.fd == noFD && ln.virtual == nil {
 		return nil, nil, false
 	}
 	l := ln.lockLoop()
@@ -637,7 +678,13 @@ func (ln *Listener) acceptOne() (under *Stream, to *recipient, again bool) {
 	if wait || !ln.reserve() {
 		return nil, nil, false
 	}
-	s, err := ln.accept(l)
+	var s *Stream
+	var err error
+	if ln.virtual == nil {
+		s, err = ln.accept(l)
+	} else if s, err = ln.virtual.accept(l); err == nil {
+		ln.configure(s)
+	}
 	if err != nil {
 		ln.parted() // what was reserved
 	}
@@ -665,7 +712,7 @@ func (ln *Listener) acceptOne() (under *Stream, to *recipient, again bool) {
 		}
 	case err == eAGAIN:
 		ln.recovered()
-		if !l.edge {
+		if !l.edge && ln.fd != noFD {
 			l.lock()
 			tok := l.token(ln)
 			l.unlock()
@@ -731,8 +778,11 @@ func (ln *Listener) dump() string {
 	case ln.full.Load():
 		state = "full"
 	}
-	d := "listener " + ln.words() + " state=" + state + " fd=" + itoa(int(fd)) +
-		" addr=" + quote(ln.addr.String()) + " waiting=" + itoa(ln.division.unreceived())
+	d := "listener " + ln.words() + " state=" + state
+	if fd != noFD {
+		d += " fd=" + itoa(int(fd))
+	}
+	d += " addr=" + quote(ln.addr.String()) + " waiting=" + itoa(ln.division.unreceived())
 	if ln.conf.MaxStreams > 0 {
 		d += " streams=" + itoa(int(ln.division.streams.Load()))
 	}

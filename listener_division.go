@@ -52,6 +52,7 @@ func newDivision(c *ListenConfig, loops []*Loop, balance Balance) (*division, er
 		t := &recipient{loop: l, setup: u}
 		if c.Over != nil {
 			t.under = u.below(l)
+			t.under.held = true
 		}
 		d.recipients = append(d.recipients, t)
 	}

@@ -168,7 +168,7 @@ func TestListener(t *testing.T) {
 			c.Close()
 			other := dialLoop(t, l.Method())
 			defer other.Close()
-			for _, c := range []ListenConfig{{RateLimit: &RateLimit{ReadRate: -1}}, {RateGroup: g}} {
+			for _, c := range []ListenConfig{{RateLimit: &RateLimit{ReadRate: -1}}} {
 				if ln, err := other.Listen("tcp", "127.0.0.1:0", &c); err == nil {
 					t.Errorf("%+v: no error", c)
 					ln.Close()
@@ -550,7 +550,7 @@ func testPauseElsewhere(t *testing.T, l *Loop) {
 // has ended it, and whether it was asked for before or not.
 func TestLocalAddrOfAnyAddr(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", "0.0.0.0:0", ":0"} {
-		l := dialLoop(t, Methods()[0])
+		l := socketLoop(t)
 		ln, err := l.Listen("tcp", address, nil)
 		must(t, err)
 		_, port, _ := net.SplitHostPort(ln.Addr().String())

@@ -87,7 +87,7 @@ func TestListenerUnlink(t *testing.T) {
 				continue // package net removes whatever is there
 			}
 			t.Run(name+"/"+how, func(t *testing.T) {
-				l := dialLoop(t, Methods()[0])
+				l := socketLoop(t)
 				file := filepath.Join(tempDir(t), "s")
 				ln := c.make(t, l, file)
 				c.before(ln, file)
@@ -98,7 +98,7 @@ func TestListenerUnlink(t *testing.T) {
 			})
 		}
 	}
-	l := dialLoop(t, Methods()[0])
+	l := socketLoop(t)
 	ln := listen(t, l, "tcp", nil)
 	ln.SetUnlinkOnClose(true) // has no file
 	ln.Close()

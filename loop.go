@@ -73,6 +73,7 @@ type Loop struct {
 	preempted     []*route    // routes whose offers unlock withdraws
 	acceptors     []*Listener // listeners of other loops, whose acceptOn unlock calls
 	layerWork     bool        // a source with a layer has entered the loop's own queue, since serveLayers has looked
+	stopping      []*source   // whose layers serveStopping has to tell
 	wakePoller    bool        // unlock ends the wait for the kernel, if there is one
 
 	running     bool // All or Poll is running, or Events or Batches was called
@@ -329,9 +330,12 @@ func (l *Loop) makeTurn(limit time.Duration, delivers bool) {
 // ends the goroutine, the others are called after the next turn.
 func (l *Loop) callReleases() {
 	l.lock()
-	spent, ends := l.spent, l.ends
+	spent, ends, stopping := l.spent, l.ends, l.stopping != nil
 	l.spent, l.ends = nil, nil
 	l.unlock()
+	if stopping {
+		defer l.serveStopping()
+	}
 	for _, call := range ends {
 		defer call()
 	}

@@ -41,7 +41,7 @@ func TestExitOnEmpty(t *testing.T) {
 			}
 		}
 	}
-	onMethods(t, Config{ExitOnEmpty: true}, tests)
+	onAllMethods(t, Config{ExitOnEmpty: true}, tests)
 }
 
 func TestShutdown(t *testing.T) {

@@ -17,8 +17,7 @@ import (
 //
 // On the other loop
 //   - it has the same priority, or the lowest there if that has fewer priorities;
-//   - its messages go to that loop's receiver, and it has no RateGroup: what Notify and
-//     SetRateGroup have set is gone;
+//   - its messages go to that loop's receiver: what Notify has set is gone;
 //   - its first message is [Moved], instead of Accepted if that was not received;
 //   - messages that were not received are delivered, and Readable if there is any input;
 //   - it keeps its layer, and what that has made and was not received;
@@ -30,7 +29,8 @@ import (
 // next message from the other loop.
 //
 // MoveTo returns Err, or ErrClosed if that is nil, after the end, ErrClosed if to is closed or in
-// Shutdown, and an error if the stream is under a filter. Then the stream is as it was.
+// Shutdown, an error if the stream is under a filter, and ErrUnsupported if it has a socket and
+// the method of to has none. Then the stream is as it was.
 // If the kernel refuses the descriptor on the other loop, MoveTo returns its error, and
 // the stream has ended with that error.
 func (s *Stream) MoveTo(to *Loop) error {
@@ -81,11 +81,21 @@ func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
 	case s.Loop() == to:
 		return nil
 	}
+	if u := stack[len(stack)-1]; !u.gone() && u.sock.fd != noFD {
+		if to.memoryOnly() {
+			return s.opError("move", errNoDescriptors)
+		}
+	}
 	to.lock()
 	refuses := to.closed || to.draining.Load()
 	to.unlock()
 	if refuses {
 		return ErrClosed
+	}
+	for _, u := range stack {
+		if u.extra != nil && u.extra.shares[groupShare] != nil {
+			u.extra.joins = u.extra.shares[groupShare].group.on(to)
+		}
 	}
 	// The whole stack changes loops under one lock.
 	l := s.lockAndWithdraw()
@@ -132,7 +142,7 @@ func (s *Stream) depart(l, to *Loop) {
 		}
 		if m := s.extra.shares[groupShare]; m != nil {
 			m.group.leave(m)
-			s.extra.shares[groupShare] = nil
+			s.extra.shares[groupShare] = nil // arrive joins the branch there
 		}
 		if m := s.extra.shares[ownShare]; m != nil {
 			m.group.leave(m)
@@ -163,6 +173,10 @@ func (s *Stream) arrive() error {
 	if l.closed { // since moveTo has looked
 		l.unlock()
 		return ErrClosed
+	}
+	if x := s.extra; x != nil && x.joins != nil {
+		x.join(groupShare, x.joins)
+		x.joins = nil
 	}
 	var tok token
 	if s.sock.fd != noFD {

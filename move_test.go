@@ -181,7 +181,7 @@ func TestMoveTo(t *testing.T) {
 				t.Fatal(err)
 			}
 			expectMoved(t, to, s)
-			if x := s.extra.shares; x[groupShare] != nil || g.members != 0 || x[ownShare].group.loop != to || x[ownShare].group.limit != limit {
+			if x := s.extra.shares; x[groupShare].group.loop != to || x[groupShare].group.pool.Load() != g.pool.Load() || g.members != 0 || x[ownShare].group.loop != to || x[ownShare].group.limit != limit {
 				t.Errorf("the limits are %v", x)
 			}
 			send(t, c, "0123456789abcdef")

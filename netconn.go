@@ -25,7 +25,8 @@ import (
 //   - A TCP or Unix socket: a *net.TCPConn or *net.UnixConn, with the options that the
 //     socket has. If input was left, or the peer has reset the connection, it is a type
 //     that embeds one, whose File and SyscallConn know nothing of that input.
-//   - An end of a Pipe: a net.Conn in memory. The other end stays what it is.
+//   - An end of a Pipe, or of the network memory: a net.Conn in memory. The other end stays
+//     what it is.
 //   - A stream that Filter has made: what the filter's method NetConn returns, if it has
 //     one. Otherwise a net.Conn that calls the filter, on the net.Conn of the stream below. Its Read waits while 64 KiB of what Decode has appended to out
 //     are unsent, and its Write while Encode leaves MaxOutput bytes, until Read has more
@@ -384,11 +385,19 @@ func (w *waiter) check(closed <-chan struct{}) error {
 // connections in its backlog. Closing the net.Listener removes the file of a unix
 // socket if closing the Listener would have, see SetUnlinkOnClose.
 //
+// A listener in memory becomes a net.Listener in memory. Its Accept returns what NetConn
+// does.
+//
 // Streams that were accepted before still belong to the loop; listen with Paused if
 // there must be none. MaxStreams and the other settings of ListenConfig for streams do
 // not hold for connections that the net.Listener accepts. After Close, NetListener
 // returns ErrClosed.
 func (ln *Listener) NetListener() (net.Listener, error) {
+	ln.mustBeMade()
+	if nl := ln.netMemoryListener(); nl != nil {
+		ln.Close()
+		return nl, nil
+	}
 	f, err := ln.File()
 	if err != nil {
 		return nil, err

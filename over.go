@@ -36,9 +36,23 @@ func (s *Stream) putOver(over func(*Stream) (*Stream, error), u *streamSetup) (u
 	return up, nil
 }
 
-// putOver calls Over for s, which was accepted, and reports whether it has succeeded. u is the
-// setup of the stream on top.
+// An overTask calls Over in a turn of the loop that a Group has chosen for the stream, so that no
+// task of the filter runs meanwhile.
+type overTask struct {
+	reg      registration
+	listener *Listener
+	stream   *Stream
+	setup    *streamSetup
+}
+
+func (o *overTask) registration() *registration { return &o.reg }
+func (o *overTask) ready(What)                  {} // is never called: the poller does not know o
+func (o *overTask) task()                       { o.listener.putOver(o.stream, o.setup) }
+
+// putOver calls Over for s, which was accepted and is held, and reports whether it has succeeded.
+// u is the setup of the stream on top. It is called in a turn of the loop of s.
 func (ln *Listener) putOver(s *Stream, u *streamSetup) bool {
+	defer s.handOver(0) // it is held no longer
 	up, err := s.putOver(ln.conf.Over, u)
 	if err != nil {
 		ln.mu.Lock()

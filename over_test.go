@@ -5,8 +5,10 @@ package evchan
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -232,4 +234,69 @@ func TestDialOver(t *testing.T) {
 			}
 		},
 	})
+}
+
+// TestGroupOver: with a Group, the stream on top sends Accepted on its loop, and nobody is told of
+// the one below, however soon its client speaks.
+func TestGroupOver(t *testing.T) {
+	const clients = 100
+	g := newGroup(t, 3, RoundRobin)
+	for name, over := range map[string]func(*Stream) (*Stream, error){
+		"Opens":  putGate,
+		"IsOpen": func(s *Stream) (*Stream, error) { return s.Filter(new(plainFilter), nil) },
+		"Itself": func(s *Stream) (*Stream, error) { return s, nil },
+	} {
+		ln, err := g.Listen("tcp", "127.0.0.1:0", &ListenConfig{Over: over, Data: name})
+		must(t, err)
+		served := make(chan error, 3)
+		var echoed atomic.Int32
+		var conns []net.Conn
+		for _, l := range g.Loops() {
+			go func() {
+				accepted := make(map[*Stream]bool)
+				var wrong error
+				for until := time.Now().Add(testPatience); echoed.Load() < clients && time.Now().Before(until); {
+					ev, ok := l.Poll(time.Millisecond)
+					if !ok {
+						continue
+					}
+					s := ev.Source().(*Stream)
+					switch ev.(type) {
+					case Accepted:
+						accepted[s] = true
+						if s.Data != name {
+							wrong = fmt.Errorf("the data is %v", s.Data)
+						}
+					case Readable:
+						if !accepted[s] {
+							wrong = fmt.Errorf("%s: %v before Accepted", name, ev)
+						}
+						io.Copy(s, s)
+						echoed.Add(1)
+					}
+				}
+				served <- wrong
+			}()
+		}
+		for range clients {
+			c := dial(t, ln)
+			send(t, c, "open")
+			if name == "Opens" {
+				send(t, c, "abc")
+			}
+			conns = append(conns, c)
+		}
+		for range 3 {
+			if err := <-served; err != nil {
+				t.Error(err)
+			}
+		}
+		if n := echoed.Load(); n != clients {
+			t.Errorf("%s: %d clients were served", name, n)
+		}
+		for _, c := range conns {
+			c.Close()
+		}
+		ln.Close()
+	}
 }

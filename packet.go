@@ -227,6 +227,9 @@ func (l *Loop) ListenPacket(network, address string, conf *PacketConfig) (*Packe
 	if err := pc.check(network); err != nil {
 		return nil, err
 	}
+	if err := l.socketless("listen", network); err != nil {
+		return nil, err
+	}
 	fd, local, err := sysListenPacket(network, address, &pc)
 	if err != nil {
 		return nil, err

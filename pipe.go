@@ -20,7 +20,7 @@ const pipeRoom = 64 << 10
 // closed, both are closed. a and b are the configurations of the two; if one is not valid,
 // Pipe panics.
 func (l *Loop) Pipe(a, b *StreamConfig) (*Stream, *Stream) {
-	p := new(pipe)
+	p := newPipe(pipeAddr{}, pipeAddr{})
 	var ends [2]*Stream
 	for i, conf := range [...]*StreamConfig{a, b} {
 		u, err := l.setup(conf)
@@ -30,10 +30,8 @@ func (l *Loop) Pipe(a, b *StreamConfig) (*Stream, *Stream) {
 		s := l.newStream(noFD)
 		s.mu.Lock()
 		defer s.unlock()
-		p.ends[i] = pipeEnd{pipe: p, stream: s, peer: &p.ends[1-i]}
-		x := s.more()
-		x.transport = &p.ends[i]
-		x.local, x.remote = pipeAddr{}, pipeAddr{}
+		p.ends[i].give(s)
+		p.ends[i].attached = true // nothing can have happened before s is published
 		s.setupLocked(u)
 		ends[i] = s
 	}
@@ -50,26 +48,68 @@ func (l *Loop) Pipe(a, b *StreamConfig) (*Stream, *Stream) {
 	return ends[0], ends[1]
 }
 
-// A pipe connects two streams in memory.
+// A pipe connects two ends in memory: of [Loop.Pipe], or of a connection of the network
+// "memory". The ends may be in different loops, or in none.
 type pipe struct {
-	mu   sync.Mutex // guards the ends; locked after the streams' mu, before the loop's
+	mu   sync.Mutex // guards the ends; locked after the streams' mu, before the loops'
 	ends [2]pipeEnd
 }
 
-// A pipeEnd is the transport of one of the two streams of a Pipe.
+// newPipe returns a pipe whose ends have these addresses. Nobody has the ends yet.
+func newPipe(a, b net.Addr) *pipe {
+	p := new(pipe)
+	p.ends[0] = pipeEnd{pipe: p, peer: &p.ends[1], local: a, remote: b}
+	p.ends[1] = pipeEnd{pipe: p, peer: &p.ends[0], local: b, remote: a}
+	return p
+}
+
+// A pipeEnd is one end of a pipe. It belongs to a stream, whose transport it is, or to a
+// pipeConn, or to nobody, as long as the connection was not accepted.
 type pipeEnd struct {
-	pipe   *pipe     // never changes
-	stream *Stream   // never changes
-	peer   *pipeEnd  // never changes
-	conn   *pipeConn // made by NetConn; nil: the end belongs to the stream
-	in     chain     // what the peer has written
-	eof    bool      // the peer writes no more
-	reset  bool      // the peer has dropped output
-	closed bool      // this end is closed
-	short  bool      // peer.in was full when this end wrote: it waits for room
+	pipe          *pipe     // never changes
+	peer          *pipeEnd  // never changes
+	local, remote net.Addr  // never change
+	stream        *Stream   // nil: no stream has it yet
+	attached      bool      // stream hears what happens
+	conn          *pipeConn // nil: no net.Conn was made of it
+	in            chain     // what the peer has written
+	eof           bool      // the peer writes no more
+	reset         bool      // the peer has dropped output
+	closed        bool      // this end is closed
+	short         bool      // peer.in was full when this end wrote: it waits for room
 }
 
 var _ transport = (*pipeEnd)(nil)
+
+// give makes e the transport of s, which the loop does not know yet. Caller holds s.mu.
+func (e *pipeEnd) give(s *Stream) {
+	x := s.more()
+	x.transport, x.local, x.remote = e, e.local, e.remote
+	e.pipe.mu.Lock()
+	e.stream = s
+	e.pipe.mu.Unlock()
+}
+
+// attach tells the stream, which the loop knows from now on, what has happened already, and
+// then whatever happens. Caller holds the stream's mu.
+func (e *pipeEnd) attach() {
+	e.pipe.mu.Lock()
+	e.attached = true
+	var what What
+	if e.in.n > 0 {
+		what |= Read
+	}
+	if e.eof {
+		what |= Read | EarlyClose
+	}
+	if e.reset {
+		what |= hangup
+	}
+	e.pipe.mu.Unlock()
+	if what != 0 {
+		e.tell(what)
+	}
+}
 
 func (e *pipeEnd) fill(in *chain, limit int) (n int, full bool, err error) {
 	e.pipe.mu.Lock()
@@ -171,12 +211,15 @@ func (e *pipeEnd) close(reset bool) {
 	unread := e.in.detach()
 	e.peer.eof = true
 	e.peer.reset = reset
-	isConn := e.conn != nil
+	s := e.stream
+	if e.conn != nil {
+		s = nil
+	}
 	e.pipe.mu.Unlock()
-	if isConn {
+	if s == nil {
 		freeChain(unread)
 	} else {
-		e.stream.spend(unread)
+		s.spend(unread)
 	}
 	what := Read | EarlyClose
 	if reset {
@@ -185,23 +228,30 @@ func (e *pipeEnd) close(reset bool) {
 	e.peer.tell(what | Write) // the peer's writes fail from now on
 }
 
-// tell reports what to the stream or net.Conn, as the poller does for a socket.
+// tell reports what to the stream or net.Conn, as the poller does for a socket. An end that
+// nobody has yet is asked later: see attach.
 func (e *pipeEnd) tell(what What) {
 	e.pipe.mu.Lock()
-	conn := e.conn
+	conn, s := e.conn, e.stream
+	if !e.attached {
+		s = nil
+	}
 	e.pipe.mu.Unlock()
 	if conn != nil {
 		conn.tell(what)
 		return
 	}
-	l := e.stream.lockLoop()
+	if s == nil {
+		return
+	}
+	l := s.lockLoop()
 	defer l.unlock()
-	if !e.stream.gone() && !l.closed {
-		e.stream.ready(what)
+	if !s.gone() && !l.closed {
+		s.ready(what)
 	}
 }
 
-// pipeAddr is the address of both ends of a Pipe.
+// pipeAddr is the address of both ends of a pipe of Loop.Pipe.
 type pipeAddr struct{}
 
 var _ net.Addr = pipeAddr{}

@@ -4,6 +4,7 @@
 package evchan
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -11,8 +12,9 @@ import (
 	"time"
 )
 
-// A pipeConn is the net.Conn that NetConn returns for one end of a Pipe. It needs no
-// loop. The other end may still be a stream.
+// A pipeConn is the net.Conn that NetConn returns for one end of a pipe, and Accept of what
+// NetListener returns for a listener in memory. It needs no loop. The other end may still be
+// a stream.
 type pipeConn struct {
 	end    *pipeEnd      // never changes
 	closed chan struct{} // closed by Close
@@ -58,7 +60,21 @@ func (c *pipeConn) failed(op string, err error) error {
 	if e, ok := err.(sysErrno); ok {
 		err = os.NewSyscallError(op, e)
 	}
-	return &net.OpError{Op: op, Net: "pipe", Source: pipeAddr{}, Addr: pipeAddr{}, Err: err}
+	return &net.OpError{Op: op, Net: c.end.local.Network(), Source: c.end.local, Addr: c.end.remote, Err: likePipe(err)}
+}
+
+// A closedPipe is an error of a socket that is closed, here or at the other end, and
+// io.ErrClosedPipe to errors.Is: net.Pipe returns that.
+type closedPipe struct{ error }
+
+func (e closedPipe) Unwrap() []error { return []error{e.error, io.ErrClosedPipe} }
+
+// likePipe returns err, as the error of a net.Conn in memory.
+func likePipe(err error) error {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, ePIPE) {
+		return closedPipe{err}
+	}
+	return err
 }
 
 func (c *pipeConn) Read(p []byte) (int, error) {
@@ -129,8 +145,8 @@ func (c *pipeConn) Close() error {
 	return nil
 }
 
-func (c *pipeConn) LocalAddr() net.Addr  { return pipeAddr{} }
-func (c *pipeConn) RemoteAddr() net.Addr { return pipeAddr{} }
+func (c *pipeConn) LocalAddr() net.Addr  { return c.end.local }
+func (c *pipeConn) RemoteAddr() net.Addr { return c.end.remote }
 
 func (c *pipeConn) SetDeadline(t time.Time) error {
 	c.SetReadDeadline(t)

@@ -5,6 +5,8 @@ package evchan
 
 import (
 	"errors"
+	"io"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,4 +91,31 @@ func TestPipeConn(t *testing.T) {
 			}
 		},
 	})
+}
+
+// TestPipeConnClosed: errors of a closed net.Conn in memory are io.ErrClosedPipe to errors.Is,
+// as those of net.Pipe, and also what they are of a socket.
+func TestPipeConnClosed(t *testing.T) {
+	for n := range 3 {
+		conns := func() (net.Conn, net.Conn) {
+			l := dialLoop(t, "")
+			a, b := l.Pipe(nil, nil)
+			x, err := stacked(t, a, n).NetConn()
+			must(t, err)
+			y, err := b.NetConn()
+			must(t, err)
+			return x, y
+		}
+		x, y := conns()
+		must(t, y.Close())
+		if _, err := x.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) || !errors.Is(err, ePIPE) {
+			t.Errorf("with %d filters, Write to a closed end gives %v", n, err)
+		}
+		x.Close()
+		for op, call := range map[string]func([]byte) (int, error){"Read": x.Read, "Write": x.Write} {
+			if _, err := call([]byte("x")); !errors.Is(err, io.ErrClosedPipe) || !errors.Is(err, net.ErrClosed) {
+				t.Errorf("with %d filters, %s after Close gives %v", n, op, err)
+			}
+		}
+	}
 }

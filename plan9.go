@@ -11,11 +11,12 @@ import (
 )
 
 // Plan 9 has strings for errors and signals, not numbers. The system never returns the
-// ones here, since New returns ErrUnsupported.
+// ones here; the streams in memory do.
 
 type sysErrno = syscall.ErrorString
 
 const (
+	eADDRINUSE   = sysErrno("address already in use")
 	eAGAIN       = sysErrno("would block")
 	eBADF        = sysErrno("bad descriptor")
 	eCONNREFUSED = sysErrno("connection refused")

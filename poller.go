@@ -10,7 +10,8 @@ import (
 
 // A poller reports which descriptors are ready. Each method has one file, with
 // the same functions in the same order: epoll (poller_linux.go), kqueue
-// (poller_kqueue.go), poll (poller_poll.go) and afd (poller_windows.go).
+// (poller_kqueue.go), poll (poller_poll.go) and afd (poller_windows.go). The method
+// memory (poller_memory.go) has no descriptors: it only waits and wakes.
 //
 // All methods but wait may be called from any goroutine at any time. If a wait is in
 // progress, they take effect for it. After close all of them fail. Errors are the
@@ -115,6 +116,11 @@ type method struct {
 	name     string
 	features Feature
 	open     func() (poller, error)
+}
+
+// methods returns the methods of this system, best first. The last one is memory.
+func methods() []method {
+	return append(kernelMethods(), method{"memory", memoryFeatures, openMemory})
 }
 
 // What is a set of conditions. As an interest it says what to watch for: some

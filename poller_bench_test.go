@@ -6,7 +6,7 @@ package evchan
 import "testing"
 
 func benchmarkPollers(b *testing.B, f func(*testing.B, poller, testNet)) {
-	for _, m := range methods() {
+	for _, m := range kernelMethods() {
 		b.Run(m.name, func(b *testing.B) {
 			p, n := openTestMethod(m, newTestNet())(b)
 			b.ReportAllocs()

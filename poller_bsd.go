@@ -17,8 +17,8 @@ import (
 // between the systems is in poller_darwin.go, poller_freebsd.go and so on. What is assumed
 // about structures and flags is checked in the test files of the same names.
 
-// methods returns the methods of this system, best first.
-func methods() []method {
+// kernelMethods returns the methods that ask this system's kernel, best first.
+func kernelMethods() []method {
 	return []method{
 		{"kqueue", kqueueFeatures, openKqueue},
 		{"poll", pollFeatures, openPollSet},

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// methods returns the methods of this system, best first.
-func methods() []method {
+// kernelMethods returns the methods that ask this system's kernel, best first.
+func kernelMethods() []method {
 	return append([]method{
 		{"epoll", epollFeatures, openEpoll},
 		{"poll", pollFeatures, openPollSet},

@@ -23,7 +23,7 @@ func countFDs(t *testing.T) int {
 }
 
 func TestPollerLeaksNoDescriptor(t *testing.T) {
-	for _, m := range methods() {
+	for _, m := range kernelMethods() {
 		t.Run(m.name, func(t *testing.T) {
 			before := countFDs(t)
 			for range 10 {
@@ -120,7 +120,7 @@ func TestEpollKeepsEarlierAlarm(t *testing.T) {
 // TestEpollGate watches the gate as the runtime does: it tells of what is ready while
 // somebody is parked, and not while the loop is busy.
 func TestEpollGate(t *testing.T) {
-	p, n := openTestMethod(methods()[0], newTestNet())(t)
+	p, n := openTestMethod(kernelMethods()[0], newTestNet())(t)
 	e := p.(*epoll)
 	watcher, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	must(t, err)
@@ -166,7 +166,7 @@ func TestEpollGate(t *testing.T) {
 
 // TestEpollGateLosesNothing has something come while the gate is opened and shut.
 func TestEpollGateLosesNothing(t *testing.T) {
-	p, n := openTestMethod(methods()[0], newTestNet())(t)
+	p, n := openTestMethod(kernelMethods()[0], newTestNet())(t)
 	a, b := n.pair(t)
 	must(t, p.add(a, testToken(1), Read|Edge))
 	step := make(chan struct{})
@@ -198,7 +198,7 @@ func TestEpollGateLosesNothing(t *testing.T) {
 
 func TestEpollResultsGrow(t *testing.T) {
 	const count = 2*epollMinResults + 1
-	p, n := openTestMethod(methods()[0], newTestNet())(t)
+	p, n := openTestMethod(kernelMethods()[0], newTestNet())(t)
 	for k := range count {
 		a, _ := n.pair(t)
 		must(t, p.add(a, testToken(k), Write))

@@ -14,7 +14,7 @@ import (
 
 func TestPoller(t *testing.T) {
 	t.Run("fake", func(t *testing.T) { testPoller(t, openTestFake) })
-	for _, m := range methods() {
+	for _, m := range kernelMethods() {
 		t.Run(m.name, func(t *testing.T) { testPoller(t, openTestMethod(m, newTestNet())) })
 	}
 }
@@ -357,10 +357,16 @@ func testManyReady(t *testing.T, p poller, n testNet, count int, once bool) {
 		want[testToken(k)] = true
 	}
 	var got []ready
-	for len(want) > 0 {
+	for start := time.Now(); len(want) > 0; {
 		var err error
 		got, err = p.wait(got[:0], 0)
 		must(t, err)
+		// Linux's epoll_wait first looks without a lock whether anything is ready. While the
+		// thread of the runtime that polls the nested descriptor goes through the list of what
+		// is, a wait that does not block may find nothing.
+		if len(got) == 0 && time.Since(start) < testPatience {
+			continue
+		}
 		if len(got) == 0 || once && len(got) < count {
 			t.Fatalf("%d reported, %d still expected", len(got), len(want))
 		}

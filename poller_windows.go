@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// methods returns the methods of this system, best first.
-func methods() []method {
+// kernelMethods returns the methods that ask this system's kernel, best first.
+func kernelMethods() []method {
 	return []method{{"afd", afdFeatures, openAFD}}
 }
 

@@ -263,7 +263,7 @@ func TestExact(t *testing.T) {
 	}{
 		{"All", 1}, {"Poll", 1}, {"Events", 1}, {"Events", 2}, {"Batches", 1}, {"Batches", 2},
 	} {
-		for _, method := range Methods() {
+		for _, method := range socketMethods() {
 			t.Run(fmt.Sprintf("%s/%s%d", method, c.form, c.receivers), func(t *testing.T) {
 				testExact(t, method, c.form, c.receivers)
 			})

@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -81,12 +82,15 @@ func inflow(rate int, elapsed int64, rest uint64) (n int64, left uint64) {
 	return int64(min(q, math.MaxInt64)), left
 }
 
-// A RateGroup is a rate limit that streams of one loop share: evenly if all have enough
-// to do; what one does not use, the others get. [Loop.RateGroup] makes it; a zero
-// RateGroup cannot be used. It needs no Close.
+// A RateGroup is a rate limit that streams share: evenly if all have enough to do; what one
+// does not use, the others get. The streams may be of several loops. Then the limit is exact for
+// all together; each loop gets its part at the beginning of a tick, and what it does not use is
+// divided again. [Loop.RateGroup] makes it; a zero RateGroup cannot be used. It needs no Close.
 type RateGroup struct {
 	loop *Loop // never changes
 	reg  registration
+	pool atomic.Pointer[ratePool] // what the branches on several loops share; nil: there is one; set with the loop's mu held
+	draw ratePart                 // what the pool knows of this branch
 
 	// The loop's mu guards the following.
 
@@ -176,7 +180,8 @@ const rateMaxTokens = math.MaxInt64 / 4
 // would be lost otherwise. Arbitrary; libevent has the same default.
 const rateMinShare = 64
 
-// RateGroup returns a limit that streams of l can share; see [Stream.SetRateGroup]. It
+// RateGroup returns a limit that streams can share, those of other loops too; see
+// [Stream.SetRateGroup]. It
 // returns an error if the limit is not valid.
 func (l *Loop) RateGroup(limit RateLimit) (*RateGroup, error) {
 	if err := limit.check(); err != nil {
@@ -233,6 +238,10 @@ func (g *RateGroup) SetLimit(limit RateLimit) error {
 	if err := limit.check(); err != nil {
 		return err
 	}
+	if p := g.pool.Load(); p != nil {
+		p.setLimit(limit)
+		return nil
+	}
 	l := g.loop
 	now := l.clock()
 	l.lock()
@@ -253,6 +262,10 @@ func (g *RateGroup) SetLimit(limit RateLimit) error {
 // the burst. It corresponds to libevent's bufferevent_rate_limit_group_decrement_read
 // and _write.
 func (g *RateGroup) Charge(read, written int) {
+	if p := g.pool.Load(); p != nil {
+		p.charge([2]int{read, written})
+		return
+	}
 	l := g.loop
 	now := l.clock()
 	l.lock()
@@ -280,9 +293,14 @@ func (g *RateGroup) refill(now int64) {
 	elapsed := (tick - g.tick) * per
 	g.tick = tick
 	g.round++
+	p := g.pool.Load()
 	for dir := range g.dirs {
 		b := &g.dirs[dir]
-		b.fill(elapsed)
+		if p == nil {
+			b.fill(elapsed)
+		} else if b.waiting > 0 {
+			p.drawInto(g, dir)
+		}
 		b.first.splice(&b.again, dir)
 	}
 }
@@ -322,6 +340,9 @@ func (g *RateGroup) ask(m *share, dir int, now int64) int {
 	case m.waiting[dir]:
 		return 0
 	}
+	if p := g.pool.Load(); p != nil && b.level <= 0 {
+		p.drawInto(g, dir)
+	}
 	if g.members == 1 && b.level > 0 {
 		b.grant(m, dir, b.level)
 		return int(min(m.granted[dir], math.MaxInt))
@@ -329,6 +350,9 @@ func (g *RateGroup) ask(m *share, dir int, now int64) int {
 	m.waiting[dir] = true
 	b.waiting++
 	g.queue(m, dir).push(m, dir)
+	if p := g.pool.Load(); p != nil {
+		p.want(g, dir)
+	}
 	g.arrange(b, now)
 	return 0
 }
@@ -435,6 +459,7 @@ func (g *RateGroup) deal(now int64) {
 		if b.waiting > 0 {
 			g.arrange(b, now)
 		}
+		g.putBack(dir)
 	}
 	g.stopIfIdle()
 }
@@ -457,6 +482,7 @@ func (g *RateGroup) giveBack(m *share, dir int) {
 		if b.waiting > 0 && g.portions(b) > 0 {
 			g.loop.assign(g)
 		}
+		g.putBack(dir)
 	}
 }
 
@@ -474,6 +500,7 @@ func (g *RateGroup) quit(m *share, dir int) {
 	g.giveBack(m, dir)
 	if m.waiting[dir] {
 		g.unqueue(m, dir)
+		g.putBack(dir)
 		g.stopIfIdle()
 	}
 }
@@ -506,18 +533,16 @@ func (s *Stream) SetRateLimit(limit *RateLimit) error {
 }
 
 // SetRateGroup makes the stream a member of g: it shares g's limit with the other members
-// from then on. nil makes it a member of no group. It returns an error if g belongs to
-// another loop, and ErrClosed after the end.
+// from then on, whatever loops they are of. nil makes it a member of no group. SetRateGroup
+// returns ErrClosed after the end.
 func (s *Stream) SetRateGroup(g *RateGroup) error {
 	return s.setShare(groupShare, func(l *Loop) (*RateGroup, error) {
-		if g != nil && g.loop != l {
-			return nil, errGroup
+		if g == nil {
+			return nil, nil
 		}
-		return g, nil
+		return g.on(l), nil
 	})
 }
-
-var errGroup = errors.New("evchan: the RateGroup is another loop's")
 
 // setShare replaces one of the stream's limits, which is an index of shares, by what
 // group returns.
@@ -613,6 +638,9 @@ func (x *streamExtra) moved(dir, n int) {
 			used := min(int64(n), m.granted[dir]) // less than n if the limit was removed
 			m.granted[dir] -= used
 			m.group.dirs[dir].granted -= used
+			if p := m.group.pool.Load(); p != nil {
+				p.used(dir, used)
+			}
 		}
 	}
 }

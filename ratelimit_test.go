@@ -377,14 +377,8 @@ func TestRateLimit(t *testing.T) {
 			b.Close()
 			waitReleased(t, l)
 		},
-		"AnotherLoop": func(t *testing.T, l *Loop) {
-			other := dialLoop(t, "")
-			defer other.Close()
-			g, _ := other.RateGroup(RateLimit{ReadRate: 1, ReadBurst: 1, Tick: time.Second})
+		"AfterEnd": func(t *testing.T, l *Loop) {
 			a, b := l.Pipe(nil, nil)
-			if a.SetRateGroup(g) == nil {
-				t.Error("a group of another loop was taken")
-			}
 			a.Abort()
 			b.Abort()
 			if err := a.SetRateLimit(&RateLimit{ReadRate: 1, ReadBurst: 1, Tick: time.Second}); !errors.Is(err, net.ErrClosed) {

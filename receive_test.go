@@ -90,7 +90,7 @@ func TestLoopControl(t *testing.T) {
 	tests["AlreadyRunning"] = testAlreadyRunning
 	tests["AfterClose"] = testAfterClose
 	tests["Now"] = testNow
-	onMethods(t, Config{}, tests)
+	onAllMethods(t, Config{}, tests)
 }
 
 func testExitLater(t *testing.T, l *Loop, receive func(*Loop, func(Event))) {

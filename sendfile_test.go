@@ -177,7 +177,7 @@ func TestStreamInputExceedsInt(t *testing.T) {
 // TestSendFileRefuses: what cannot be read at an offset is refused by the call, which does not
 // call release, and the stream goes on.
 func TestSendFileRefuses(t *testing.T) {
-	l := dialLoop(t, Methods()[0])
+	l := socketLoop(t)
 	s, _ := l.Pipe(nil, nil)
 	r, w, err := os.Pipe()
 	must(t, err)
@@ -206,7 +206,7 @@ func TestSendFileRefuses(t *testing.T) {
 
 // TestSendFileOfClosed: a file that is closed while it is being sent is what Err names.
 func TestSendFileOfClosed(t *testing.T) {
-	l := dialLoop(t, Methods()[0])
+	l := socketLoop(t)
 	s, far := connectedPair(t, l)
 	f := tempFile(t, pattern(16<<20))
 	must(t, s.SendFile(f, 0, 16<<20, nil))

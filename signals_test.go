@@ -22,7 +22,7 @@ func TestSignal(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	onMethods(t, Config{}, map[string]func(*testing.T, *Loop){
+	onAllMethods(t, Config{}, map[string]func(*testing.T, *Loop){
 		"TwoWatches": func(t *testing.T, l *Loop) {
 			a, err := l.Signal(userSignal)
 			if err != nil {

@@ -26,6 +26,7 @@ func (p knowingPoller) add(fd sysFD, tok token, i What) error {
 // after 5 ms, which double up to a second, until it works. Its socket is real, and it
 // fails because it is given a descriptor that is none.
 func TestWorldOfAccept(t *testing.T) {
+	needSockets(t)
 	conf, err := (&Config{IgnoreEnv: true}).complete()
 	if err != nil {
 		t.Fatal(err)

@@ -134,12 +134,23 @@ func (p *modelPeer) write(r *rand.Rand, over <-chan struct{}) {
 
 // ---- Making groups ----
 
+// network returns one that the loops' method has.
+func (m *modelTest) network(r *rand.Rand) string {
+	if n := r.IntN(len(networks) + 1); n < len(networks) && !m.loops[0].memoryOnly() {
+		return networks[n]
+	}
+	return "memory"
+}
+
 // address returns an address to listen on. There are many, so that the ports
 // do not run out.
 func (m *modelTest) address(network string) string {
 	n := m.names.Add(1)
-	if network == "unix" {
+	switch network {
+	case "unix":
 		return filepath.Join(m.dir, fmt.Sprint(n))
+	case "memory":
+		return fmt.Sprint("model ", n)
 	}
 	return fmt.Sprintf("127.0.0.%d:0", 2+n%250)
 }
@@ -173,12 +184,12 @@ func (m *modelTest) listenFor(g *modelGroup, l *Loop, network string, accept fun
 
 // plain returns both ends of a connection.
 func (m *modelTest) plain(network string) (a, b net.Conn) {
-	ln, err := net.Listen(network, m.address(network))
+	ln, err := netListen(network, m.address(network))
 	if err != nil {
 		m.Fatal(err)
 	}
 	defer ln.Close()
-	if a, err = net.Dial(network, ln.Addr().String()); err != nil {
+	if a, err = netDial(network, ln.Addr().String()); err != nil {
 		m.Fatal(err)
 	}
 	if b, err = ln.Accept(); err != nil {
@@ -190,7 +201,7 @@ func (m *modelTest) plain(network string) (a, b net.Conn) {
 // link makes a stream of g on l, connected to a peer with the given lanes. The
 // stream is given to known, under g.mu, which may be at once or later.
 func (m *modelTest) link(r *rand.Rand, g *modelGroup, l *Loop, out, in *modelLane, known func(*modelStream)) {
-	network := networks[r.IntN(len(networks))]
+	network := m.network(r)
 	peer := &modelPeer{m: m, g: g, out: out, in: in, seed: r.Uint64()}
 	m.connect(r, g, l, network, known, func(c net.Conn) {
 		peer.conn = c
@@ -206,7 +217,11 @@ func (m *modelTest) connect(r *rand.Rand, g *modelGroup, l *Loop, network string
 		defer m.mu.Unlock()
 		return g.add(s)
 	}
-	switch r.IntN(3) {
+	way := r.IntN(3)
+	if way == 0 && network == "memory" {
+		way = 1 // Wrap takes sockets only
+	}
+	switch way {
 	case 0: // Wrap
 		a, b := m.plain(network)
 		g.mu.Lock() // until it is known, its messages wait
@@ -224,7 +239,7 @@ func (m *modelTest) connect(r *rand.Rand, g *modelGroup, l *Loop, network string
 		g.mu.Unlock()
 		peer(b)
 	case 1: // Dial
-		ln, err := net.Listen(network, m.address(network))
+		ln, err := netListen(network, m.address(network))
 		if err != nil {
 			m.Error(err)
 			return
@@ -258,7 +273,7 @@ func (m *modelTest) connect(r *rand.Rand, g *modelGroup, l *Loop, network string
 	case 2: // Listen
 		ln := m.listenFor(g, l, network, func(s *Stream) { known(register(s)) })
 		m.peers.Go(func() {
-			c, err := net.Dial(network, ln.Addr().String())
+			c, err := netDial(network, ln.Addr().String())
 			if err != nil {
 				g.mu.Lock()
 				if !g.cut.Load() {
@@ -313,7 +328,7 @@ func (m *modelTest) newGroup(r *rand.Rand) {
 	case 3:
 		g.what, g.open = "two streams", 2
 		appear()
-		network := networks[r.IntN(len(networks))]
+		network := m.network(r)
 		var other *modelStream // g.mu guards it
 		ln := m.listenFor(g, l, network, func(s *Stream) {
 			if other != nil && other.done && other.unborn == nil {

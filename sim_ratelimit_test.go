@@ -239,7 +239,7 @@ func TestRateSetOften(t *testing.T) {
 			}
 		},
 		"MoveTo": func(t *testing.T, l *Loop) {
-			other := newLoop(l.conf, newFakePoller())
+			other := newLoop(l.conf, memoryMethod(t))
 			defer other.Close()
 			a, b := l.Pipe(nil, nil)
 			b.SetRateLimit(&RateLimit{ReadRate: 1000, ReadBurst: 1000, Tick: time.Second})

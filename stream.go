@@ -201,8 +201,9 @@ type streamExtra struct {
 
 	// Limits.
 
-	idle   *idle     // nil: no idle timeouts were set
-	shares [2]*share // in rate limits: the stream's own and its group's; nil: none
+	idle   *idle      // nil: no idle timeouts were set
+	shares [2]*share  // in rate limits: the stream's own and its group's; nil: none
+	joins  *RateGroup // the group's branch on the loop that the stream is being moved to
 
 	// The end.
 
@@ -371,6 +372,9 @@ func (s *Stream) tellStopping() bool {
 	if !s.layer.stopping {
 		s.layer.stopping = true
 		l.enqueue(&s.source, msgStopping)
+		if s.pend&msgMade != 0 || s.offered {
+			l.stopping = append(l.stopping, &s.source)
+		}
 	}
 	return true
 }

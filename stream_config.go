@@ -41,8 +41,7 @@ type StreamConfig struct {
 	// RateLimit is the stream's own limit. nil means none.
 	RateLimit *RateLimit
 
-	// RateGroup is the limit that the stream shares with others. It must be of the same
-	// loop. nil means none.
+	// RateGroup is the limit that the stream shares with others. nil means none.
 	RateGroup *RateGroup
 
 	// Layer turns the stream's messages into others, from the first one on. One Layer may serve
@@ -61,6 +60,7 @@ type StreamConfig struct {
 type streamSetup struct {
 	StreamConfig
 	limits *limits
+	held   bool    // the stream sends nothing until putOver was called
 	rest   *Buffer // more input, which comes after Input; nil: none
 }
 
@@ -78,8 +78,8 @@ func (l *Loop) setup(c *StreamConfig) (*streamSetup, error) {
 		}
 		u.RateLimit = &limit
 	}
-	if c.RateGroup != nil && c.RateGroup.loop != l {
-		return nil, errGroup
+	if c.RateGroup != nil {
+		u.RateGroup = c.RateGroup.on(l)
 	}
 	u.limits = l.limits.with(c.MaxInput, c.MaxOutput).above(c.ReadLow, c.WriteLow)
 	return u, nil
@@ -138,8 +138,8 @@ func (x *streamExtra) join(which int, g *RateGroup) {
 }
 
 // open gives s, which the loop does not know yet, its settings, makes the poller report on its
-// descriptor, and publishes it with first as its first message. If open fails, s was never
-// visible to others, and open closes its descriptor if close is true.
+// descriptor, or its end of a pipe tell what happens, and publishes it with first as its first message. If open fails, s was never
+// visible to others, and open closes its transport if close is true.
 func (s *Stream) open(u *streamSetup, first pending, close bool) error {
 	s.mu.Lock()
 	defer s.unlock()
@@ -149,6 +149,12 @@ func (s *Stream) open(u *streamSetup, first pending, close bool) error {
 	if l.closed {
 		s.discard(l, close)
 		return ErrClosed
+	}
+	if e, ok := s.transport().(*pipeEnd); ok {
+		s.publish(l, first)
+		l.unlock()
+		e.attach()
+		return nil
 	}
 	s.busy = true // so that enqueue only notes what the poller reports before s is published
 	tok := l.register(s, s.sock.fd)
@@ -165,7 +171,7 @@ func (s *Stream) open(u *streamSetup, first pending, close bool) error {
 		s.discard(l, close)
 		return err
 	}
-	s.busy = false
+	s.busy = u.held
 	s.publish(l, first)
 	l.unlock()
 	return nil

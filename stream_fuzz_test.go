@@ -33,7 +33,7 @@ func FuzzStream(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, script []byte) {
 		synctest.Test(t, func(t *testing.T) {
-			l := newLoop(conf, newFakePoller())
+			l := newLoop(conf, memoryMethod(t))
 			defer l.Close()
 			z := newStreamFuzz(t, l, script)
 			if len(script) > 0 {

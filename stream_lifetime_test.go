@@ -22,7 +22,7 @@ func TestLifetime(t *testing.T) {
 		"Filter": testLifetimeFilter,
 		"Dial":   testLifetimeDial,
 	}
-	for _, method := range Methods() {
+	for _, method := range socketMethods() {
 		for name, test := range tests {
 			t.Run(method+"/"+name, func(t *testing.T) { test(t, dialLoop(t, method)) })
 		}

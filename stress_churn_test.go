@@ -111,7 +111,7 @@ func churnRead(c net.Conn, n int) error {
 // TestChurn opens, uses and closes connections in every way, and looks after
 // each round whether anything is left of them.
 func TestChurn(t *testing.T) {
-	for _, method := range Methods() {
+	for _, method := range socketMethods() {
 		t.Run(method, func(t *testing.T) {
 			var heaps []uint64
 			for round := range *churnRounds {

@@ -29,7 +29,7 @@ import (
 // TestSignalStorm sends signals to all threads of the process, one upon the other:
 // nobody but those who watch them may notice.
 func TestSignalStorm(t *testing.T) {
-	for _, method := range Methods() {
+	for _, method := range socketMethods() {
 		t.Run(method, func(t *testing.T) {
 			l := dialLoop(t, method)
 			var taken atomic.Int64
@@ -319,7 +319,7 @@ func (x *packetTalk) hear(t *testing.T, c *PacketConn) bool {
 // kernel does not say so without a report to follow.
 func TestFaultSockets(t *testing.T) {
 	var counts [len(faultSockNames)]atomic.Int64
-	for _, method := range Methods() {
+	for _, method := range socketMethods() {
 		t.Run(method, func(t *testing.T) {
 			l := dialLoop(t, method)
 			if l.edge {

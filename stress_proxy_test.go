@@ -27,7 +27,7 @@ const proxyOutput = 256 << 10
 // either side may finish first. Run it with -proxy.bytes=1073741824 -v to see
 // what the proxy needs for a gigabyte.
 func TestProxy(t *testing.T) {
-	for _, method := range Methods() {
+	for _, method := range socketMethods() {
 		for _, first := range []string{"WriterFirst", "ReaderFirst"} {
 			t.Run(method+"/"+first, func(t *testing.T) { testProxy(t, method, first == "ReaderFirst") })
 		}

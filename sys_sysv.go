@@ -5,8 +5,8 @@
 
 package evchan
 
-// methods returns the methods of this system, best first.
-func methods() []method {
+// kernelMethods returns the methods that ask this system's kernel, best first.
+func kernelMethods() []method {
 	return []method{{"poll", pollFeatures, openPollSet}}
 }
 

@@ -20,8 +20,8 @@ var errNilControl = errors.New("evchan: Control of nil")
 // Write, which would wait for the kernel, return ErrUnsupported.
 //
 // SyscallConn returns ErrWouldBlock before Connected, ErrClosed after the end, as Control does
-// then, and ErrUnsupported for a stream without a descriptor: one of Pipe's, or one that
-// Filter has made, which has Under.
+// then, and ErrUnsupported for a stream without a descriptor: one of Pipe's or of the network
+// memory, or one that Filter has made, which has Under.
 func (s *Stream) SyscallConn() (syscall.RawConn, error) {
 	s.mustBeMade()
 	s.mu.Lock()
@@ -84,10 +84,14 @@ func (k *sock) letGo() {
 //
 // Do not accept there, or change whether the descriptor blocks. The methods Read and Write
 // return ErrUnsupported. SyscallConn and Control return ErrClosed once the listener is closed.
+// SyscallConn of a listener in memory returns ErrUnsupported.
 func (ln *Listener) SyscallConn() (syscall.RawConn, error) {
 	ln.mustBeMade()
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
+	if ln.virtual != nil {
+		return nil, fmt.Errorf("evchan: SyscallConn of a listener: %w", errInMemory)
+	}
 	if ln.fd == noFD {
 		return nil, ErrClosed
 	}

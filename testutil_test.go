@@ -28,9 +28,32 @@ func (s *source) offeredNow() bool {
 	return s.offered
 }
 
-// onMethods runs each test on a new loop of each method.
+// socketMethods returns the methods that have sockets, best first.
+func socketMethods() []string {
+	all := Methods()
+	return all[:len(all)-1] // memory comes last
+}
+
+// needSockets skips the test on systems where no method has sockets.
+func needSockets(t testing.TB) {
+	if len(kernelMethods()) == 0 {
+		t.Helper()
+		t.Skip("only the method memory is here, which has no sockets")
+	}
+}
+
+// onMethods runs each test on a new loop of each method that has sockets.
 func onMethods(t *testing.T, conf Config, tests map[string]func(*testing.T, *Loop)) {
-	for _, method := range Methods() {
+	onLoops(t, socketMethods(), conf, tests)
+}
+
+// onAllMethods runs each test on a new loop of each method, memory among them.
+func onAllMethods(t *testing.T, conf Config, tests map[string]func(*testing.T, *Loop)) {
+	onLoops(t, Methods(), conf, tests)
+}
+
+func onLoops(t *testing.T, methods []string, conf Config, tests map[string]func(*testing.T, *Loop)) {
+	for _, method := range methods {
 		for name, test := range tests {
 			t.Run(method+"/"+name, func(t *testing.T) {
 				c := conf
@@ -160,9 +183,67 @@ func stuckResolver(gaveUp chan<- struct{}) *net.Resolver {
 	}}
 }
 
+// netDial is net.Dial, which also has the network memory.
+func netDial(network, address string) (net.Conn, error) {
+	if network != "memory" {
+		return net.Dial(network, address)
+	}
+	l, err := New(&Config{Method: "memory", IgnoreEnv: true})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	s, err := l.Dial(network, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	return s.NetConn()
+}
+
+// netListen is net.Listen, which also has the network memory.
+func netListen(network, address string) (net.Listener, error) {
+	if network != "memory" {
+		return net.Listen(network, address)
+	}
+	l, err := New(&Config{Method: "memory", IgnoreEnv: true})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	ln, err := l.Listen(network, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	return ln.NetListener()
+}
+
+// resetConn closes c, a *net.TCPConn or an end in memory, with a reset.
+func resetConn(c net.Conn) (err error) {
+	switch c := c.(type) {
+	case *net.TCPConn:
+		if err = c.SetLinger(0); err == nil {
+			err = c.Close()
+		}
+	case *pipeConn:
+		c.once.Do(func() {
+			close(c.closed)
+			c.end.close(true)
+		})
+	}
+	return err
+}
+
+// socketLoop returns a loop of the best method, which has sockets.
+func socketLoop(t *testing.T) *Loop {
+	t.Helper()
+	needSockets(t)
+	return dialLoop(t, "")
+}
+
 // connectedPair returns a stream and the connection that it is the other end of.
 func connectedPair(t *testing.T, l *Loop) (*Stream, *net.TCPConn) {
 	t.Helper()
+	needSockets(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -324,6 +405,13 @@ func closeWrite(t *testing.T, c net.Conn) {
 	if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 		t.Error(err)
 	}
+}
+
+// memoryMethod returns a poller of the method memory.
+func memoryMethod(t testing.TB) poller {
+	p, err := openMemory()
+	must(t, err)
+	return p
 }
 
 // inBubble runs each test on a loop with a fake poller and virtual time.

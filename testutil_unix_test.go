@@ -87,7 +87,7 @@ func testRoom() int {
 
 // eachMethod runs f for every method that works on real descriptors.
 func eachMethod(t *testing.T, f func(*testing.T, poller, *sysNet)) {
-	for _, m := range methods() {
+	for _, m := range kernelMethods() {
 		t.Run(m.name, func(t *testing.T) {
 			n := newTestNet()
 			p, _ := openTestMethod(m, n)(t)

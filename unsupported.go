@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// A sock would be a stream's transport; there is none here yet, as New returns
-// ErrUnsupported.
+// A sock would be the transport of a stream that has a descriptor. There is none here: the
+// method memory has no descriptors.
 type sock struct {
 	fd         sysFD
 	plain      bool
@@ -70,8 +70,8 @@ func sysPeek(sysFD) error { return ErrUnsupported }
 
 func sysSendTo(sysFD, []byte, *packetAddr) error { return ErrUnsupported }
 
-// methods returns what can be had here, best first: nothing so far.
-func methods() []method { return nil }
+// kernelMethods returns nothing: the only method here is memory.
+func kernelMethods() []method { return nil }
 
 // A sysFD is a descriptor in the form that the system's calls take.
 type sysFD = uintptr

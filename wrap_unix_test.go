@@ -27,7 +27,7 @@ func TestWrapFD(t *testing.T) {
 		"ResetAtEOF":  testResetAfterEOF,
 		"WrongSocket": testWrapDatagram,
 	}
-	for _, method := range Methods() {
+	for _, method := range socketMethods() {
 		for name, test := range tests {
 			t.Run(method+"/"+name, func(t *testing.T) { test(t, dialLoop(t, method)) })
 		}
@@ -262,7 +262,7 @@ func TestWrapOfOthers(t *testing.T) {
 // TestWrapRefuses: what cannot be a stream is refused, in words that say why, and stays the
 // caller's.
 func TestWrapRefuses(t *testing.T) {
-	l := dialLoop(t, Methods()[0])
+	l := socketLoop(t)
 	check := func(what string, err error, want ...string) {
 		t.Helper()
 		if !errors.Is(err, ErrUnsupported) {

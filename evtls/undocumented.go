@@ -24,8 +24,7 @@ import (
 //  4. Read returns io.EOF for close_notify, and also if the net.Conn ends between two records. So
 //     wire.toldEOF notes which it was.
 //  5. CloseWrite writes close_notify, after which Read still works.
-//  6. ConnectionState waits while a handshake is under way.
-//  7. If the net.Conn goes on after that, in another goroutine for example, so does the tls.Conn:
+//  6. If the net.Conn goes on after that, in another goroutine for example, so does the tls.Conn:
 //     it keeps no error of the first kind.
 
 // errNoInput is what Read of the net.Conn returns if nothing has come.

@@ -270,23 +270,6 @@ func (p *pump) listen(conf *tls.Config, opts *Options) *evchan.Listener {
 	return ln
 }
 
-// accepted receives until ln has accepted another stream, and returns that.
-func (p *pump) accepted(ln *evchan.Listener) (s *evchan.Stream) {
-	p.Helper()
-	on := p.on
-	defer func() { p.on = on }()
-	p.on = func(ev evchan.Event) {
-		if a, ok := ev.(evchan.Accepted); ok && a.Stream.Listener() == ln {
-			s = a.Stream
-		}
-		if on != nil {
-			on(ev)
-		}
-	}
-	p.until("Accepted", func() bool { return s != nil })
-	return s
-}
-
 // async calls f on another goroutine, and receives messages until it has returned.
 func (p *pump) async(what string, f func() error) {
 	p.Helper()
@@ -323,3 +306,5 @@ func readAll(c io.Reader, want string) error {
 	}
 	return err
 }
+
+func writeFile(name, text string) error { return os.WriteFile(name, []byte(text), 0o600) }

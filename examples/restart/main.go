@@ -73,7 +73,12 @@ func run(address string) error {
 				fmt.Fprintln(os.Stderr, "restart: going on:", err)
 				continue
 			}
-			finish() // Run finishes what is under way
+			// Finish what is under way: each client closes when it has its answer.
+			ln.Close()
+			for end := time.Now().Add(5 * time.Second); g.Stats().Sources > 0 && time.Now().Before(end); {
+				time.Sleep(10 * time.Millisecond)
+			}
+			finish() // closes what is left
 			return
 		}
 	}()
@@ -101,7 +106,7 @@ func serve(loop *evchan.Loop) error {
 		switch ev := ev.(type) {
 		case evchan.Accepted:
 			fmt.Fprintf(ev.Stream, "%d\n", os.Getpid())
-			ev.Stream.Close()
+			ev.Stream.Close() // ends when the client has closed
 		case evchan.AcceptFailed:
 			fmt.Fprintln(os.Stderr, "restart:", ev.Listener.Err())
 		}

@@ -1,10 +1,9 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
-// Tls is an echo server whose connections are encrypted by crypto/tls, which needs a
-// net.Conn and a goroutine. The loop accepts clients and waits for their first bytes.
-// Then it turns the stream into a net.Conn, which returns these bytes first, and a
-// goroutine serves the client.
+// Tls is an echo server whose connections are encrypted. Package evtls puts TLS on each of
+// them; the rest of the program is an ordinary echo server. Accepted comes when a handshake is
+// over, and says nothing of clients that never get so far.
 //
 //	go run ./examples/tls
 //	openssl s_client -connect 127.0.0.1:7050 -quiet
@@ -29,6 +28,7 @@ import (
 	"time"
 
 	"github.com/evchan/evchan"
+	"github.com/evchan/evchan/evtls"
 )
 
 func main() {
@@ -48,9 +48,14 @@ func main() {
 		log.Fatal(err)
 	}
 	defer loop.Close()
+	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	ln, err := loop.Listen("tcp", *listen, &evchan.ListenConfig{
-		MaxStreams: 1000, // clients that have sent nothing yet
-		ReadIdle:   10 * time.Second,
+		Over:       evtls.Over(config, nil),
+		MaxStreams: 1000,
+		MaxOutput:  256 << 10, // unsent bytes, with which the client is not read from
+		ReadIdle:   10 * time.Minute,
+		WriteIdle:  time.Minute,
+		Lifetime:   24 * time.Hour,
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -68,37 +73,25 @@ func main() {
 		}()
 	}
 
-	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	for ev := range loop.All() {
 		switch ev := ev.(type) {
+		case evchan.Accepted:
+			state, _ := evtls.State(ev.Stream)
+			log.Print(ev.Stream, " speaks ", tls.VersionName(state.Version))
 		case evchan.Readable:
-			// The beginning of the handshake has arrived. The net.Conn returns it first.
-			conn, err := ev.Stream.NetConn()
-			if err != nil {
-				log.Print(err)
-				ev.Stream.Close()
-				continue
-			}
-			go serve(tls.Server(conn, config))
+			io.Copy(ev.Stream, ev.Stream)
 		case evchan.EOF:
-			ev.Stream.Close()
+			ev.Stream.Close() // sends the rest first
 		case evchan.TimedOut:
 			ev.Stream.Abort()
+		case evchan.Closed:
+			log.Print(ev.Stream.Err())
 		case evchan.Signaled:
 			return
 		}
 	}
 	if err := loop.Err(); err != nil {
 		log.Fatal(err)
-	}
-}
-
-// serve sends back what it receives.
-func serve(conn *tls.Conn) {
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(time.Hour)) // NetConn has ended the loop's limits
-	if _, err := io.Copy(conn, conn); err != nil {
-		log.Print(conn.RemoteAddr(), ": ", err)
 	}
 }
 
