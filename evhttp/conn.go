@@ -92,7 +92,7 @@ func (c *conn) Next(_ evchan.Source, ev evchan.Event) evchan.Event {
 	defer c.unlock()
 	c.flags &^= flagWaiting
 	c.note(ev)
-	return c.advance()
+	return c.nextMessage()
 }
 
 // End is for package evchan: the stream has ended, whoever has ended it.
@@ -243,7 +243,7 @@ func (c *conn) dispatch(r *Request) bool {
 	if c.refusesMethod(r) {
 		return false
 	}
-	if c.srv.conf.Handler == nil {
+	if c.srv.conf.Handler == nil || r.has(flagHeld) {
 		return true
 	}
 	r.block()
@@ -282,7 +282,7 @@ func (c *conn) receive() (*Request, error) {
 		c.req = r
 	}
 	// The body has to be complete.
-	limit := c.srv.conf.MaxBody
+	limit := r.maxBody()
 	if limit < 0 {
 		limit = 1<<63 - 2
 	}
@@ -308,6 +308,12 @@ func (c *conn) receiveHead() (*Request, error) {
 	p, _ := in.Peek(min(n, maxHead))
 	r := &Request{conn: c}
 	size, err := r.head.parse(p)
+	if err == errNoHost {
+		r.head.raw = string(p[:size])
+		if c.srv.intercepted(r) != nil {
+			err = nil
+		}
+	}
 	switch {
 	case err == errMore && n > c.srv.conf.MaxHead:
 		if bytes.IndexByte(p[2:], '\n') < 0 {

@@ -133,7 +133,7 @@ func put(s *evchan.Stream, config *tls.Config, opts *Options, client bool) (*evc
 		opts = &defaults
 	}
 	f := newFilter(s, config, opts, client)
-	f.reluctant.Store(opts.Stream != nil && opts.Stream.Paused&evchan.Read != 0)
+	f.reluctant.Store((s.Paused()&evchan.Read != 0) || opts.Stream != nil && opts.Stream.Paused&evchan.Read != 0)
 	up, err := s.Filter(f, opts.Stream)
 	if err != nil {
 		return nil, err

@@ -180,7 +180,7 @@ func TestPending(t *testing.T) {
 	p.until("the others", func() bool {
 		opts.turns.mu.Lock()
 		defer opts.turns.mu.Unlock()
-		return len(opts.turns.waiting) == 8
+		return opts.turns.waiting.Len() == 8
 	})
 	// Two of those that wait end: one by its client, one by itself.
 	ended := 0
@@ -194,6 +194,11 @@ func TestPending(t *testing.T) {
 			ended++
 		}
 	}
+	p.until("those that have ended to be forgotten", func() bool {
+		opts.turns.mu.Lock()
+		defer opts.turns.mu.Unlock()
+		return opts.turns.waiting.Len() == 6
+	})
 	close(gate)
 	p.until("all", func() bool {
 		for i := 1; i < len(all); i += 2 {

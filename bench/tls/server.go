@@ -155,7 +155,7 @@ func serveEvtls(conf *tls.Config, do string, addr chan<- net.Addr) error {
 	}
 	lc := &evchan.ListenConfig{Over: evtls.Over(conf, nil)}
 	if do == "source" {
-		lc.MaxOutput = 256 << 10
+		lc.WriteLow, lc.MaxOutput = 32<<10, 64<<10 // as in ../servers/evchan
 	}
 	ln, err := loop.Listen("tcp", "127.0.0.1:0", lc)
 	if err != nil {
