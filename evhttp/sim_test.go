@@ -82,7 +82,12 @@ func runFaults(t *testing.T, seed uint64, counts *simnet.Count) (replies int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var handler http.Handler // of all requests, or nil
+	if w.pick(4) == 0 {
+		handler = w.h
+	}
 	srv, err := Listen(loop, "tcp", "127.0.0.1:80", &Config{
+		Handler:   handler,
 		Streaming: w.pick(2) == 0,
 		MaxOutput: []int{1, 1000, 0}[w.pick(3)],
 		MaxHead:   200,
