@@ -152,6 +152,15 @@ var behaviours = []struct {
 	{"L21", "reading from a frozen input", "TestStreamRead/FrozenInput", ""},
 	{"L23", "connecting by name, and its failures", "TestDial/HostNames TestDescriptorLimit", ""},
 
+	{"M1", "both sides exchange data to the end, over a pipe and over filters", "TestExchange TestLayered", ""},
+	{"M2", "what is written before the handshake is over is sent", "TestExchange TestCloseSends", ""},
+	{"M3", "an end without close_notify is an error", "TestTruncated", ""}, // no option makes it an end
+	{"M4", "a stream over a session that is established", "", "crypto/tls cannot take over a session"},
+	{"M5", "a handshake that does not progress times out", "TestHandshakeTimeout", ""},
+	{"M6", "the input mark bounds the input, and everything arrives", "TestReadMarks", ""},
+	{"M7", "a silent server makes no client spin", "TestSilentServer", ""},
+	{"M8", "closing frees the descriptor, or NetConn keeps it", "TestCloseDuringHandshake TestNetConn", ""},
+
 	{"N1", "a tick must be possible", "TestRateLimitChecked", ""},
 	{"N2", "a rate must be possible", "TestRateLimitChecked", ""},
 	{"N3", "a group keeps to its rate, and shares it", "TestRateLimit/Group", ""},
@@ -186,6 +195,9 @@ var behaviours = []struct {
 func TestBehaviours(t *testing.T) {
 	files, err := filepath.Glob("*_test.go")
 	must(t, err)
+	above, err := filepath.Glob("*/*_test.go") // of packages on top
+	must(t, err)
+	files = append(files, above...)
 	function := regexp.MustCompile(`(?m)^func (Test\w+)`)
 	source := make(map[string]string) // of the files that have a test, by its name
 	for _, file := range files {

@@ -29,6 +29,12 @@ type DialConfig struct {
 	// Resolver looks up names; nil means net.DefaultResolver.
 	Resolver *net.Resolver
 
+	// Names looks up the name of a host in place of Resolver, such as a Resolver of package
+	// evdns. Then no goroutine is needed: the name is looked up and the addresses are tried in the
+	// loop (on Windows and Plan 9 a goroutine connects). Control is then called by the loop, and MoveTo
+	// returns an error until the stream is connected. nil means that package net does all of that.
+	Names Namer
+
 	// KeepAlive is the idle time after which the kernel begins to ask the peer whether it is
 	// still there, and the interval at which it asks again; 0 means 15 seconds; if
 	// negative, it does not ask. It is ignored if KeepAliveConfig.Enable is true.
@@ -118,7 +124,7 @@ const defaultDialTimeout = 30 * time.Second
 // takes. The look-up of a name does not block the loop. The addresses of a name are tried
 // until one works, those of IPv6 and IPv4 in a race in which the family of the first
 // address has a short head start (Happy Eyeballs, RFC 8305). package net's Dialer does the
-// work, on a goroutine that ends with it.
+// work, on a goroutine that ends with it, unless DialConfig.Names is set.
 //
 // With the network memory, the address is the name of a listener in this process (see
 // [Loop.Listen]). Dial is connected when it returns: Connected comes first all the same, but
@@ -193,6 +199,17 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 	ctx, d.cancel = context.WithCancel(context.Background())
 
 	s := l.newStream(noFD)
+	start := func() { go s.dial(ctx, d, network, address) }
+	_, virtual := l.poller.(virtualNetwork)
+	switch {
+	case network == "memory":
+		start = func() { s.connectMemory(d, address) }
+	case c.Names != nil && network != "unix" && !virtual:
+		if d.race, err = newDialRace(s, d, c.Names, network, address); err != nil {
+			return nil, bad(err)
+		}
+		start = d.race.start
+	}
 	below := u
 	if c.Over != nil {
 		below = u.below(l)
@@ -209,11 +226,7 @@ func (l *Loop) Dial(network, address string, conf *DialConfig) (*Stream, error) 
 		up.giveLayer(l, c.Layer)
 		l.unlock()
 	}
-	if network == "memory" {
-		s.connectMemory(d, address)
-	} else {
-		go s.dial(ctx, d, network, address)
-	}
+	start()
 	return up, nil
 }
 
@@ -225,13 +238,17 @@ func (s *Stream) openDialing(d *dialing, u *streamSetup) error {
 	s.setupLocked(u)
 	l := s.Loop()
 	l.lock()
-	defer l.unlock()
-	if l.closed {
-		d.cancel()
+	closed := l.closed
+	if closed {
 		s.extra.leave(l)
+	} else {
+		s.publish(l, 0)
+	}
+	l.unlock()
+	if closed {
+		d.cancel()
 		return ErrClosed
 	}
-	s.publish(l, 0)
 	return nil
 }
 
@@ -337,6 +354,7 @@ type dialing struct {
 	delay   bool
 	fin     bool // closeWrite was called
 	cancel  context.CancelFunc
+	race    *dialRace // nil: package net connects
 }
 
 var _ transport = (*dialing)(nil)

@@ -400,3 +400,17 @@ func (f *fakeTask) task() {
 		f.do()
 	}
 }
+
+func TestLoopString(t *testing.T) {
+	l := dialLoop(t, "")
+	if s := l.String(); s != "loop "+l.Method() {
+		t.Error(s)
+	}
+	l.Close()
+	if s := l.String(); s != "loop "+l.Method()+" closed" {
+		t.Error(s)
+	}
+	if s := new(Loop).String(); s != "loop (zero)" {
+		t.Error(s)
+	}
+}

@@ -220,6 +220,9 @@ func (m *Mailbox) event(pending) Event { return m.head.self }
 // received takes the first message out of the list. If there are more, the source goes on to
 // be pending.
 func (m *Mailbox) received(pending) {
+	if m.head == nil {
+		return // the loop was closed while a receiver took the message
+	}
 	m.remove(m.head)
 	if m.n > 0 {
 		m.pend |= msgSingle

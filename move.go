@@ -75,9 +75,11 @@ func (s *Stream) moveTo(to *Loop, stack []*Stream) error {
 	if err := s.ended(); err != nil {
 		return err
 	}
-	switch {
+	switch bottom := stack[len(stack)-1]; {
 	case s.filtered:
 		return errors.New("evchan: the stream is under a filter: move the one on top")
+	case bottom.racing():
+		return errors.New("evchan: the stream is being connected, with DialConfig.Names: move it after Connected")
 	case s.Loop() == to:
 		return nil
 	}

@@ -365,3 +365,24 @@ func TestReadableForNewBytes(t *testing.T) {
 	}
 	onMethods(t, Config{}, tests)
 }
+
+// TestReadablePutBack: a Readable that was sent for what a call had left is taken back if the
+// receiver puts bytes back: it has looked at the rest.
+func TestReadablePutBack(t *testing.T) {
+	l := dialLoop(t, "")
+	a, b := l.Pipe(nil, nil)
+	a.Write([]byte("abc"))
+	if ev, _ := l.Poll(testPatience); ev != Event(Readable{b}) {
+		t.Fatalf("received %v", ev)
+	}
+	in := b.Input()
+	in.Next(1)
+	must(t, in.Prepend([]byte("a")))
+	if ev, ok := l.Poll(0); ok {
+		t.Errorf("received %v", ev)
+	}
+	in.Next(1)
+	if ev, _ := l.Poll(testPatience); ev != Event(Readable{b}) {
+		t.Errorf("received %v", ev)
+	}
+}

@@ -518,8 +518,10 @@ func room(fd int) int {
 // connection has not ended. Of a Unix socket, Linux says so when no bytes are sent. Of a TCP
 // socket that would take an error that has just come from the reader.
 func cannotSend(fd int) bool {
-	if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-		switch info.State {
+	if info, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+		var p [4]byte // the first bytes of struct tcp_info
+		binary.NativeEndian.PutUint32(p[:], uint32(info))
+		switch p[0] {
 		case unix.BPF_TCP_FIN_WAIT1, unix.BPF_TCP_FIN_WAIT2, unix.BPF_TCP_CLOSING, unix.BPF_TCP_LAST_ACK:
 			return true
 		}

@@ -88,18 +88,22 @@ func (r *Request) begin() error {
 	c := r.conn
 	conf := &c.srv.conf
 	r.phase = unanswered
+	if next := c.srv.intercepted(r); next != nil {
+		r.x().intercept = next
+		r.flags |= flagHeld
+	}
 	if !r.head.hasBody() {
 		r.bodyEnded = true
 		r.flags |= flagTold | flagWhole
 		return nil
 	}
-	if conf.MaxBody >= 0 && r.head.length > conf.MaxBody {
+	if limit := r.maxBody(); limit >= 0 && r.head.length > limit {
 		return errLargeBody
 	}
 	if r.head.flags&hasExpect != 0 && r.head.minor == 1 && !c.has(flagPipelined) {
 		r.flags |= flagExpects
 	}
-	if !conf.Streaming && conf.Handler == nil {
+	if !conf.Streaming && conf.Handler == nil || r.has(flagHeld) {
 		r.phase = receiving
 		return r.sendContinue()
 	}
@@ -142,7 +146,7 @@ func (r *Request) pull(b *evchan.Buffer, limit int64) error {
 		r.bodySize += int64(moved)
 		r.bodyEnded = r.bodySize == r.head.length
 	}
-	if limit := r.conn.srv.conf.MaxBody; err == nil && limit >= 0 && r.bodySize > limit {
+	if limit := r.maxBody(); err == nil && limit >= 0 && r.bodySize > limit {
 		err = errLargeBody
 	}
 	if err == nil && !r.bodyEnded && r.conn.has(flagEOF|flagDead) && in.Len() == 0 {

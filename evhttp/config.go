@@ -59,6 +59,11 @@ type Config struct {
 	// clients wait instead.
 	MaxConns int
 
+	// OnAccept is called with each new connection before it is served; nil means that nothing
+	// is. It may set the stream's rate limit, for example. If it returns false, the connection
+	// is closed without a word. It is called by the goroutine that delivers, and must not wait.
+	OnAccept func(*evchan.Stream) bool
+
 	// MaxRequests is how many requests a connection may make before it is closed; 0 means any
 	// number. 65,535 is the most.
 	MaxRequests int
@@ -120,7 +125,7 @@ type Config struct {
 
 	// Listen has the settings of listeners and streams: TLS by ListenConfig.Over, for
 	// example. nil means the defaults. Layer, MaxOutput, ReadIdle and WriteIdle are set by the
-	// server.
+	// server. MaxInput is 64 KiB if it is not set.
 	Listen *evchan.ListenConfig
 }
 

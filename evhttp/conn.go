@@ -92,7 +92,7 @@ func (c *conn) Next(_ evchan.Source, ev evchan.Event) evchan.Event {
 	defer c.unlock()
 	c.flags &^= flagWaiting
 	c.note(ev)
-	return c.advance()
+	return c.nextMessage()
 }
 
 // End is for package evchan: the stream has ended, whoever has ended it.
@@ -221,9 +221,8 @@ func (c *conn) isFull() bool {
 	}
 	n := c.s.Queued()
 	c.wrote = int32(min(n, limit))
-	if d := c.srv.conf.WriteTimeout; n > 0 && d > 0 && !c.has(flagWriteTimeout) {
-		c.flags |= flagWriteTimeout
-		c.s.SetIdleTimeouts(0, d)
+	if n > 0 {
+		c.watchOutput()
 	}
 	return n >= limit
 }
@@ -243,7 +242,7 @@ func (c *conn) dispatch(r *Request) bool {
 	if c.refusesMethod(r) {
 		return false
 	}
-	if c.srv.conf.Handler == nil {
+	if c.srv.conf.Handler == nil || r.has(flagHeld) {
 		return true
 	}
 	r.block()
@@ -282,7 +281,7 @@ func (c *conn) receive() (*Request, error) {
 		c.req = r
 	}
 	// The body has to be complete.
-	limit := c.srv.conf.MaxBody
+	limit := r.maxBody()
 	if limit < 0 {
 		limit = 1<<63 - 2
 	}
@@ -302,15 +301,24 @@ func (c *conn) receive() (*Request, error) {
 func (c *conn) receiveHead() (*Request, error) {
 	in := c.s.Input()
 	n := in.Len()
-	if n == 0 || n < 2*int(c.scanned) && n <= c.srv.conf.MaxHead && in.Index(headEnd, max(0, int(c.scanned)-3)) < 0 {
-		return nil, nil // parsing again would not be worth it
+	if n == 0 {
+		return nil, nil
+	}
+	if n < 2*int(c.scanned) && n <= c.srv.conf.MaxHead && !c.has(flagEOF) && in.Index(headEnd, max(0, int(c.scanned)-3)) < 0 {
+		return nil, nil // still not complete: to parse it again each time would cost the square of its length
 	}
 	p, _ := in.Peek(min(n, maxHead))
 	r := &Request{conn: c}
 	size, err := r.head.parse(p)
+	if err == errNoHost {
+		r.head.raw = string(p[:size])
+		if c.srv.intercepted(r) != nil {
+			err = nil
+		}
+	}
 	switch {
-	case err == errMore && n > c.srv.conf.MaxHead:
-		if bytes.IndexByte(p[2:], '\n') < 0 {
+	case err == errMore && (n > c.srv.conf.MaxHead || c.s.InputFull()):
+		if bytes.IndexByte(p[min(n, 2):], '\n') < 0 {
 			return nil, errLongTarget
 		}
 		return nil, errLargeHead
@@ -363,6 +371,7 @@ func (c *conn) closeWhenSent() {
 		return // End follows
 	}
 	if c.draining() && c.s.Queued() > 0 {
+		c.watchOutput()
 		return // Drained brings us back
 	}
 	c.flags |= flagDead

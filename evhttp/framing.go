@@ -95,9 +95,6 @@ func (h *head) noteLength(value []byte) error {
 
 // checkFraming checks what all fields together say of the message (RFC 9112, 3.2 and 6.3).
 func (h *head) checkFraming() error {
-	if h.flags&hasHost == 0 && h.minor == 1 {
-		return errHost
-	}
 	if h.flags&hasChunked != 0 {
 		if h.flags&hasLength != 0 {
 			return errLengthCoding
@@ -108,6 +105,9 @@ func (h *head) checkFraming() error {
 	}
 	if h.method == "CONNECT" && h.hasBody() {
 		return errConnectBody
+	}
+	if h.flags&hasHost == 0 && h.minor == 1 {
+		return errNoHost // the last one, since Intercept allows it
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ var (
 	errFieldValue   = &refusal{400, "control character in a field value"}
 	errLineEnd      = &refusal{400, "line does not end in CR LF"}
 	errHost         = &refusal{400, "not exactly one valid Host"}
+	errNoHost       = &refusal{400, "no Host"}
 	errLength       = &refusal{400, "malformed or repeated Content-Length"}
 	errCoding       = &refusal{501, "Transfer-Encoding other than chunked"}
 	errCodingTwice  = &refusal{400, "more than one Transfer-Encoding"}

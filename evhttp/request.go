@@ -49,6 +49,8 @@ type requestExtra struct {
 	trailer *head
 	after   []byte // the trailer of the reply: lines
 
+	intercept func(*Request) evchan.Event // the function of Intercept, or nil
+
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -84,6 +86,7 @@ const (
 	flagWhole                             // all of it was there when the Request was sent; never changes after that
 	flagGoneDue                           // Gone must be sent
 	flagNoBody                            // the reply has no body: HEAD, 204, 304
+	flagHeld                              // no message was sent of it yet: the function of Intercept makes one
 	flagInline                            // a handler of Serve answers: what it writes is queued, however much it is
 )
 
@@ -284,7 +287,7 @@ func (r *Request) fail(err error) {
 		return
 	}
 	r.err = err
-	if r.phase != receiving && !r.has(flagBlocking) {
+	if r.phase != receiving && !r.has(flagBlocking|flagHeld) {
 		r.flags |= flagGoneDue
 	} else if c.req == r {
 		c.req = nil
@@ -314,6 +317,8 @@ func (r *Request) message() evchan.Event {
 		return nil
 	case r.has(flagBlocking):
 		return nil
+	case r.has(flagHeld):
+		return r
 	case r.has(flagRoom) && !c.isFull():
 		r.flags &^= flagRoom
 		return &Writable{Request: r}

@@ -23,7 +23,8 @@ type Server struct {
 	std   *http.Server // for http.ServerContextKey
 	made  time.Time
 
-	draining atomic.Bool
+	draining   atomic.Bool
+	intercepts atomic.Pointer[[]intercept] // never changed, but replaced; the longest prefix first
 
 	mu        sync.Mutex // guards following; not locked while a conn's mu is wanted
 	listeners []*evchan.Listener
@@ -124,6 +125,10 @@ func (srv *Server) Conns() int {
 func (srv *Server) Next(src evchan.Source, ev evchan.Event) evchan.Event {
 	s, ok := src.(*evchan.Stream)
 	if !ok || ev == nil {
+		return nil
+	}
+	if f := srv.conf.OnAccept; f != nil && !f(s) {
+		s.Abort()
 		return nil
 	}
 	if limit := srv.conf.MaxConns; limit > 0 && srv.Conns() >= limit {

@@ -92,6 +92,33 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// One server with TLS on one address and plain text on another.
+func TestTLSAndPlain(t *testing.T) {
+	conf, client := tlsServer(t)
+	srv := start(t, &Config{TLSState: evtls.State}, each(t, func(r *Request) {
+		hr, err := r.HTTP()
+		if err != nil {
+			t.Error(err)
+		}
+		r.ReplyString(200, fmt.Sprint(hr.TLS != nil))
+	}))
+	ln, err := srv.Listen(srv.loop, "tcp", "127.0.0.1:0", &evchan.ListenConfig{Over: evtls.Over(conf, nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for url, want := range map[string]string{"http://" + srv.addr: "false", "https://" + ln.Addr().String(): "true"} {
+		resp, err := client.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(p) != want {
+			t.Errorf("%s: %s", url, p)
+		}
+	}
+}
+
 // A client that speaks HTTP/2 is served by net/http, others by evhttp, on one address.
 func TestHTTP2(t *testing.T) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto, " ", r.TLS != nil) })

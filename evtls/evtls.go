@@ -29,6 +29,12 @@ type Options struct {
 	// Stream has the settings of the TLS stream; nil means the defaults.
 	Stream *evchan.StreamConfig
 
+	// Failed gets a [HandshakeFailed] for each stream that ends before its handshake is over;
+	// nil means that nothing does. It is the way to hear of a listener's streams with Over,
+	// which nothing else tells of if they fail: to count or log them. What finds the mailbox
+	// full is dropped, so give it a limit: everybody can make a handshake fail.
+	Failed *evchan.Mailbox
+
 	turns turns
 }
 
@@ -133,7 +139,7 @@ func put(s *evchan.Stream, config *tls.Config, opts *Options, client bool) (*evc
 		opts = &defaults
 	}
 	f := newFilter(s, config, opts, client)
-	f.reluctant.Store(opts.Stream != nil && opts.Stream.Paused&evchan.Read != 0)
+	f.reluctant.Store((s.Paused()&evchan.Read != 0) || opts.Stream != nil && opts.Stream.Paused&evchan.Read != 0)
 	up, err := s.Filter(f, opts.Stream)
 	if err != nil {
 		return nil, err

@@ -7,12 +7,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -293,6 +295,43 @@ func TestTruncated(t *testing.T) {
 	})
 }
 
+// TestBadRecord: a record that was changed on its way ends the stream, and the peer is told why.
+func TestBadRecord(t *testing.T) {
+	versions(t, func(t *testing.T, v uint16) {
+		p := newPump(t, nil)
+		ln := p.listen(serverConfig(v), nil)
+		p.async("the client", func() error {
+			raw, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				return err
+			}
+			defer raw.Close()
+			c := tls.Client(raw, clientConfig(v))
+			if _, err := io.WriteString(c, "good"); err != nil {
+				return err
+			}
+			if _, err := raw.Write([]byte("\x17\x03\x03\x00\x20" + strings.Repeat("x", 32))); err != nil {
+				return err
+			}
+			if _, err = io.Copy(io.Discard, c); err == nil || !strings.Contains(err.Error(), "remote error: tls: bad record MAC") {
+				return fmt.Errorf("it was told %w", err)
+			}
+			return nil
+		})
+		var s *evchan.Stream
+		p.until("the end", func() bool {
+			for s = range p.said {
+				return p.saw(s, "Closed")
+			}
+			return false
+		})
+		if s.Err() == nil || !strings.Contains(s.Err().Error(), "local error: tls: bad record MAC") || p.text(s) != "good" {
+			t.Errorf("%v, %q", s.Err(), p.text(s))
+		}
+		p.until("the release", func() bool { return done(s.Done()) })
+	})
+}
+
 // A cutConn sends only the first half of what is written while drop is set.
 type cutConn struct {
 	net.Conn
@@ -429,6 +468,144 @@ func TestIdleHasNoGoroutine(t *testing.T) {
 		p.untilSaid(s, "Connected")
 	}
 	p.until("the end of the goroutines", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// TestReadMarks: the input keeps to its mark, and eight times as much arrives, each way.
+func TestReadMarks(t *testing.T) {
+	const mark = 5000
+	versions(t, func(t *testing.T, v uint16) {
+		p := newPump(t, nil)
+		c, s := p.pair(clientConfig(v), serverConfig(v))
+		for _, stream := range []*evchan.Stream{c, s} {
+			stream.SetReadMarks(1, mark)
+			stream.WriteString(pattern(8 * mark))
+			stream.CloseWrite()
+		}
+		p.on = func(ev evchan.Event) {
+			if n := ev.Source().(*evchan.Stream).Input().Len(); n > mark {
+				t.Errorf("the input has %d bytes", n)
+			}
+		}
+		for _, stream := range []*evchan.Stream{c, s} {
+			p.untilSaid(stream, "EOF")
+			if p.text(stream) != pattern(8*mark) {
+				t.Errorf("%d bytes", len(p.text(stream)))
+			}
+		}
+	})
+}
+
+// TestSilentServer: a client whose server says nothing costs nothing.
+func TestSilentServer(t *testing.T) {
+	p := newPump(t, nil)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer ln.Close()
+	c, err := Dial(p.loop, "tcp", ln.Addr().String(), nil, clientConfig(0))
+	must(t, err)
+	far, err := ln.Accept()
+	must(t, err)
+	defer far.Close()
+	p.async("the hello", func() error {
+		_, err := far.Read(make([]byte, 1000))
+		return err
+	})
+	for p.once(0) {
+	}
+	before := p.loop.Stats().Turns
+	p.once(100 * time.Millisecond)
+	if n := p.loop.Stats().Turns - before; n > 20 {
+		t.Errorf("the loop has made %d turns", n)
+	}
+	c.Abort()
+}
+
+// TestSendFile sends a file by TLS.
+func TestSendFile(t *testing.T) {
+	versions(t, func(t *testing.T, v uint16) {
+		p := newPump(t, nil)
+		c, s := p.pair(clientConfig(v), serverConfig(v))
+		want := pattern(1 << 20)
+		name := t.TempDir() + "/file"
+		must(t, writeFile(name, want))
+		f, err := os.Open(name)
+		must(t, err)
+		must(t, c.SendFile(f, 0, int64(len(want)), func() { f.Close() }))
+		c.CloseWrite()
+		p.untilSaid(s, "EOF")
+		if p.text(s) != want {
+			t.Errorf("%d bytes", len(p.text(s)))
+		}
+	})
+}
+
+// TestEvents: clients come and go, some in the middle of their handshakes, while the server
+// receives over a channel.
+func TestEvents(t *testing.T) {
+	loop, err := evchan.New(&evchan.Config{Linger: time.Second})
+	must(t, err)
+	defer loop.Close()
+	opts := &Options{Pending: 8}
+	ln, err := loop.Listen("tcp", "127.0.0.1:0", &evchan.ListenConfig{Over: Over(serverConfig(0), opts)})
+	must(t, err)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		for ev := range loop.Events() {
+			switch ev := ev.(type) {
+			case evchan.Readable:
+				io.Copy(ev.Stream, ev.Stream)
+			case evchan.EOF:
+				ev.Stream.Close()
+			}
+		}
+	}()
+	var group sync.WaitGroup
+	for i := range 16 {
+		group.Go(func() {
+			for j := range 10 {
+				raw, err := net.Dial("tcp", ln.Addr().String())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				raw.SetDeadline(time.Now().Add(patience))
+				conn := net.Conn(raw)
+				if (i+j)%4 == 0 {
+					conn = &lossyConn{Conn: raw, left: 1 + (i*10+j)*7%900}
+				}
+				c := tls.Client(conn, clientConfig(0))
+				want := pattern(1 + i*j*100)
+				go func() {
+					io.WriteString(c, want)
+					c.CloseWrite()
+				}()
+				if err := readAll(c, want); err != nil && conn == net.Conn(raw) {
+					t.Error(err)
+				}
+				raw.Close()
+			}
+		})
+	}
+	group.Wait()
+	loop.Close()
+	<-served
+}
+
+// A lossyConn ends the connection when left bytes were written.
+type lossyConn struct {
+	net.Conn
+	left int
+}
+
+func (c *lossyConn) Write(p []byte) (int, error) {
+	if len(p) > c.left {
+		c.Conn.Write(p[:c.left])
+		c.Conn.Close()
+		return 0, net.ErrClosed
+	}
+	c.left -= len(p)
+	return c.Conn.Write(p)
 }
 
 // TestDeadlineError: what a handshake that takes too long ends with.

@@ -118,13 +118,15 @@ func (f *filter) decode(in, plain *evchan.Buffer) error {
 
 // Encode implements evchan.Filter.
 func (f *filter) Encode(plain, out *evchan.Buffer, fin bool) error {
-	if f.hs != nil {
-		f.shake(nil, out, false)
+	if f.err != nil {
+		return nil // Decode has said so: what it has told the peer is the last
 	}
-	switch {
-	case f.err != nil:
-		return f.err
-	case f.hs != nil:
+	if f.hs != nil {
+		if err := f.shake(nil, out, false); f.err != nil {
+			return err
+		}
+	}
+	if f.hs != nil {
 		return evchan.ErrWouldBlock // what was written waits, and the end of it, too
 	}
 	f.wire.out = out
@@ -173,6 +175,9 @@ func (f *filter) shake(in, out *evchan.Buffer, eof bool) error {
 func (f *filter) Close() error {
 	if f.hs != nil {
 		f.hs.end(net.ErrClosed)
+	}
+	if !f.open.Load() {
+		f.tellFailed()
 	}
 	return nil
 }

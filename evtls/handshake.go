@@ -4,6 +4,7 @@
 package evtls
 
 import (
+	"container/list"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -23,7 +24,8 @@ import (
 type handshake struct {
 	filter *filter // never changes
 
-	give func() // lets another handshake compute; the goroutine owns it
+	give  func()        // lets another handshake compute; the goroutine owns it
+	place *list.Element // among those that wait for their turn; nil: it does not wait; turns.mu guards it
 
 	mu      sync.Mutex
 	cond    sync.Cond     // for read; mu guards the following
@@ -169,6 +171,9 @@ func (h *handshake) end(err error) {
 	}
 	if h.cancel != nil {
 		h.cancel()
+	}
+	if h.wants && !h.starts {
+		h.filter.opts.turns.leave(h)
 	}
 	h.cond.Signal()
 }

@@ -4,6 +4,7 @@
 package evtls
 
 import (
+	"container/list"
 	"runtime"
 	"sync"
 	"time"
@@ -12,9 +13,9 @@ import (
 // turns bounds how many handshakes have a goroutine at once: the others wait. It is part of an
 // Options.
 type turns struct {
-	mu      sync.Mutex   // guards the following
-	n       int          // handshakes that have a goroutine
-	waiting []*handshake // those that wait, in order; some of them may be over
+	mu      sync.Mutex // guards the following, and the fields place of the handshakes
+	n       int        // handshakes that have a goroutine
+	waiting list.List  // those that wait, in order
 }
 
 // take reports whether h may start at once. Otherwise start is called when it is its turn. The
@@ -27,7 +28,7 @@ func (t *turns) take(h *handshake) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if limit > 0 && t.n >= limit {
-		t.waiting = append(t.waiting, h)
+		h.place = t.waiting.PushBack(h)
 		return false
 	}
 	t.n++
@@ -49,14 +50,24 @@ func (t *turns) done() {
 func (t *turns) next() *handshake {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.waiting) == 0 {
+	first := t.waiting.Front()
+	if first == nil {
 		t.n--
 		return nil
 	}
-	h := t.waiting[0]
-	t.waiting[0] = nil
-	t.waiting = t.waiting[1:]
+	h := t.waiting.Remove(first).(*handshake)
+	h.place = nil
 	return h
+}
+
+// leave is called when h is over: it does not wait any more. The caller holds h.mu.
+func (t *turns) leave(h *handshake) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h.place != nil {
+		t.waiting.Remove(h.place)
+		h.place = nil
+	}
 }
 
 // slots bounds how many handshakes of the process compute at once, so that a crowd of them does

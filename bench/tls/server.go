@@ -155,7 +155,7 @@ func serveEvtls(conf *tls.Config, do string, addr chan<- net.Addr) error {
 	}
 	lc := &evchan.ListenConfig{Over: evtls.Over(conf, nil)}
 	if do == "source" {
-		lc.MaxOutput = 256 << 10
+		lc.WriteLow, lc.MaxOutput = 32<<10, 64<<10 // as in ../servers/evchan
 	}
 	ln, err := loop.Listen("tcp", "127.0.0.1:0", lc)
 	if err != nil {
@@ -163,8 +163,9 @@ func serveEvtls(conf *tls.Config, do string, addr chan<- net.Addr) error {
 	}
 	addr <- ln.Addr()
 	fill := func(s *evchan.Stream) {
-		for err := error(nil); err == nil; {
-			_, err = s.Write(pattern)
+		for !s.OutputFull() {
+			s.Output().Append(pattern, nil) // without a copy, as package net's Write has none
+			s.Flush()
 		}
 	}
 	for ev := range loop.All() {
