@@ -257,7 +257,7 @@ func TestConcurrent(t *testing.T) {
 		workers.Go(func() {
 			ch := make(chan evchan.Event, w)
 			open := 0
-			for i := range 150 {
+			for i := range 60 {
 				q, err := r.Lookup(hosts[(i+w)%len(hosts)], "ip", &QueryConfig{Notify: ch, UseTCP: i%7 == 0, NoCache: i%3 == 0})
 				if err != nil {
 					t.Error(err)
