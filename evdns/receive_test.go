@@ -170,8 +170,9 @@ func TestShutdown(t *testing.T) {
 	go func() { down <- serverLoop.Shutdown(ctx) }()
 	go func() { down <- loop.Shutdown(ctx) }()
 	answerTestZone(q)
-	if a, ok := (<-events).(*Answer); !ok || a.Err != nil {
-		t.Errorf("got %v", a)
+	// The loop may be closed before the answer is received.
+	if ev, ok := <-events; ok && ev.(*Answer).Err != nil {
+		t.Errorf("got %v", ev)
 	}
 	for range 2 {
 		if err := <-down; err != nil {
