@@ -89,7 +89,7 @@ func dialEvents(t *testing.T, l *Loop, s *Stream) Event {
 }
 
 func TestDialNames(t *testing.T) {
-	for _, method := range Methods() {
+	for _, method := range socketMethods() {
 		for _, late := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s late %v", method, late), func(t *testing.T) { testDialNames(t, method, late) })
 		}
