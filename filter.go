@@ -261,6 +261,7 @@ type filtering struct {
 
 	// working is locked while the task runs. It guards the following.
 	working  sync.Mutex
+	fresh    Buffer // what Decode has appended; empty after publish
 	sending  Buffer // written, and not yet consumed by Encode
 	answer   Buffer // to be written to lower
 	answered int    // bytes that Decode has added to answer since that was last empty
@@ -464,7 +465,7 @@ func (x *filtering) work(read bool) {
 		return
 	}
 
-	var plain Buffer
+	plain := &x.fresh
 	var err error
 	over, opens, finished := false, false, false
 	defer func() {
@@ -475,7 +476,7 @@ func (x *filtering) work(read bool) {
 			}
 			x.schedule()
 		}
-		x.publish(&plain, err, opens, over)
+		x.publish(plain, err, opens, over)
 	}()
 	derr := x.deliver()
 	clear := x.answer.n == 0 // lower has room
@@ -486,11 +487,11 @@ func (x *filtering) work(read bool) {
 	// lower streams are full would wait for each other.
 	if read && x.answered < filterRoom {
 		had := x.answer.n
-		err = x.callLower(&plain)
+		err = x.callLower(plain)
 		x.answered += x.answer.n - had
 	}
 	x.mu.Lock()
-	fresh := x.out.n > 0 || x.fin || x.encode || !x.open.Load()
+	more := x.out.n > 0 || x.fin || x.encode || !x.open.Load()
 	if clear {
 		x.deferReleases(&x.out)
 		x.sending.chain.splice(&x.out)
@@ -499,7 +500,7 @@ func (x *filtering) work(read bool) {
 	fin, closing := x.fin, x.closing
 	x.mu.Unlock()
 	again := false // Encode has made progress, and has not finished
-	if err == nil && clear && !unused && !x.encoded && !x.broken && (fresh || !x.begun || x.sending.n > 0) {
+	if err == nil && clear && !unused && !x.encoded && !x.broken && (more || !x.begun || x.sending.n > 0) {
 		x.begun, x.encode = true, false
 		left, owed := x.sending.n, x.answer.n
 		x.broken = true // unless it returns nil
