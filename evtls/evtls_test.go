@@ -4,6 +4,7 @@
 package evtls
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -590,6 +591,57 @@ func TestEvents(t *testing.T) {
 	group.Wait()
 	loop.Close()
 	<-served
+}
+
+// TestGroup: a listener of several loops, with TLS.
+func TestGroup(t *testing.T) {
+	g, err := evchan.NewGroup(&evchan.GroupConfig{Loops: 3, Balance: evchan.RoundRobin, Grace: patience})
+	must(t, err)
+	ln, err := g.Listen("tcp", "127.0.0.1:0", &evchan.ListenConfig{Over: Over(serverConfig(0), nil)})
+	must(t, err)
+	served := make(chan error, 1)
+	ctx, stop := context.WithCancel(context.Background())
+	go func() {
+		served <- g.Run(ctx, func(l *evchan.Loop) error {
+			accepted := make(map[*evchan.Stream]bool)
+			for ev := range l.All() {
+				switch ev := ev.(type) {
+				case evchan.Accepted:
+					accepted[ev.Stream] = true
+				case evchan.Readable:
+					if _, ok := State(ev.Stream); !ok || !accepted[ev.Stream] {
+						t.Errorf("%v of a stream that was not accepted", ev)
+					}
+					io.Copy(ev.Stream, ev.Stream)
+				case evchan.EOF:
+					ev.Stream.Close()
+				}
+			}
+			return l.Err()
+		})
+	}()
+	var clients sync.WaitGroup
+	for range 30 {
+		clients.Go(func() {
+			c, err := tls.Dial("tcp", ln.Addr().String(), clientConfig(0))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(patience))
+			io.WriteString(c, "hello")
+			c.CloseWrite()
+			if err := readAll(c, "hello"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	clients.Wait()
+	stop()
+	if err := <-served; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 }
 
 // A lossyConn ends the connection when left bytes were written.
