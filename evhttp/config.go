@@ -125,7 +125,7 @@ type Config struct {
 
 	// Listen has the settings of listeners and streams: TLS by ListenConfig.Over, for
 	// example. nil means the defaults. Layer, MaxOutput, ReadIdle and WriteIdle are set by the
-	// server.
+	// server. MaxInput is 64 KiB if it is not set.
 	Listen *evchan.ListenConfig
 }
 

@@ -49,7 +49,7 @@ type job struct {
 func (j job) run() {
 	c := j.r.conn
 	for {
-		j.r.serve(j.h)
+		j.r.serve(j.h, false)
 		if c.srv.conf.Handler == nil {
 			return
 		}
