@@ -106,7 +106,12 @@ func exchangeWith(t testing.TB, s *Server, network, name string, typ uint16, edn
 
 // The server's answers, as another library sees them.
 func TestServer(t *testing.T) {
-	s := serve(t, "dns", nil, answerTestZone)
+	s := serve(t, "dns", nil, func(q *Request) {
+		if q.To != netip.MustParseAddr("127.0.0.1") || q.From.Addr() != q.To || q.Message() == nil {
+			t.Errorf("%v, sent to %v", q, q.To)
+		}
+		answerTestZone(q)
+	})
 	for _, network := range []string{"udp", "tcp"} {
 		r := exchangeWith(t, s, network, "V4.test.", dns.TypeA, 0)
 		if len(r.Answer) != 1 || r.Answer[0].String() != "V4.test.\t60\tIN\tA\t192.0.2.1" || !r.Authoritative || r.Question[0].Name != "V4.test." {
