@@ -407,6 +407,56 @@ func TestServerAnswersFromAddressAsked(t *testing.T) {
 	}
 }
 
+// A server on all addresses of both families, and one on IPv6 only, asked by both kinds of
+// clients.
+func TestServerFamilies(t *testing.T) {
+	if ln, err := net.Listen("tcp6", "[::1]:0"); err != nil {
+		t.Skipf("this system has no IPv6: %v", err)
+	} else {
+		ln.Close()
+	}
+	for _, tt := range []struct {
+		network, address string
+		clients          []string
+	}{
+		{"dns", ":0", []string{"127.0.0.1", "::1"}},
+		{"dns6", "[::1]:0", []string{"::1"}},
+		{"dns4", ":0", []string{"127.0.0.1"}},
+	} {
+		loop := newLoop(t)
+		s, err := Serve(loop, tt.network, tt.address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := strconv.Itoa(s.Addr().(*net.UDPAddr).Port)
+		for _, addr := range tt.clients {
+			for _, scheme := range []string{"udp", "tcp"} {
+				r := newResolver(t, loop, &Config{Servers: []string{scheme + "://" + net.JoinHostPort(addr, port)}, Timeout: testLimit})
+				if _, err := r.Lookup("v4.test", "ip4", nil); err != nil {
+					t.Fatal(err)
+				}
+				limit := time.AfterFunc(testLimit, func() { loop.Close() })
+				for ev := range loop.All() {
+					if q, ok := ev.(*Request); ok {
+						if want := netip.MustParseAddr(addr); q.To != want || q.From.Addr() != want || q.Network != scheme {
+							t.Errorf("%s %s: %v, to %v", tt.network, addr, q, q.To)
+						}
+						answerTestZone(q)
+						continue
+					}
+					if a := ev.(*Answer); a.Err != nil {
+						t.Errorf("%s by %s of %s: %v", tt.network, scheme, addr, a.Err)
+					}
+					break
+				}
+				limit.Stop()
+				r.Close()
+			}
+		}
+		s.Close()
+	}
+}
+
 func TestServerClose(t *testing.T) {
 	loop := newLoop(t)
 	s, err := Serve(loop, "dns", "127.0.0.1:0", &ServerConfig{Data: "mine"})
