@@ -292,13 +292,13 @@ func (r *reply) parseAnswers(p *dnsmessage.Parser) error {
 				continue
 			case h.Type == dnsmessage.TypeA && r.q.typ == h.Type:
 				a, err := p.AResource()
-				if err != nil {
+				if err != nil || h.Length != 4 { // dnsmessage does not look at the length
 					return errMalformed
 				}
 				r.addrs = append(r.addrs, netip.AddrFrom4(a.A))
 			case h.Type == dnsmessage.TypeAAAA && r.q.typ == h.Type:
 				a, err := p.AAAAResource()
-				if err != nil {
+				if err != nil || h.Length != 16 {
 					return errMalformed
 				}
 				r.addrs = append(r.addrs, netip.AddrFrom16(a.AAAA))
