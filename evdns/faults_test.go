@@ -423,7 +423,7 @@ func TestPrefetch(t *testing.T) {
 	lookup(t, r, "v4.test", "ip4", nil)
 	r.mu.Lock()
 	for _, e := range r.cache.entries {
-		e.added, e.end = e.added.Add(-58*time.Second), e.end.Add(-58*time.Second)
+		e.added, e.end = e.added.Add(-55*time.Second), e.end.Add(-55*time.Second)
 	}
 	r.mu.Unlock()
 	s.questions()

@@ -242,6 +242,9 @@ func TestServerDownAndUp(t *testing.T) {
 		t.Error("the server is not down")
 	}
 	s.setAnswer(zoneFunc(testZone))
+	r.mu.Lock()
+	r.set.Timeout = testLimit // of the probes as well
+	r.mu.Unlock()
 	// The probe makes it up; nothing else is asked.
 	for until := time.Now().Add(testLimit); r.isDown(0) && time.Now().Before(until); {
 		loop.Poll(10 * time.Millisecond)
@@ -249,9 +252,6 @@ func TestServerDownAndUp(t *testing.T) {
 	if r.isDown(0) {
 		t.Error("the server stays down")
 	}
-	r.mu.Lock()
-	r.set.Timeout = testLimit
-	r.mu.Unlock()
 	if a := lookup(t, r, "v4.test", "ip4", nil); a.Err != nil {
 		t.Error(a.Err)
 	}

@@ -348,7 +348,7 @@ func TestServerMaxClients(t *testing.T) {
 // A client that says nothing is closed; one that waits for an answer is not.
 func TestServerIdle(t *testing.T) {
 	got := make(chan *Request, 1)
-	s := serve(t, "tcp", &ServerConfig{TCPIdle: 20 * time.Millisecond}, func(q *Request) { got <- q })
+	s := serve(t, "tcp", &ServerConfig{TCPIdle: 100 * time.Millisecond}, func(q *Request) { got <- q })
 	silent, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
