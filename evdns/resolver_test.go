@@ -630,3 +630,32 @@ func TestRelearn(t *testing.T) {
 		t.Error("not forgotten")
 	}
 }
+
+func TestResolverSetPriority(t *testing.T) {
+	loop, err := evchan.New(&evchan.Config{Priorities: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer loop.Close()
+	s := newServer(t, zoneFunc(testZone))
+	r := newResolver(t, loop, nil, s)
+	if err := r.SetPriority(4); err == nil {
+		t.Error("a lane that the loop does not have: no error")
+	}
+	for _, p := range []int{0, 3} {
+		if err := r.SetPriority(p); err != nil {
+			t.Fatal(err)
+		}
+		for _, tcp := range []bool{false, true} {
+			a := lookup(t, r, "v4.test", "ip4", &QueryConfig{NoCache: true, UseTCP: tcp})
+			if got := a.Source().Priority(); got != p {
+				t.Errorf("the answer's lane is %d, want %d", got, p)
+			}
+		}
+		for src := range loop.Sources() {
+			if got := src.Priority(); got != p {
+				t.Errorf("%v is in lane %d, want %d", src, got, p)
+			}
+		}
+	}
+}
