@@ -334,7 +334,8 @@ func TestGroupMisuse(t *testing.T) {
 		}
 	}
 	g := newGroup(t, 1, LeastStreams)
-	if g.Run(nil, nil) == nil || g.Shutdown(nil) == nil {
+	var none context.Context
+	if g.Run(none, nil) == nil || g.Run(t.Context(), nil) == nil || g.Shutdown(none) == nil {
 		t.Error("nil arguments are taken")
 	}
 }
