@@ -64,7 +64,8 @@ There are four ways to receive messages:
   - [Loop.Events] returns a channel, for a select or for several receivers. The loop
     runs on a goroutine of its own.
   - [Loop.Batches] returns a channel too. Each value that you receive from it stands
-    for many messages, so that they need one hand-over between goroutines.
+    for many messages. While you range over it, the loop runs on your goroutine, nearly
+    as fast as with All.
   - [Loop.Poll] returns one message.
 
 [Loop.Done] returns a channel that is closed when the loop is, for a select in other
@@ -291,9 +292,10 @@ called after the loop's turn. A panic there reaches
   - the caller of the method, such as Write or Discard, if that has released the byte;
   - with All and Poll, the receiver. All other tasks of the turn are done, and the loop
     can be used on, as after break.
-  - with Events and Batches, the loop's own goroutine, so it ends the program.
+  - with Batches, the receiver as well, if it ranges over a batch;
+  - otherwise with Events and Batches, the loop's own goroutine, so it ends the program.
 
-runtime.Goexit ends the same goroutine; with Events and Batches, another one takes its
+runtime.Goexit ends the same goroutine; if it is the loop's own, another one takes its
 place. In all of these cases the other release functions are still called.
 
 A receiver that stops receiving stops no other receiver. What is meant for it waits

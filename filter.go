@@ -41,8 +41,9 @@ import (
 // panic's text, and the loop goes on. If Close panics, no message says so, but the
 // stream's Err has the text if there was no error before. If one of them calls
 // runtime.Goexit, the same happens, and the goroutine that makes the loop's turn ends, as
-// it must: the receiver's, in a range over All or in Poll, which leaves the loop usable as
-// break does; with Events and Batches another one takes its place.
+// it must: the receiver's, in a range over All or a Batch or in Poll, which leaves the loop usable
+// as break does; if it is the loop's own, with Events and Batches, another one takes its
+// place.
 //
 // In a net.Conn that NetConn has made, the panic reaches the caller of the net.Conn's
 // method; after a panic in Close everything is released all the same.

@@ -19,8 +19,8 @@ import (
 	"github.com/evchan/evchan"
 )
 
-// A hello is the first record of a client, in pieces.
-func hello(t *testing.T) []byte {
+// hello returns the first record of a client.
+func hello(t testing.TB) []byte {
 	t.Helper()
 	a, b := net.Pipe()
 	defer a.Close()
