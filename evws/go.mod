@@ -3,7 +3,9 @@ module github.com/evchan/evchan/evws
 go 1.25.0
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/evchan/evchan v0.0.0
+	github.com/gorilla/websocket v1.5.3
 	github.com/klauspost/compress v1.20.3
 )
 
