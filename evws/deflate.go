@@ -23,8 +23,8 @@ var tail = []byte{0x00, 0x00, 0xff, 0xff}
 // ending is the tail, and an empty last block, so that a reader sees an end.
 var ending = []byte{0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff}
 
-// deflate returns p compressed, for a window of so many bits. It keeps no state. It returns nil
-// if the result is not shorter.
+// deflate returns p, which is not empty, compressed for a window of so many bits. It keeps no
+// state.
 func deflate(p []byte, window int) []byte {
 	var out bytes.Buffer
 	out.Grow(min(len(p), 64<<10))
@@ -34,9 +34,7 @@ func deflate(p []byte, window int) []byte {
 		if window == maxWindow {
 			n = len(p)
 		}
-		if err := flate.StatelessDeflate(&out, p[:n], false, nil); err != nil {
-			return nil // out returns no errors
-		}
+		flate.StatelessDeflate(&out, p[:n], false, nil) // out returns no errors
 		p = p[n:]
 	}
 	return bytes.TrimSuffix(out.Bytes(), tail)
