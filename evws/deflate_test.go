@@ -99,7 +99,7 @@ func TestWindow(t *testing.T) {
 		t.Skip("needs python3, for zlib")
 	}
 	p := bytes.Repeat([]byte("the same words, again and again, with distances of many sizes; "), 3000)
-	for window := 9; window <= maxWindow; window++ { // zlib has no window of 8 bits
+	for _, window := range []int{9, 13} { // zlib has no window of 8 bits
 		cmd := exec.Command(python, "-c", fmt.Sprintf("import sys, zlib; sys.stdout.buffer.write(zlib.decompressobj(-%d).decompress(sys.stdin.buffer.read()))", window))
 		cmd.Stdin = bytes.NewReader(append(deflate(p, window), tail...))
 		if got, err := cmd.Output(); err != nil || !bytes.Equal(got, p) {
@@ -111,7 +111,7 @@ func TestWindow(t *testing.T) {
 // TestBomb has a megabyte become more than is allowed.
 func TestBomb(t *testing.T) {
 	w := newWire(t, &Config{Compress: true, MaxMessage: 1 << 20}, false)
-	bomb := stdDeflate(t, make([]byte, 64<<20))
+	bomb := stdDeflate(t, make([]byte, 16<<20))
 	if len(bomb) > 1<<17 {
 		t.Fatalf("%d bytes", len(bomb))
 	}
