@@ -174,9 +174,9 @@ func TestProofStartTLS(t *testing.T) {
 // maxPipelined is how many requests of one client are worked on at once.
 const maxPipelined = 4
 
-// A requests is the layer of one stream that makes requests of its lines. The replies are sent
+// A requestLayer is the layer of one stream that makes requests of its lines. The replies are sent
 // in the order of the requests.
-type requests struct {
+type requestLayer struct {
 	s *evchan.Stream
 
 	mu       sync.Mutex
@@ -187,10 +187,10 @@ type requests struct {
 	ended    bool       // End was called
 }
 
-// A request is a message of requests. Any goroutine may answer it.
+// A request is a message of a requestLayer. Any goroutine may answer it.
 type request struct {
 	evchan.Custom
-	layer *requests
+	layer *requestLayer
 	text  string
 	reply []byte // the whole, while it is not the turn of this request
 	done  bool
@@ -207,11 +207,11 @@ type writable struct {
 type serveRequests struct{}
 
 func (serveRequests) Next(src evchan.Source, ev evchan.Event) evchan.Event {
-	src.SetLayer(&requests{s: src.(*evchan.Stream)})
+	src.SetLayer(&requestLayer{s: src.(*evchan.Stream)})
 	return nil
 }
 
-func (x *requests) Next(_ evchan.Source, ev evchan.Event) evchan.Event {
+func (x *requestLayer) Next(_ evchan.Source, ev evchan.Event) evchan.Event {
 	x.mu.Lock()
 	switch ev.(type) {
 	case evchan.EOF, evchan.Stopping:
@@ -231,7 +231,7 @@ func (x *requests) Next(_ evchan.Source, ev evchan.Event) evchan.Event {
 	return made
 }
 
-func (x *requests) makeLocked() evchan.Event {
+func (x *requestLayer) makeLocked() evchan.Event {
 	if x.writable && len(x.open) > 0 && x.open[0].wants {
 		x.writable, x.open[0].wants = false, false
 		return &writable{request: x.open[0]}
@@ -249,7 +249,7 @@ func (x *requests) makeLocked() evchan.Event {
 	return r
 }
 
-func (x *requests) End(evchan.Source) {
+func (x *requestLayer) End(evchan.Source) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.ended = true

@@ -113,6 +113,19 @@ func TestForgedAnswers(t *testing.T) {
 	}
 }
 
+// A datagram that is longer than was asked for is no answer either, and ends nothing.
+func TestTooLongDatagram(t *testing.T) {
+	loop := newLoop(t)
+	s := newRawServer(t, func(_ int, q []byte) [][]byte {
+		good := packed(q, nil, rightRecord)
+		return [][]byte{append(packed(q, nil, forgedRecord), make([]byte, maxUDP)...), good}
+	})
+	r := newResolver(t, loop, &Config{Servers: []string{s.addr.String()}, Timeout: testLimit, Attempts: 1})
+	if a := lookup(t, r, "host.test", "ip4", nil); addrsString(a.Addrs) != "192.0.2.1" {
+		t.Errorf("got %+v", a)
+	}
+}
+
 // With mixed case, an answer with other letters is none. The question is asked again,
 // with an id of its own, in small letters.
 func TestCase(t *testing.T) {

@@ -322,7 +322,7 @@ func (r *Resolver) Lookup(host, network string, conf *QueryConfig) (*Query, erro
 	}
 	q := newQuery(r, conf)
 	q.Host, q.network = host, network
-	return q, r.run(q, q.lookup)
+	return r.run(q, q.lookup)
 }
 
 func (q *Query) lookup(now time.Time) {
@@ -360,7 +360,7 @@ func (r *Resolver) LookupAddr(addr netip.Addr, conf *QueryConfig) (*Query, error
 	}
 	q := newQuery(r, conf)
 	q.Addr = addr
-	return q, r.run(q, q.lookupAddr)
+	return r.run(q, q.lookupAddr)
 }
 
 func (q *Query) lookupAddr(now time.Time) {
@@ -386,7 +386,7 @@ func (r *Resolver) Query(name string, typ dnsmessage.Type, class dnsmessage.Clas
 	}
 	q := newQuery(r, conf)
 	q.Host, q.Type, q.Class = name, typ, class
-	return q, r.run(q, func(now time.Time) {
+	return r.run(q, func(now time.Time) {
 		q.names = []string{lower(rooted(name))}
 		q.begin(now)
 	})
@@ -402,17 +402,17 @@ func newQuery(r *Resolver, conf *QueryConfig) *Query {
 	return q
 }
 
-// run begins with q.
-func (r *Resolver) run(q *Query, begin func(time.Time)) error {
+// run begins with q, and returns it.
+func (r *Resolver) run(q *Query, begin func(time.Time)) (*Query, error) {
 	r.mu.Lock()
 	defer r.unlock()
 	select {
 	case <-r.loop.Done():
-		return evchan.ErrClosed
+		return nil, evchan.ErrClosed
 	default:
 	}
 	if r.closed {
-		return evchan.ErrClosed
+		return nil, evchan.ErrClosed
 	}
 	now := r.now()
 	r.update(now)
@@ -420,7 +420,7 @@ func (r *Resolver) run(q *Query, begin func(time.Time)) error {
 	q.prev.next, q.next.prev = q, q
 	r.expect(q, 1)
 	begin(now)
-	return nil
+	return q, nil
 }
 
 // sort puts addresses into the order in which to try them.

@@ -401,8 +401,8 @@ func TestResolverClose(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := r.Lookup("v4.test", "ip", nil); err != evchan.ErrClosed {
-		t.Errorf("Lookup after Close: %v", err)
+	if q, err := r.Lookup("v4.test", "ip", nil); err != evchan.ErrClosed || q != nil {
+		t.Errorf("Lookup after Close: %v, %v", q, err)
 	}
 }
 
@@ -463,6 +463,17 @@ func TestSetServers(t *testing.T) {
 	r.Lookup("both.test", "ip4", nil)
 	if got := r.Servers(); len(got) != 0 {
 		t.Errorf("servers: %v", got)
+	}
+	for range 100 { // what was closed leaves nothing
+		if q, err := r.Lookup("alias.test", "ip", nil); err != nil || q.Close() != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := r.Stats(); got.Waiting != 2 {
+		t.Errorf("%d questions wait, want 2", got.Waiting)
+	}
+	if x := r.waiting.head; x == nil || x.next == nil || x.next.next != nil {
+		t.Error("not two exchanges wait")
 	}
 	if err := r.SetServers(s.addr.String()); err != nil {
 		t.Fatal(err)

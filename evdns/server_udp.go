@@ -13,7 +13,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// A udpServer is the layer of a server's UDP socket: it makes Requests of datagrams.
+// A udpServer is the layer of a UDP socket of a server: it makes Requests of datagrams.
 type udpServer struct {
 	s     *Server
 	conn  *evchan.PacketConn
@@ -41,20 +41,31 @@ const (
 )
 
 func (s *Server) listenUDP(on Network, network, address string) error {
-	u := &udpServer{s: s, tells: true}
 	// Paused until Serve has made all of s.
 	conn, err := on.ListenPacket(network, address, &evchan.PacketConfig{
 		Data:       s,
 		Notify:     s.conf.Notify,
-		Layer:      u,
+		Layer:      (*socketLayer)(s),
 		Paused:     true,
 		ReusePort:  s.conf.ReusePort,
 		ReadBuffer: s.conf.ReadBuffer, WriteBuffer: s.conf.WriteBuffer,
 	})
-	if err != nil {
-		return err
-	}
-	u.conn, s.udp = conn, u
+	s.socket = conn
+	return err
+}
+
+// A socketLayer is a server as the layer of sockets that have no udpServer yet. A group of
+// loops has a socket for each loop.
+type socketLayer Server
+
+// Next gives the socket a layer of its own.
+func (l *socketLayer) Next(src evchan.Source, _ evchan.Event) evchan.Event {
+	s := (*Server)(l)
+	u := &udpServer{s: s, conn: src.(*evchan.PacketConn), tells: true}
+	s.mu.Lock()
+	s.sockets = append(s.sockets, u)
+	s.mu.Unlock()
+	u.conn.SetLayer(u) // an error: it was closed
 	return nil
 }
 
@@ -113,7 +124,7 @@ func (u *udpServer) request(msg []byte, from netip.AddrPort, to netip.Addr, cut 
 	if len(msg) < headerSize {
 		return nil
 	}
-	q := &Request{Server: u.s, Network: "udp", From: from, To: to}
+	q := &Request{Server: u.s, Network: "udp", From: from, To: to, socket: u}
 	q.msg = append(q.space[:0], msg...)
 	rcode, ok := q.parse()
 	switch {

@@ -4,6 +4,7 @@
 package evdns
 
 import (
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -151,6 +152,7 @@ func (k *udpSocket) Next(_ evchan.Source, ev evchan.Event) evchan.Event {
 		switch {
 		case err == nil:
 			k.received(r.buf[:n], now)
+		case err == io.ErrShortBuffer: // longer than what was asked for: forged
 		case err == evchan.ErrWouldBlock || err == evchan.ErrClosed:
 			return nil
 		default:

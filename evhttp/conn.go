@@ -221,9 +221,8 @@ func (c *conn) isFull() bool {
 	}
 	n := c.s.Queued()
 	c.wrote = int32(min(n, limit))
-	if d := c.srv.conf.WriteTimeout; n > 0 && d > 0 && !c.has(flagWriteTimeout) {
-		c.flags |= flagWriteTimeout
-		c.s.SetIdleTimeouts(0, d)
+	if n > 0 {
+		c.watchOutput()
 	}
 	return n >= limit
 }
@@ -302,8 +301,11 @@ func (c *conn) receive() (*Request, error) {
 func (c *conn) receiveHead() (*Request, error) {
 	in := c.s.Input()
 	n := in.Len()
-	if n == 0 || n < 2*int(c.scanned) && n <= c.srv.conf.MaxHead && in.Index(headEnd, max(0, int(c.scanned)-3)) < 0 {
-		return nil, nil // parsing again would not be worth it
+	if n == 0 {
+		return nil, nil
+	}
+	if n < 2*int(c.scanned) && n <= c.srv.conf.MaxHead && !c.has(flagEOF) && in.Index(headEnd, max(0, int(c.scanned)-3)) < 0 {
+		return nil, nil // still not complete: to parse it again each time would cost the square of its length
 	}
 	p, _ := in.Peek(min(n, maxHead))
 	r := &Request{conn: c}
@@ -315,8 +317,8 @@ func (c *conn) receiveHead() (*Request, error) {
 		}
 	}
 	switch {
-	case err == errMore && n > c.srv.conf.MaxHead:
-		if bytes.IndexByte(p[2:], '\n') < 0 {
+	case err == errMore && (n > c.srv.conf.MaxHead || c.s.InputFull()):
+		if bytes.IndexByte(p[min(n, 2):], '\n') < 0 {
 			return nil, errLongTarget
 		}
 		return nil, errLargeHead
@@ -369,6 +371,7 @@ func (c *conn) closeWhenSent() {
 		return // End follows
 	}
 	if c.draining() && c.s.Queued() > 0 {
+		c.watchOutput()
 		return // Drained brings us back
 	}
 	c.flags |= flagDead

@@ -11,8 +11,8 @@ import (
 	"github.com/evchan/evchan"
 )
 
-// ServeFile answers with the file or directory of that name, as http.ServeFile does: with
-// ranges, conditions, and a listing or index.html for a directory. The file is sent without
+// ServeFile answers with the file or directory of that name, as http.ServeFile does: with a
+// range, conditions, and a listing or index.html for a directory. The file is sent without
 // being read into memory. The name is the program's; do not make it of what a client has sent.
 // To serve a tree of files, call Serve with an http.FileServer, which is sent in the same way.
 //
@@ -21,7 +21,7 @@ func (r *Request) ServeFile(name string) {
 	r.Serve(http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) { http.ServeFile(w, hr, name) }))
 }
 
-// ReplyFile answers with the contents of f, with ranges and conditions. The Content-Type, unless
+// ReplyFile answers with the contents of f, with a range and conditions. The Content-Type, unless
 // it was set, is that of the name. ReplyFile closes f, when it is sent.
 func (r *Request) ReplyFile(f *os.File) {
 	r.Serve(http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {

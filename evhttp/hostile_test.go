@@ -141,38 +141,46 @@ func TestHostileParse(t *testing.T) {
 	}
 }
 
-// readAll reads all requests in p.
+// readAll reads all requests in in, and returns what hostileInput.want says of it. A request at the
+// end that is not complete is refused without a word.
 func readAll(in string) string {
 	p, n := []byte(in), 0
-	refuse := func() string {
-		if n > 0 {
-			return fmt.Sprint(n, ", refuse")
-		}
-		return "refuse"
-	}
 	for len(p) > 0 {
 		var h head
 		size, err := h.parse(p)
-		if err != nil {
-			return refuse()
+		if err == nil {
+			p, err = skipBody(&h, p[size:])
 		}
-		p = p[size:]
-		if h.flags&hasChunked == 0 {
-			if h.length > int64(len(p)) {
-				return refuse()
-			}
-			p = p[h.length:]
-		} else {
-			_, d, rest, err := decodeChunks(p, 3)
-			if err == nil {
-				_, err = d.trailerFields()
-			}
-			if err != nil || d.state != chunkDone {
-				return refuse()
-			}
-			p = rest
+		switch {
+		case n == 0 && err != nil:
+			return "refuse"
+		case err == errMore:
+			return fmt.Sprint(n)
+		case err != nil:
+			return fmt.Sprint(n, ", refuse")
 		}
-		n++
+		if n++; !h.keepAlive() {
+			break
+		}
 	}
 	return fmt.Sprint(n)
+}
+
+// skipBody returns what comes in p behind the body of h, or errMore, or why it is refused.
+func skipBody(h *head, p []byte) ([]byte, error) {
+	if h.flags&hasChunked == 0 {
+		if h.length > int64(len(p)) {
+			return nil, errMore
+		}
+		return p[h.length:], nil
+	}
+	_, d, rest, err := decodeChunks(p, 3)
+	switch {
+	case err != nil:
+	case d.state != chunkDone:
+		err = errMore
+	default:
+		_, err = d.trailerFields()
+	}
+	return rest, err
 }

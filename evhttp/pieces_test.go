@@ -83,3 +83,35 @@ func pieces(t *testing.T, loop *evchan.Loop, srv *Server, in string, cut func() 
 	t.Fatal("the loop has ended:", loop.Err())
 	return ""
 }
+
+// FuzzServer compares what a server makes of a connection with what parser and decoder make of its
+// bytes in one piece.
+func FuzzServer(f *testing.F) {
+	for i, c := range hostileInputs {
+		f.Add([]byte(c.in), 1+i%9, i%2 == 0)
+	}
+	f.Fuzz(func(t *testing.T, in []byte, size int, streaming bool) {
+		if size < 1 || len(in) == 0 || len(in) > 4<<10 || len(in) > 200*size {
+			return
+		}
+		loop, err := evchan.New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer loop.Close()
+		var conf *Config
+		if streaming {
+			conf = &Config{Streaming: true}
+		}
+		want := readAll(string(in))
+		replies := pieces(t, loop, New(conf), string(in), func() int { return size })
+		got := verdict(replies)
+		if got == want || streaming && strings.TrimSuffix(want, ", refuse") != want {
+			return
+		}
+		if streaming && want == "refuse" && (got == "1" || strings.HasPrefix(got, "1,")) {
+			return // answered before the body was complete
+		}
+		t.Errorf("%q in pieces of %d, streaming %v: %q, want %q\n%q", in, size, streaming, got, want, replies)
+	})
+}

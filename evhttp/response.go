@@ -272,6 +272,9 @@ func (w *response) EnableFullDuplex() error { return nil }
 // writes is queued, however much it is, and the body that it may read is what has come. Without
 // Config.Streaming that is all of it. While h runs, the loop is stopped.
 //
+// A file that h sends is not queued, but sent by the system. If a client asks for several ranges
+// of one, h does not see that and sends all, since the ranges would be queued.
+//
 // A panic of h is logged and ends the connection, as with http.Server. Hijack returns
 // evchan.ErrWouldBlock while replies to earlier requests are unsent.
 func (r *Request) Serve(h http.Handler) {
@@ -283,33 +286,36 @@ func (r *Request) Serve(h http.Handler) {
 	}
 	r.flags |= flagInline
 	c.mu.Unlock()
-	r.serve(h)
+	r.serve(h, true)
 }
 
-// serve has h answer the request on this goroutine. Nothing of w is used again for another
-// request: a handler may have kept it.
-func (r *Request) serve(h http.Handler) {
+// serve has h answer the request on this goroutine, and reports whether h has taken the connection
+// over. Nothing of w is used again for another request: a handler may have kept it.
+func (r *Request) serve(h http.Handler, inline bool) (hijacked bool) {
 	hr, err := r.HTTP()
 	if err != nil {
 		r.Set("Connection", "close")
 		r.Error(http.StatusBadRequest)
-		return
+		return false
+	}
+	if inline && strings.Contains(hr.Header.Get("Range"), ",") {
+		delete(hr.Header, "Range")
 	}
 	w := &response{r: r, header: make(http.Header)}
 	defer func() {
 		if v := recover(); v != nil {
 			r.conn.srv.logPanic(r, v)
 			r.Abort()
-			w.ended = true
-			return
+		} else {
+			w.finish()
 		}
-		w.finish()
 		w.ended = true
-		if w.hijacked {
+		if hijacked = w.hijacked; hijacked {
 			r.conn.mu.Lock()
 			defer r.conn.mu.Unlock()
 			r.cancel()
 		}
 	}()
 	h.ServeHTTP(w, hr)
+	return w.hijacked
 }

@@ -16,7 +16,7 @@ import (
 //     have a timer of the loop (see watch and expired).
 //   - Idle connections are found by the server, which looks at all of them now and then (see
 //     sweep). A timeout comes late by an eighth of its length at most.
-//   - Output that waits has the stream's own idle timeout (see isFull).
+//   - Output that waits has the stream's own idle timeout (see watchOutput).
 
 // A clientTimer is the Layer of the timer of a conn: what is done when the timer expires is done in
 // the loop's order. It sends no message.
@@ -58,12 +58,21 @@ func (c *conn) awaitBody(r *Request) {
 	}
 }
 
+// watchOutput bounds the time for which the client may take nothing of what is unsent. The caller
+// holds mu.
+func (c *conn) watchOutput() {
+	if d := c.srv.conf.WriteTimeout; d > 0 && !c.has(flagWriteTimeout) {
+		c.flags |= flagWriteTimeout
+		c.s.SetIdleTimeouts(0, d)
+	}
+}
+
 // expired is called when the timer has expired. The caller holds mu.
 func (c *conn) expired() {
 	c.timer = nil
 	r := c.req
 	switch {
-	case c.has(flagDead | flagClosing):
+	case c.has(flagDead), r == nil && c.has(flagClosing):
 	case r == nil && c.scanned > 0:
 		c.refuse(errSlowHead)
 	case r == nil && !c.has(flagUsed):

@@ -29,6 +29,12 @@ type Options struct {
 	// Stream has the settings of the TLS stream; nil means the defaults.
 	Stream *evchan.StreamConfig
 
+	// Failed gets a [HandshakeFailed] for each stream that ends before its handshake is over;
+	// nil means that nothing does. It is the way to hear of a listener's streams with Over,
+	// which nothing else tells of if they fail: to count or log them. What finds the mailbox
+	// full is dropped, so give it a limit: everybody can make a handshake fail.
+	Failed *evchan.Mailbox
+
 	turns turns
 }
 

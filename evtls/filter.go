@@ -176,6 +176,9 @@ func (f *filter) Close() error {
 	if f.hs != nil {
 		f.hs.end(net.ErrClosed)
 	}
+	if !f.open.Load() {
+		f.tellFailed()
+	}
 	return nil
 }
 
