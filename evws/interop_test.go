@@ -77,6 +77,7 @@ func bodies() []string {
 }
 
 func TestGorillaClient(t *testing.T) {
+	t.Parallel()
 	for _, compress := range []bool{false, true} {
 		url := serveEcho(t, &Config{Compress: compress, Subprotocols: []string{"b", "c"}}, nil)
 		for _, path := range []string{"", "net"} {
@@ -200,6 +201,7 @@ func waitDone(t *testing.T, loop *evchan.Loop, s *evchan.Stream) {
 }
 
 func TestServersOfOthers(t *testing.T) {
+	t.Parallel()
 	up := gorilla.Upgrader{EnableCompression: true, Subprotocols: []string{"b"}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/gorilla", func(w http.ResponseWriter, r *http.Request) {

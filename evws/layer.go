@@ -20,7 +20,6 @@ type partial struct {
 	read    int64  // bytes of the frame that were read
 	op      byte   // of the message
 	deflate bool   // the message is compressed
-	told    bool   // a part of it was told
 	data    []byte // what has arrived and was not told
 	valid   int    // how many bytes of data are valid UTF-8
 }

@@ -249,8 +249,8 @@ func TestBufferedNotify(t *testing.T) {
 		var ev evchan.Event
 		select {
 		case ev = <-ch:
-		default:
-			t.Fatal("nothing is in the channel")
+		case <-time.After(patience):
+			t.Fatal("nothing comes to the channel")
 		}
 		if i == 5 {
 			if got := describe(ev); got != "closed 1000" {
@@ -262,7 +262,11 @@ func TestBufferedNotify(t *testing.T) {
 			t.Errorf("told %s", got)
 		}
 	}
-	w.run()
+	for until := time.Now().Add(patience); !w.eof && time.Now().Before(until); {
+		if ev, ok := w.loop.Poll(10 * time.Millisecond); ok {
+			w.take(ev)
+		}
+	}
 	if !w.eof {
 		t.Error("the connection was not ended")
 	}

@@ -137,6 +137,7 @@ const notUTF8 = "closed 1007: evws: text is not UTF-8 (code 1007)"
 
 // TestRules runs what RFC 6455 says of frames, one case each, in one piece and in small ones.
 func TestRules(t *testing.T) {
+	t.Parallel()
 	for _, r := range rulings() {
 		for _, piece := range []int{0, 1, 7} {
 			if piece > 0 {

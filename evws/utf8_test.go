@@ -50,6 +50,7 @@ func rfc3629(p []byte) (valid, beginning bool) {
 // TestUTF8 tries all sequences of up to four bytes from those at which the grammar changes, after
 // a prefix and cut at each place.
 func TestUTF8(t *testing.T) {
+	t.Parallel()
 	edges := []byte{0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xff}
 	var try func(p []byte, left int)
 	try = func(p []byte, left int) {
