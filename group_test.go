@@ -284,6 +284,7 @@ func TestGroupGrace(t *testing.T) {
 }
 
 func TestGroupPackets(t *testing.T) {
+	needNetUDP(t)
 	needSockets(t)
 	g := newGroup(t, 2, LeastStreams)
 	pc, err := g.ListenPacket("udp", "127.0.0.1:0", nil)
