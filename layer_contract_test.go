@@ -520,9 +520,9 @@ func TestLayerUnderFilter(t *testing.T) {
 // End comes once, in each way in which a source can end.
 func TestLayerEnd(t *testing.T) {
 	ways := map[string]func(t *testing.T, l *Loop, s *Stream, c *net.TCPConn){
-		"Close":   func(_ *testing.T, _ *Loop, s *Stream, _ *net.TCPConn) { s.Close() },
-		"Abort":   func(_ *testing.T, _ *Loop, s *Stream, _ *net.TCPConn) { s.Abort() },
-		"Loop":    func(_ *testing.T, l *Loop, _ *Stream, _ *net.TCPConn) { l.Close() },
+		"Close": func(_ *testing.T, _ *Loop, s *Stream, _ *net.TCPConn) { s.Close() },
+		"Abort": func(_ *testing.T, _ *Loop, s *Stream, _ *net.TCPConn) { s.Abort() },
+		"Loop":  func(_ *testing.T, l *Loop, _ *Stream, _ *net.TCPConn) { l.Close() },
 		"NetConn": func(t *testing.T, l *Loop, s *Stream, _ *net.TCPConn) {
 			needNetConn(t)
 			netConn(t, l, s).Close()
