@@ -131,7 +131,9 @@ func talk(conn net.Conn, messages int) error {
 		return err
 	}
 	body := func(i int) string { return strings.Repeat(fmt.Sprint(i), i*i*150) }
+	written := make(chan struct{})
 	go func() {
+		defer close(written)
 		for i := range messages {
 			if err := c.WriteMessage(gorilla.TextMessage, []byte(body(i))); err != nil {
 				return
@@ -145,6 +147,7 @@ func talk(conn net.Conn, messages int) error {
 			panic(fmt.Sprintf("message %d has %d bytes", i, len(p)))
 		}
 	}
+	<-written
 	if err := c.WriteMessage(gorilla.CloseMessage, gorilla.FormatCloseMessage(4000, "")); err != nil {
 		return err
 	}
