@@ -51,8 +51,8 @@ const (
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }
 
 // Stream returns the stream of the connection: for its addresses, priority, Notify and rate
-// limits, for example. Its input and output, its layer, and its idle timeouts if PingAfter is set,
-// belong to the connection. The stream's Close and Abort end the connection without a close
+// limits, for example. Its input and output, its layer, and its idle timeouts if PingAfter or
+// WriteTimeout is set, belong to the connection. The stream's Close and Abort end the connection without a close
 // frame and without Closed.
 func (c *Conn) Stream() *evchan.Stream {
 	c.mu.Lock()
