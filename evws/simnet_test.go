@@ -8,7 +8,6 @@ package evws_test
 import (
 	"fmt"
 	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -126,7 +125,8 @@ func testFaults(t *testing.T, seed uint64) {
 
 // talk sends messages, gets them back, and closes.
 func talk(conn net.Conn, messages int) error {
-	c, _, err := gorilla.NewClient(conn, &url.URL{Scheme: "ws", Host: "here"}, nil, 512, 512)
+	d := gorilla.Dialer{NetDial: func(string, string) (net.Conn, error) { return conn, nil }, ReadBufferSize: 512, WriteBufferSize: 512}
+	c, _, err := d.Dial("ws://here/", nil)
 	if err != nil {
 		return err
 	}
