@@ -671,9 +671,9 @@ func TestLoopClose(t *testing.T) {
 	p.loop.Close()
 	close(gate)
 	for end := time.Now().Add(patience); ; runtime.Gosched() {
-		opts.turns.mu.Lock()
-		n, waiting := opts.turns.n, opts.turns.waiting.Len()
-		opts.turns.mu.Unlock()
+		opts.servers.mu.Lock()
+		n, waiting := opts.servers.n, opts.servers.waiting.Len()
+		opts.servers.mu.Unlock()
 		if n == 0 && waiting == 0 {
 			break
 		}
