@@ -559,7 +559,7 @@ func TestLayerEnd(t *testing.T) {
 			}
 		},
 	}
-	for _, method := range Methods() {
+	for _, method := range socketMethods() {
 		for name, end := range ways {
 			for _, made := range []bool{false, true} { // whether a message was made and not received
 				if made && (name == "NetConn" || name == "Peer" || name == "Lifetime" || name == "Panic") {
