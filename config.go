@@ -42,10 +42,10 @@ type Config struct {
 	// MaxBatch is how many messages the loop delivers at most before it asks the
 	// kernel again what is ready; 0 means 512; if negative, there is no limit.
 	//
-	// With Events and Batches, another goroutine asks the kernel while messages
-	// are received. MaxBatch matters there only while the receivers keep all
-	// processors busy: after so many messages, that goroutine gets one of them.
-	// It is also the greatest number of messages in one Batch.
+	// With Events, another goroutine asks the kernel while messages are received.
+	// MaxBatch matters there only while the receivers keep all processors busy:
+	// after so many messages, that goroutine gets one of them. With Batches, it is
+	// also the greatest number of messages in one Batch.
 	MaxBatch int
 
 	// ExitOnEmpty ends the range over All when no live source is left (see

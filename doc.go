@@ -43,9 +43,10 @@ A [Loop] has sources. A source is whatever can send messages:
   - a [Timer]
   - a [SignalWatch], of a signal that is sent to the process
   - a [Trigger], which your program fires from any goroutine
+  - a [Mailbox], into which any goroutine posts messages of your own
 
 A message is an [Event]. Each kind is a type of its own, such as [Readable] or [Tick],
-and holds a pointer to its source and no data. Ask the source for the data:
+and holds a pointer to its source and no data; messages of your own hold what you like. Ask the source for the data:
 Stream.Read returns the bytes, Timer.Take how often the timer has expired.
 
 The loop works in turns. In each turn it asks the kernel what is ready, and waits if
@@ -54,7 +55,7 @@ queue: once, however much happens. When the source is first in the queue, the lo
 asks it for its next message. So the messages of a source are put together: one
 Readable stands for all bytes that have arrived, and one Tick for all expiries that
 you were too late for. Nothing is dropped, and memory is bounded by the number of
-sources.
+sources. Only a [Mailbox] has as many messages as were posted, up to its limit.
 
 There are four ways to receive messages:
 
@@ -63,7 +64,8 @@ There are four ways to receive messages:
   - [Loop.Events] returns a channel, for a select or for several receivers. The loop
     runs on a goroutine of its own.
   - [Loop.Batches] returns a channel too. Each value that you receive from it stands
-    for many messages, so that they need one hand-over between goroutines.
+    for many messages. While you range over it, the loop runs on your goroutine, nearly
+    as fast as with All.
   - [Loop.Poll] returns one message.
 
 [Loop.Done] returns a channel that is closed when the loop is, for a select in other
@@ -125,66 +127,78 @@ A stream can do more:
 # Requests and replies
 
 This server answers each line with a line. It is a skeleton to copy: put the replies
-of your protocol in place of bytes.ToUpper, and the end of its requests in place of
-ReadLine.
+of your protocol in place of bytes.ToUpper. Package evframe, in the folder of that name,
+makes messages of lines, and of frames that begin with their length.
 
-	const maxLine = 4 << 10 // bytes of the longest request, with its line end
+	// Give requests to Listen, as the Layer of a ListenConfig.
+	var requests = evframe.Lines{Limit: 4 << 10, Step: true}
 
 	func serve(loop *evchan.Loop) {
 		for ev := range loop.Events() {
 			switch ev := ev.(type) {
-			case evchan.Readable:
-				answer(ev.Stream)
-			case evchan.Drained: // the client has read its replies
-				answer(ev.Stream)
+			case *evframe.Line:
+				reply := append(bytes.ToUpper(ev.Bytes()), '\n')
+				ev.Stream().WriteLater(reply)
+				ev.Stream().Again() // done: for the next line, because of Step
+			case *evframe.Error: // too long, or incomplete at the end: then EOF follows
+				if ev.Err == evframe.ErrTooLong {
+					ev.Stream().Abort()
+				}
 			case evchan.EOF: // the client has sent its last request
-				ev.Stream.Data = "finished"
-				answer(ev.Stream)
+				ev.Stream.Close() // sends the replies first
 			case evchan.TimedOut:
 				ev.Stream.Abort()
 			}
 		}
 	}
 
-	func answer(s *evchan.Stream) {
-		in, out := s.Input(), s.Output()
-		for !s.OutputFull() { // else Drained will come
-			line, ok := in.ReadLine(evchan.LFOrCRLF)
-			if !ok { // all complete requests are answered
-				switch {
-				case s.Flush() != nil: // Drained will come, or Closed
-				case s.Data == "finished":
-					s.Close() // sends the replies first
-				case in.Len() >= maxLine:
-					s.Abort() // a request that is too long
-				}
-				return
-			}
-			fmt.Fprintf(out, "%s\n", bytes.ToUpper(line))
-			if out.Len() >= 16<<10 { // Output has no limit of its own
-				s.Flush()
-			}
-		}
-	}
-
 It is right for all clients:
 
-  - A client may send requests in pieces, or many at once. All replies to what has
-    arrived are sent together, or 16 KiB at a time.
+  - A client may send requests in pieces, or many at once. Replies that are made in one
+    turn of the loop are sent together (see [Stream.WriteLater]).
   - A client may send requests and not read the replies. When MaxOutput bytes are
-    unsent, no request is answered until they are sent. The input fills meanwhile, and
-    the loop stops reading.
+    unsent, no Line is made until they are sent. The input fills meanwhile, and the loop
+    stops reading. With Step, a reply is written before the next Line is made, so this is
+    exact.
   - A client may finish sending after its last request. It gets all replies. An
     incomplete request at the end is dropped.
-  - A request that is longer than maxLine ends the connection with a reset. To tell the
+  - A request that is longer than the limit ends the connection with a reset. To tell the
     client why, write a line and call Close instead of Abort.
 
-Set MaxInput of [ListenConfig] to maxLine: if it were less, a long request would never be
-complete, and never be refused. Set ReadIdle and WriteIdle as well: they send TimedOut. A
-reply by [Stream.SendFile] does not count against MaxOutput: answer with one file at a time,
+Set ReadIdle and WriteIdle of [ListenConfig] as well: they send TimedOut. A reply by
+[Stream.SendFile] does not count against MaxOutput: answer with one file at a time,
 while Queued is 0, or one client can make the server open all its descriptors. For
 connections that are encrypted or compressed, set Over of [ListenConfig], and nothing else
 changes. Package evtls has the one for TLS.
+
+# Messages of your own
+
+A struct that embeds [Custom] is an [Event], by its pointer. So whatever else a program
+does arrives in the same range, in the same order, by the same priorities and Notify
+channels.
+
+[Loop.Mailbox] returns a source for such messages: any goroutine posts them, and none is
+lost or put together with another one. Jobs that take long are done by other goroutines
+in this way, which post their results:
+
+	type result struct {
+		evchan.Custom
+		client *evchan.Stream
+		text   string
+	}
+
+	results := loop.Mailbox(0)
+	...
+	go func() { results.Post(&result{client: s, text: work()}) }()
+	...
+	case *result:
+		io.WriteString(ev.client, ev.text)
+
+A [Layer] turns the messages of a source into others: the bytes of a stream into the
+requests of a protocol, for example. It is asked for them when they are delivered, so what
+is not received is not made, and back-pressure holds. Each source has at most one: give it
+to SetLayer, or to the configuration of what makes the source. Packages that speak a
+protocol are made of layers.
 
 # Datagrams
 
@@ -278,9 +292,10 @@ called after the loop's turn. A panic there reaches
   - the caller of the method, such as Write or Discard, if that has released the byte;
   - with All and Poll, the receiver. All other tasks of the turn are done, and the loop
     can be used on, as after break.
-  - with Events and Batches, the loop's own goroutine, so it ends the program.
+  - with Batches, the receiver as well, if it ranges over a batch;
+  - otherwise with Events and Batches, the loop's own goroutine, so it ends the program.
 
-runtime.Goexit ends the same goroutine; with Events and Batches, another one takes its
+runtime.Goexit ends the same goroutine; if it is the loop's own, another one takes its
 place. In all of these cases the other release functions are still called.
 
 A receiver that stops receiving stops no other receiver. What is meant for it waits

@@ -21,45 +21,29 @@ import (
 	"time"
 
 	"github.com/evchan/evchan"
+	"github.com/evchan/evchan/evframe"
 )
 
 // The server of lines in doc.go is this code, see TestDocSkeleton.
 
-const maxLine = 4 << 10 // bytes of the longest request, with its line end
+// Give requests to Listen, as the Layer of a ListenConfig.
+var requests = evframe.Lines{Limit: 4 << 10, Step: true}
 
 func serve(loop *evchan.Loop) {
 	for ev := range loop.Events() {
 		switch ev := ev.(type) {
-		case evchan.Readable:
-			answer(ev.Stream)
-		case evchan.Drained: // the client has read its replies
-			answer(ev.Stream)
+		case *evframe.Line:
+			reply := append(bytes.ToUpper(ev.Bytes()), '\n')
+			ev.Stream().WriteLater(reply)
+			ev.Stream().Again() // done: for the next line, because of Step
+		case *evframe.Error: // too long, or incomplete at the end: then EOF follows
+			if ev.Err == evframe.ErrTooLong {
+				ev.Stream().Abort()
+			}
 		case evchan.EOF: // the client has sent its last request
-			ev.Stream.Data = "finished"
-			answer(ev.Stream)
+			ev.Stream.Close() // sends the replies first
 		case evchan.TimedOut:
 			ev.Stream.Abort()
-		}
-	}
-}
-
-func answer(s *evchan.Stream) {
-	in, out := s.Input(), s.Output()
-	for !s.OutputFull() { // else Drained will come
-		line, ok := in.ReadLine(evchan.LFOrCRLF)
-		if !ok { // all complete requests are answered
-			switch {
-			case s.Flush() != nil: // Drained will come, or Closed
-			case s.Data == "finished":
-				s.Close() // sends the replies first
-			case in.Len() >= maxLine:
-				s.Abort() // a request that is too long
-			}
-			return
-		}
-		fmt.Fprintf(out, "%s\n", bytes.ToUpper(line))
-		if out.Len() >= 16<<10 { // Output has no limit of its own
-			s.Flush()
 		}
 	}
 }
@@ -81,7 +65,7 @@ func TestDocSkeleton(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range f.Decls[1:4] { // the constant, serve and answer
+	for _, d := range f.Decls[1:3] { // the layer and serve
 		code := src[fset.Position(d.Pos()).Offset:fset.Position(d.End()).Offset]
 		indented := "\t" + strings.ReplaceAll(string(code), "\n", "\n\t")
 		indented = strings.ReplaceAll(indented, "\n\t\n", "\n\n")
@@ -89,41 +73,29 @@ func TestDocSkeleton(t *testing.T) {
 			t.Errorf("doc.go does not have this code:\n%s", indented)
 		}
 	}
-	if fn, ok := f.Decls[3].(*ast.FuncDecl); !ok || fn.Name.Name != "answer" {
-		t.Error("the fourth declaration is not answer")
+	if fn, ok := f.Decls[2].(*ast.FuncDecl); !ok || fn.Name.Name != "serve" {
+		t.Error("the third declaration is not serve")
 	}
 }
 
 // startSkeleton runs serve until the end of the test, and returns the address of its
 // listener. With a filter, each accepted stream gets one.
 func startSkeleton(t *testing.T, method string, filter func() evchan.Filter) (*evchan.Loop, string) {
-	limits := evchan.Config{Method: method, IgnoreEnv: true, MaxInput: maxLine, MaxOutput: maxOutput}
+	limits := evchan.Config{Method: method, IgnoreEnv: true, MaxInput: requests.Limit, MaxOutput: maxOutput}
 	loop, err := evchan.New(&limits)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := loop.Listen("tcp", "127.0.0.1:0", nil)
+	conf := &evchan.ListenConfig{Layer: requests}
+	if filter != nil {
+		conf.Over = func(s *evchan.Stream) (*evchan.Stream, error) { return s.Filter(filter(), nil) }
+	}
+	ln, err := loop.Listen("tcp", "127.0.0.1:0", conf)
 	if err != nil {
 		loop.Close()
 		t.Fatal(err)
 	}
 	served := make(chan struct{})
-	if filter != nil {
-		accepted := make(chan evchan.Event)
-		ln.Notify(accepted)
-		go func() {
-			for {
-				select {
-				case ev := <-accepted:
-					if up, err := ev.(evchan.Accepted).Stream.Filter(filter(), nil); err == nil {
-						up.Notify(nil) // to serve
-					}
-				case <-served:
-					return
-				}
-			}
-		}()
-	}
 	go func() {
 		defer close(served)
 		serve(loop)
@@ -266,12 +238,14 @@ func testPipelined(t *testing.T, loop *evchan.Loop, c net.Conn, tcp *net.TCPConn
 		tcp.CloseWrite()
 		count <- n
 	}()
-	for until := time.Now().Add(time.Minute); ; runtime.Gosched() {
+	for until := time.Now().Add(2 * time.Minute); ; runtime.Gosched() {
 		output, inputFull := fullest(loop)
 		if output >= maxOutput && inputFull || len(count) > 0 {
 			break
 		}
 		if time.Now().After(until) {
+			c.Close()
+			<-count
 			t.Fatal("the server takes all requests, or not one")
 		}
 	}

@@ -10,15 +10,15 @@ import (
 
 // A feeder is the goroutine that sends the messages of a route to a channel, and this is what
 // it needs. A route to a channel of Notify has one while live sources send there. The loop's
-// own route has one with Events and Batches. The loop's mu guards all fields.
+// own route has one with Events. The loop's mu guards all fields.
 //
 // A message is on offer while the feeder waits for the channel to take it. It has not been
 // received then, so it can still be taken back: before a source is changed, its offer is
 // withdrawn (see lockAndWithdraw).
 type feeder struct {
 	ch      chan<- Event  // takes the messages; nil: the loop's own route, without Events
-	batches chan<- Batch  // takes batches instead, with Batches
-	fed     bool          // the goroutine runs
+	batches chan<- Batch  // takes batches instead, with Batches: there is no goroutine then
+	fed     bool          // the goroutine runs, or there is batches
 	wakec   chan struct{} // holds at most one token, which asks the feeder to look again
 	kickc   chan struct{} // holds at most one token, which asks the feeder to cancel its offer
 
@@ -91,10 +91,6 @@ func (l *Loop) feed(r *route) {
 		l.giveWay()
 		if l.brk && r == &l.own {
 			l.rest(r) // Break was called: the loop is about to end
-			continue
-		}
-		if r.batches != nil {
-			l.offerBatch(r)
 			continue
 		}
 		s, bit := l.next(r)
@@ -234,22 +230,6 @@ func (l *Loop) step(r *route) {
 	}
 }
 
-// offerBatch offers a batch if there is something to take from r, and then rests. The caller
-// holds l.mu, which is let go meanwhile.
-func (l *Loop) offerBatch(r *route) {
-	if r.head(l.upto(r)) != nil {
-		l.unlock()
-		select {
-		case r.batches <- Batch{l}:
-		case <-l.done:
-		}
-		l.lock()
-	}
-	if !l.closed {
-		l.rest(r) // if there is more, takeBatch wakes the feeder when the batch ends
-	}
-}
-
 // rest waits until something may have changed for r, or the loop is closed. The caller holds
 // l.mu, which is let go meanwhile.
 func (l *Loop) rest(r *route) {
@@ -264,9 +244,9 @@ func (l *Loop) rest(r *route) {
 	l.lock()
 }
 
-// wakeFeeder has unlock wake r's feeder, if r has one. The caller holds l.mu.
+// wakeFeeder has unlock wake r's feeder, if r has one, or offer a batch. The caller holds l.mu.
 func (l *Loop) wakeFeeder(r *route) {
-	if r.fed && !r.waking {
+	if r.fed && !r.waking && len(r.batches) == 0 {
 		r.waking = true
 		l.feedersToWake = append(l.feedersToWake, r)
 	}

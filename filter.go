@@ -41,8 +41,9 @@ import (
 // panic's text, and the loop goes on. If Close panics, no message says so, but the
 // stream's Err has the text if there was no error before. If one of them calls
 // runtime.Goexit, the same happens, and the goroutine that makes the loop's turn ends, as
-// it must: the receiver's, in a range over All or in Poll, which leaves the loop usable as
-// break does; with Events and Batches another one takes its place.
+// it must: the receiver's, in a range over All or a Batch or in Poll, which leaves the loop usable
+// as break does; if it is the loop's own, with Events and Batches, another one takes its
+// place.
 //
 // In a net.Conn that NetConn has made, the panic reaches the caller of the net.Conn's
 // method; after a panic in Close everything is released all the same.
@@ -261,6 +262,7 @@ type filtering struct {
 
 	// working is locked while the task runs. It guards the following.
 	working  sync.Mutex
+	fresh    Buffer // what Decode has appended; empty after publish
 	sending  Buffer // written, and not yet consumed by Encode
 	answer   Buffer // to be written to lower
 	answered int    // bytes that Decode has added to answer since that was last empty
@@ -464,7 +466,7 @@ func (x *filtering) work(read bool) {
 		return
 	}
 
-	var plain Buffer
+	plain := &x.fresh
 	var err error
 	over, opens, finished := false, false, false
 	defer func() {
@@ -475,7 +477,7 @@ func (x *filtering) work(read bool) {
 			}
 			x.schedule()
 		}
-		x.publish(&plain, err, opens, over)
+		x.publish(plain, err, opens, over)
 	}()
 	derr := x.deliver()
 	clear := x.answer.n == 0 // lower has room
@@ -486,11 +488,11 @@ func (x *filtering) work(read bool) {
 	// lower streams are full would wait for each other.
 	if read && x.answered < filterRoom {
 		had := x.answer.n
-		err = x.callLower(&plain)
+		err = x.callLower(plain)
 		x.answered += x.answer.n - had
 	}
 	x.mu.Lock()
-	fresh := x.out.n > 0 || x.fin || x.encode || !x.open.Load()
+	more := x.out.n > 0 || x.fin || x.encode || !x.open.Load()
 	if clear {
 		x.deferReleases(&x.out)
 		x.sending.chain.splice(&x.out)
@@ -499,7 +501,7 @@ func (x *filtering) work(read bool) {
 	fin, closing := x.fin, x.closing
 	x.mu.Unlock()
 	again := false // Encode has made progress, and has not finished
-	if err == nil && clear && !unused && !x.encoded && !x.broken && (fresh || !x.begun || x.sending.n > 0) {
+	if err == nil && clear && !unused && !x.encoded && !x.broken && (more || !x.begun || x.sending.n > 0) {
 		x.begun, x.encode = true, false
 		left, owed := x.sending.n, x.answer.n
 		x.broken = true // unless it returns nil

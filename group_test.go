@@ -107,6 +107,7 @@ func (x *groupServer) connect(t *testing.T, n int) []net.Conn {
 }
 
 func TestGroupBalance(t *testing.T) {
+	needSockets(t)
 	for _, balance := range []Balance{LeastStreams, RoundRobin, SourceHash, KernelPort} {
 		t.Run(balance.String(), func(t *testing.T) {
 			if balance == KernelPort && !reusePortDivides {
@@ -150,6 +151,7 @@ func TestGroupBalance(t *testing.T) {
 
 // A loop that is stuck in a handler gets no connections as long as others do.
 func TestGroupStuck(t *testing.T) {
+	needSockets(t)
 	x := serveGroup(t, newGroup(t, 2, LeastStreams), nil)
 	x.stuck[1] = make(chan struct{})
 	x.run(t)
@@ -175,6 +177,7 @@ func TestGroupStuck(t *testing.T) {
 
 // MaxStreams counts for the whole, exactly; Pause and Close as well.
 func TestGroupLimits(t *testing.T) {
+	needSockets(t)
 	for _, balance := range []Balance{LeastStreams, KernelPort} {
 		t.Run(balance.String(), func(t *testing.T) {
 			if balance == KernelPort && !reusePortDivides {
@@ -243,33 +246,46 @@ func TestGroupRunFails(t *testing.T) {
 	}
 }
 
-// Run sends what is under way before it ends.
+// Run sends what was written before it ends.
 func TestGroupGrace(t *testing.T) {
-	x := serveGroup(t, newGroup(t, 2, RoundRobin), nil)
-	x.run(t)
-	conns := x.connect(t, 2)
-	const size = 8 << 20
-	var wg sync.WaitGroup
-	for _, c := range conns {
-		wg.Go(func() {
-			got := make(chan int64)
-			go func() {
-				n, _ := io.Copy(io.Discard, c)
-				got <- n
-			}()
-			c.Write(make([]byte, size))
-			c.(*net.TCPConn).CloseWrite()
-			x.end()
-			if n := <-got; n == 0 {
-				t.Error("nothing has come back")
+	needSockets(t)
+	const size = 4 << 20
+	g := newGroup(t, 2, RoundRobin)
+	ln, err := g.Listen("tcp", "127.0.0.1:0", nil)
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		done <- g.Run(ctx, func(l *Loop) error {
+			for ev := range l.All() {
+				if ev, ok := ev.(Accepted); ok {
+					ev.Stream.Write(make([]byte, size))
+				}
 			}
+			return nil
 		})
+	}()
+	var conns []net.Conn
+	for range 2 {
+		c := dial(t, ln)
+		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
 	}
-	wg.Wait()
-	<-x.done
+	cancel()
+	for _, c := range conns {
+		if n, err := io.Copy(io.Discard, c); n != size-1 || err != nil {
+			t.Errorf("%d bytes have come, %v", n+1, err)
+		}
+		c.Close()
+	}
+	must(t, <-done)
 }
 
 func TestGroupPackets(t *testing.T) {
+	needNetUDP(t)
+	needSockets(t)
 	g := newGroup(t, 2, LeastStreams)
 	pc, err := g.ListenPacket("udp", "127.0.0.1:0", nil)
 	must(t, err)
@@ -324,7 +340,8 @@ func TestGroupMisuse(t *testing.T) {
 		}
 	}
 	g := newGroup(t, 1, LeastStreams)
-	if g.Run(nil, nil) == nil || g.Shutdown(nil) == nil {
+	var none context.Context
+	if g.Run(none, nil) == nil || g.Run(t.Context(), nil) == nil || g.Shutdown(none) == nil {
 		t.Error("nil arguments are taken")
 	}
 }

@@ -57,7 +57,7 @@ import (
 // Close or Abort of the source, and by [Custom.Retract]. So a layer that wants to say something
 // last says it first, and closes the stream when it is asked next. Until that message is
 // received, Filter and NetConn return ErrWouldBlock. MoveTo takes the layer and the message
-// along.
+// along. The layer of a stream that has got a filter is not called any more, but for its End.
 //
 // # Input
 //

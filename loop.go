@@ -29,7 +29,7 @@ type Loop struct {
 	member int           // place in its Group; 0: none; never changes once the group is made
 	epoch  time.Time     // zero of the loop's clock; never changes
 	done   chan struct{} // closed by Close
-	fedc   chan struct{} // closed when the feeder of Events or Batches has ended
+	fedc   chan struct{} // closed when the feeder of Events has ended; with Batches from the start
 
 	// turnc holds a token while a goroutine makes a turn. That goroutine owns the
 	// following four.
@@ -102,6 +102,7 @@ type Loop struct {
 
 	eventsc  chan Event
 	batchesc chan Batch
+	batching
 
 	signals signalHub
 }
@@ -312,6 +313,7 @@ func (l *Loop) postpone(tasks []pollable) {
 // into the queue, and calls the tasks. If this goroutine has nothing to deliver, turn waits
 // for the kernel: at most for limit, or without limit if that is negative.
 func (l *Loop) turn(limit time.Duration) {
+	l.turnc <- struct{}{}
 	defer l.callReleases() // also if a Filter ends the goroutine
 	l.makeTurn(limit, true)
 	if l.draining.Load() { // otherwise feederWork is false
@@ -319,9 +321,9 @@ func (l *Loop) turn(limit time.Duration) {
 	}
 }
 
-// makeTurn waits for the token, and then makes a turn. See turnHoldingToken for delivers.
+// makeTurn makes a turn for a caller that holds the token, and gives the token back. See
+// turnHoldingToken for delivers.
 func (l *Loop) makeTurn(limit time.Duration, delivers bool) {
-	l.turnc <- struct{}{}
 	defer func() { <-l.turnc }()
 	l.turnHoldingToken(limit, delivers)
 }
@@ -430,6 +432,7 @@ func (l *Loop) turnHoldingToken(limit time.Duration, delivers bool) {
 		l.exitMark = l.seq
 	}
 	l.tasks, l.work = l.work, l.tasks[:0]
+	l.wakePoller = false // this is the turn that it asked for
 	for _, p := range l.tasks {
 		p.registration().inWork = false
 	}
@@ -479,7 +482,7 @@ func (l *Loop) wait(limit time.Duration, delivers bool) time.Duration {
 	if l.feederWork || !delivers && l.layerWork {
 		return 0
 	}
-	if delivers && (!l.own.fed && l.own.n > 0 || !l.stepping && l.over()) {
+	if delivers && (!l.own.fed && l.own.n > 0 || l.attended || !l.stepping && l.over()) {
 		return 0
 	}
 	l.due = math.MaxInt64
@@ -544,6 +547,7 @@ func (l *Loop) Close() error {
 		}
 	}
 	clear(l.routes)
+	l.resume()
 	work := l.work
 	l.work = nil
 	l.unlock()
@@ -629,7 +633,7 @@ func (l *Loop) lock() { l.mu.Lock() }
 // also wakes the feeders of l.feedersToWake and, if l.wakePoller is set, the goroutine that
 // waits for the kernel.
 func (l *Loop) unlock() {
-	if len(l.preempted) == 0 && len(l.feedersToWake) == 0 && len(l.acceptors) == 0 && !(l.wakePoller && l.parked) {
+	if len(l.preempted) == 0 && len(l.feedersToWake) == 0 && len(l.acceptors) == 0 && !(l.wakePoller && (l.parked || l.standing)) {
 		l.mu.Unlock()
 		return
 	}
@@ -649,6 +653,10 @@ func (l *Loop) unlockOffering() {
 	for i, r := range l.feedersToWake {
 		l.feedersToWake[i] = nil
 		r.waking = false
+		if r.batches != nil {
+			l.offerBatch()
+			continue
+		}
 		select {
 		case r.wakec <- struct{}{}:
 		default:
@@ -658,6 +666,8 @@ func (l *Loop) unlockOffering() {
 	wake := l.wakePoller && l.parked
 	if wake {
 		l.wakePoller = false
+	} else if l.standing && l.mustTurn() {
+		l.resume()
 	}
 	acceptors := l.acceptors
 	l.acceptors = nil

@@ -130,6 +130,19 @@ var scriptCommands = map[string]func(*script, []string){
 		}
 	},
 
+	// Mailboxes, and layers: "tag" makes a message of each one, with its name in lower case;
+	// "lines" makes one of each line; "none" ends that.
+	"mailbox": func(s *script, a []string) { s.sources[a[0]] = s.l.Mailbox(number(a[1])) },
+	"post":    func(s *script, a []string) { s.check(s.source(a[0]).(*Mailbox).Post(&note{text: a[1]})) },
+	"layer": func(s *script, a []string) {
+		layer := map[string]Layer{"tag": tagLayer("my"), "lines": lineLayer(), "none": nil}[a[1]]
+		if _, ok := s.source(a[0]).(*Stream); !ok && a[1] == "lines" {
+			panic("lines of what is not a stream")
+		}
+		s.check(s.source(a[0]).SetLayer(layer))
+	},
+	"again": func(s *script, a []string) { s.source(a[0]).Again() },
+
 	// Streams.
 	"pipe": func(s *script, a []string) { s.sources[a[0]], s.sources[a[1]] = s.l.Pipe(nil, nil) },
 	"wrap": func(s *script, a []string) { // stream on a connection to the far end
@@ -150,10 +163,13 @@ var scriptCommands = map[string]func(*script, []string){
 		s.check(err)
 		s.sources[a[0]] = ln
 	},
-	"dial":       func(s *script, a []string) { s.dial(a[0], s.source(a[1]).(*Listener).Addr()) },
-	"send":       func(s *script, a []string) { s.write(s.conns[a[0]].Write([]byte(a[1]))) },
-	"shut":       func(s *script, a []string) { s.check(s.conns[a[0]].CloseWrite()) },
-	"write":      func(s *script, a []string) { s.write(s.stream(a[0]).Write([]byte(a[1]))) },
+	"dial":  func(s *script, a []string) { s.dial(a[0], s.source(a[1]).(*Listener).Addr()) },
+	"send":  func(s *script, a []string) { s.write(s.conns[a[0]].Write([]byte(a[1]))) },
+	"shut":  func(s *script, a []string) { s.check(s.conns[a[0]].CloseWrite()) },
+	"write": func(s *script, a []string) { s.write(s.stream(a[0]).Write([]byte(a[1]))) },
+	"lines": func(s *script, a []string) { // the words, a line each
+		s.write(s.stream(a[0]).Write([]byte(strings.Join(a[1:], "\n") + "\n")))
+	},
 	"writemuch":  func(s *script, a []string) { s.write(s.stream(a[0]).Write(make([]byte, number(a[1])))) },
 	"closewrite": func(s *script, a []string) { s.check(s.stream(a[0]).CloseWrite()) },
 	"abort":      func(s *script, a []string) { s.check(s.stream(a[0]).Abort()) },
@@ -379,6 +395,9 @@ type orderSource struct {
 	route  string
 	began  bool // its first message was received
 	accept bool // which is Accepted
+
+	layered bool     // has had a layer: in which order its messages come is not known
+	posted  []string // to a mailbox, and not received
 }
 
 // close ends connections without leaving the system something to remember for minutes.
@@ -406,7 +425,7 @@ func (z *orderFuzz) sensible(words []string) bool {
 		if z.sockets++; z.sockets > 3 {
 			return false
 		}
-	case "trigger", "after", "every", "listen", "watch", "pipe": // names are not used again
+	case "trigger", "after", "every", "listen", "watch", "pipe", "mailbox": // names are not used again
 		n := 2
 		if words[0] == "pipe" {
 			n = 3
@@ -476,9 +495,13 @@ func (z *orderFuzz) do(words []string) {
 			s.quiet = false
 		}
 	case "fire":
-		if s.fired == 0 && !s.quiet {
+		if s.fired == 0 && !s.quiet && !s.layered {
 			s.fired = z.clock
 		}
+	case "post":
+		s.posted = append(s.posted, words[2])
+	case "layer": // what has happened is told again
+		s.layered, s.fired, s.eof, s.ended = true, 0, false, false
 	case "take":
 		s.fired = 0
 	case "prio":
@@ -578,8 +601,17 @@ func (z *orderFuzz) receive(via string, want []string) bool {
 		if ev.Timer.Take() == 0 {
 			z.t.Fatalf("%v of nothing", ev)
 		}
+	case *note:
+		if _, ok := src.(*Mailbox); ok && !s.layered {
+			if len(s.posted) == 0 || s.posted[0] != ev.text {
+				z.t.Fatalf("%v of %q", ev, s.posted)
+			}
+			s.posted = s.posted[1:]
+		} else if !s.layered {
+			z.t.Fatalf("%v of a source without a layer", ev)
+		}
 	case Fired:
-		if s.fired == 0 || ev.Trigger.Take() == 0 {
+		if s.fired == 0 && !s.layered || ev.Trigger.Take() == 0 {
 			z.t.Fatalf("%v of nothing", ev)
 		}
 		s.fired = 0

@@ -29,7 +29,7 @@ func (l *Loop) All() iter.Seq[Event] {
 		for l.proceed() {
 			l.turn(-1)
 			for {
-				ev, ok := l.deliver()
+				ev, ok := l.deliver(false)
 				if !ok {
 					break
 				}
@@ -53,13 +53,13 @@ func (l *Loop) Poll(wait time.Duration) (Event, bool) {
 		return nil, false
 	}
 	defer l.end()
-	if ev, ok := l.deliver(); ok {
+	if ev, ok := l.deliver(false); ok {
 		return ev, true
 	}
 	until := addTime(l.clock(), max(wait, 0))
 	for {
 		l.turn(wait)
-		if ev, ok := l.deliver(); ok {
+		if ev, ok := l.deliver(false); ok {
 			return ev, true
 		}
 		if wait >= 0 {
@@ -101,30 +101,6 @@ func (l *Loop) Events() <-chan Event {
 	return l.eventsc
 }
 
-// Batches returns a channel on which batches of messages arrive. Range over each of them
-// with [Batch.All]. One hand-over between goroutines serves for many messages, which is
-// much faster than Events if several CPUs are idle.
-//
-// A batch is a right to take messages from the loop's queue, so its messages are as exact
-// as those of Events. If several goroutines receive batches, they share the messages of
-// the queue. A batch can turn out to be empty.
-//
-// Everything else is as with Events. If the loop is running already, the first call
-// panics.
-func (l *Loop) Batches() <-chan Batch {
-	l.lock()
-	defer l.unlock()
-	if l.batchesc == nil {
-		c := make(chan Batch)
-		if l.startLocked(func() { close(c) }) {
-			l.own.batches = c
-			l.launch(&l.own)
-		}
-		l.batchesc = c
-	}
-	return l.batchesc
-}
-
 // startLocked runs the loop on a goroutine of its own, which calls last when the loop has
 // ended. If the loop is closed, startLocked calls last itself and returns false. The
 // caller holds l.mu.
@@ -152,58 +128,14 @@ func (l *Loop) run(last func()) {
 	}()
 	for l.proceed() {
 		l.turn(-1)
+		if l.own.batches != nil {
+			l.standBy()
+		}
 	}
 	l.Close()
 	<-l.fedc
 	finished = true
 	last()
-}
-
-// A Batch is a right to take messages from the queue of a loop. See [Loop.Batches].
-type Batch struct{ loop *Loop }
-
-// All returns an iterator that takes messages from the loop's queue, until the queue is
-// empty or Config.MaxBatch messages were taken. To break out of the range leaves the rest
-// in the queue for the next batch. The zero Batch, which a closed channel gives, is empty.
-func (b Batch) All() iter.Seq[Event] {
-	return func(yield func(Event) bool) {
-		if b.loop != nil {
-			b.loop.takeBatch(yield)
-		}
-	}
-}
-
-// takeBatch yields the messages of one batch. When it ends, it wakes the feeder if the
-// queue has more.
-func (l *Loop) takeBatch(yield func(Event) bool) {
-	defer func() { // also if yield panics
-		l.lock()
-		if l.own.n > 0 {
-			l.wakeFeeder(&l.own)
-		}
-		l.unlock()
-	}()
-	for range l.conf.MaxBatch {
-		l.lock()
-		if l.brk {
-			l.unlock()
-			return
-		}
-		s, bit := l.next(&l.own)
-		if s == nil {
-			if l.exitDue {
-				l.wakePoller = true
-			}
-			l.unlock()
-			return
-		}
-		ev := s.message(bit)
-		l.take(s, bit, ev)
-		l.unlock()
-		if !yield(ev) {
-			return
-		}
-	}
 }
 
 // begin makes the calling goroutine the one that runs the loop: for Poll if stepping,
@@ -258,10 +190,10 @@ func (l *Loop) over() bool {
 }
 
 // deliver takes the next message from the queue. It returns false if there is none, if it
-// is time for a turn, or after Break.
-func (l *Loop) deliver() (Event, bool) {
+// is time for a turn and late is false, or after Break.
+func (l *Loop) deliver(late bool) (Event, bool) {
 	l.lock()
-	if l.left <= 0 || l.brk && !l.stepping {
+	if l.left <= 0 && !late || l.brk && !l.stepping {
 		l.unlock()
 		return nil, false
 	}
@@ -342,9 +274,10 @@ func (l *Loop) Break() {
 }
 
 // Continue makes the loop ask the kernel again before it delivers more of what is queued.
-// So a more urgent message that has come meanwhile is delivered first. With Events and
-// Batches, another goroutine asks the kernel while messages are received, at the latest
-// after the next message.
+// So a more urgent message that has come meanwhile is delivered first. With Events, another
+// goroutine asks the kernel while messages are received, at the latest after the next
+// message. The same can happen with Batches, if the range has just begun or there are several
+// receivers.
 func (l *Loop) Continue() {
 	l.lock()
 	defer l.unlock()

@@ -11,8 +11,9 @@ import (
 	"github.com/evchan/evchan/internal/seam"
 )
 
-// This file puts a kernel that is made for tests (package simnet) under a loop. The linker
-// leaves out all but seamPoller, unless a program calls the method of seam.Poller.
+// This file puts a kernel that is made for tests (package simnet) under a loop. A program that
+// does not import simnet never calls NewPoller through seam.Poller. So the linker finds that
+// nothing makes a kernelPoller, and leaves out all but seamPoller.
 
 // seamPoller returns the poller of a kernel for tests that has the name; nil if there is none.
 func seamPoller(method string) poller {

@@ -14,11 +14,7 @@ import (
 type knowingPoller struct{ *fakePoller }
 
 func (p knowingPoller) add(fd sysFD, tok token, i What) error {
-	p.mu.Lock()
-	if p.fds[fd] == nil {
-		p.fds[fd] = new(fakeFD)
-	}
-	p.mu.Unlock()
+	p.p.Know(int(fd))
 	return p.fakePoller.add(fd, tok, i)
 }
 

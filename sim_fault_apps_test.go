@@ -38,22 +38,20 @@ func (x *faultRun) content(limit int) []byte {
 // returns nil if the poller does not take it.
 func (x *faultRun) connect(g *faultGroup, data []byte, to, from *faultLane, plain bool) *faultEnd {
 	n := x.n
-	n.mu.Lock()
-	c := &faultConn{n: n, g: g, id: len(n.conns) + 1, fd: n.p.open(), plain: plain, data: data, to: to, from: from,
-		inRoom: n.room(), outRoom: n.room(), resetAt: -1, closeAt: -1, lazy: 1 + n.r.IntN(3)}
-	switch n.r.IntN(12) {
+	n.Mu.Lock()
+	c := &faultConn{n: n, g: g, data: data, to: to, from: from, resetAt: -1, closeAt: -1, lazy: 1 + n.R.IntN(3)}
+	c.Socket = n.NewSocket(c, pipeAddr{}, pipeAddr{})
+	c.Plain = plain
+	switch n.R.IntN(12) {
 	case 0:
-		c.resetAt = n.r.IntN(len(data) + 1)
+		c.resetAt = n.R.IntN(len(data) + 1)
 	case 1:
-		c.closeAt = n.r.IntN(len(data) + 1)
+		c.closeAt = n.R.IntN(len(data) + 1)
 	}
-	n.conns = append(n.conns, c)
-	c.sync(Write)
-	n.mu.Unlock()
-	s := x.l.newStream(c.fd)
-	more := s.more()
-	more.transport = c
-	more.local, more.remote = pipeAddr{}, pipeAddr{}
+	x.conns = append(x.conns, c)
+	n.Mu.Unlock()
+	s := x.l.newStream(noFD)
+	s.virtual(&kernelConn{conn: c.Socket})
 	e := &faultEnd{s: s, c: c, g: g}
 	setup := &streamSetup{StreamConfig: StreamConfig{Data: e}, limits: &x.l.limits}
 	first := msgAccepted
@@ -169,7 +167,7 @@ func (x *faultRun) wrote(e *faultEnd, err error) bool {
 		return true
 	}
 	if err != ErrFull && !x.isCut(e.g) {
-		x.fail("the stream %d: writing gives %v", e.c.id, err)
+		x.fail("the stream %d: writing gives %v", e.c.ID, err)
 	}
 	return false
 }
@@ -274,7 +272,7 @@ func (x *faultRun) chat(e *faultEnd) {
 		got := e.lineGot
 		e.lineGot += len(line) + 1
 		if e.lineGot > len(e.c.data) || !bytes.Equal(line, e.c.data[got:e.lineGot-1]) {
-			x.fail("the stream %d has received %q, and not what was said after %d bytes", e.c.id, line, got)
+			x.fail("the stream %d has received %q, and not what was said after %d bytes", e.c.ID, line, got)
 			return
 		}
 		for _, to := range x.ends {
@@ -288,11 +286,11 @@ func (x *faultRun) chat(e *faultEnd) {
 	}
 	if e.eof {
 		if !x.isCut(e.g) && e.lineGot != len(e.c.data) {
-			x.fail("the stream %d has ended after %d bytes of %d", e.c.id, e.lineGot, len(e.c.data))
+			x.fail("the stream %d has ended after %d bytes of %d", e.c.ID, e.lineGot, len(e.c.data))
 		}
-		x.n.mu.Lock()
+		x.n.Mu.Lock()
 		e.c.from.whole = true
-		x.n.mu.Unlock()
+		x.n.Mu.Unlock()
 		x.close(e)
 	}
 }
@@ -301,11 +299,11 @@ func (x *faultRun) chat(e *faultEnd) {
 // out.
 func (x *faultRun) say(e *faultEnd, line []byte) {
 	p := append(slices.Clone(line), '\n')
-	x.n.mu.Lock()
+	x.n.Mu.Lock()
 	lane := e.c.from
 	had := len(lane.sent)
 	lane.sent = append(lane.sent, p...)
-	x.n.mu.Unlock()
+	x.n.Mu.Unlock()
 	var err error
 	if x.r.IntN(2) == 0 {
 		_, err = e.s.Write(p)
@@ -313,9 +311,9 @@ func (x *faultRun) say(e *faultEnd, line []byte) {
 		out := e.s.Output()
 		x.releases[0]++
 		out.Append(p, func() {
-			x.n.mu.Lock()
+			x.n.Mu.Lock()
 			x.releases[1]++
-			x.n.mu.Unlock()
+			x.n.Mu.Unlock()
 		})
 		if err = e.s.Flush(); err != nil {
 			out.Reset()
@@ -325,9 +323,9 @@ func (x *faultRun) say(e *faultEnd, line []byte) {
 		return
 	}
 	if err == ErrFull {
-		x.n.mu.Lock()
+		x.n.Mu.Lock()
 		lane.sent = lane.sent[:had]
-		x.n.mu.Unlock()
+		x.n.Mu.Unlock()
 		if x.r.IntN(4) == 0 {
 			x.abort(e)
 		}

@@ -7,11 +7,12 @@ package evchan
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/evchan/evchan/internal/simnet"
 )
 
 // TestFaultsFound has what TestFaults has found, step by step.
@@ -27,18 +28,20 @@ func TestFaultsFound(t *testing.T) {
 		for _, oneShot := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/%v", name, oneShot), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					n := &faultNet{p: newFakePoller(), r: rand.New(rand.NewPCG(1, 1)), oneShot: oneShot, moved: time.Now()}
-					n.note = t.Logf
+					n := simnet.New(1, simnet.Rates{})
+					n.Budget = 0
+					n.OneShot = oneShot
+					n.Note = t.Logf
 					c, err := (&Config{IgnoreEnv: true, MaxOutput: 100, Linger: time.Hour}).complete()
 					if err != nil {
 						t.Fatal(err)
 					}
-					l := newLoop(c, n)
-					n.streams = l.Dump
+					l := newLoop(c, &kernelPoller{kernel: n.Kernel()})
+					n.Streams = l.Dump
 					defer l.Close()
-					test(t, &faultRun{n: n, l: l, r: n.r})
-					if n.failure != "" {
-						t.Errorf("%s\n%s", n.failure, n.dump)
+					test(t, &faultRun{n: n, l: l, r: n.R})
+					if n.Failure != "" {
+						t.Errorf("%s\n%s", n.Failure, n.Dump)
 					}
 				})
 			})
@@ -50,7 +53,7 @@ func TestFaultsFound(t *testing.T) {
 func (x *faultRun) still(plain bool) (*Stream, *faultConn) {
 	e := x.connect(new(faultGroup), nil, new(faultLane), new(faultLane), plain)
 	e.c.until = time.Now().Add(1000 * time.Hour)
-	e.c.outRoom = 10
+	e.c.OutRoom = 10
 	e.c.resetAt, e.c.closeAt = -1, -1
 	x.l.Poll(0) // Accepted
 	return e.s, e.c
@@ -58,24 +61,16 @@ func (x *faultRun) still(plain bool) (*Stream, *faultConn) {
 
 // comes has p arrive, and the end.
 func (c *faultConn) comes(p string, end bool) {
-	c.n.mu.Lock()
-	defer c.n.mu.Unlock()
-	c.in = append(c.in, p...)
-	c.inEnd = end
-	w := What(Read)
-	if end {
-		w |= EarlyClose
-	}
-	c.sync(w)
+	c.n.Mu.Lock()
+	defer c.n.Mu.Unlock()
+	c.Arrive(p, end)
 }
 
 // resets has the peer reset.
 func (c *faultConn) resets() {
-	c.n.mu.Lock()
-	defer c.n.mu.Unlock()
-	c.die(eCONNRESET, false)
-	c.gone = true
-	c.sync(whatPolled | hangup)
+	c.n.Mu.Lock()
+	defer c.n.Mu.Unlock()
+	c.Reset(false)
 }
 
 // hears polls until there is no message within a minute, and returns the kinds of
@@ -99,8 +94,8 @@ func testCloseDoesNotSpin(t *testing.T, x *faultRun, plain bool) {
 	s.Close()
 	c.comes("more", !plain)
 	x.hears()
-	if x.n.waits > 20 {
-		t.Errorf("%d waits", x.n.waits)
+	if x.n.Waits > 20 {
+		t.Errorf("%d waits", x.n.Waits)
 	}
 	s.Abort()
 }
@@ -141,7 +136,7 @@ func testCloseSeesReset(t *testing.T, x *faultRun) {
 	x.l.Poll(0)
 	began := time.Now()
 	c.resets()
-	for !c.closed && time.Since(began) < time.Minute && x.n.failure == "" {
+	for !c.Closed && time.Since(began) < time.Minute && x.n.Failure == "" {
 		x.l.Poll(time.Millisecond)
 	}
 	if d := time.Since(began); d > 10*time.Millisecond {
@@ -185,9 +180,9 @@ func testRateTimerEnds(t *testing.T, x *faultRun) {
 func testLateReportComes(t *testing.T, x *faultRun) {
 	s, c := x.still(false)
 	x.hears()
-	x.n.rates[faultLate] = 1
+	x.n.Rates[simnet.Late] = 1
 	c.comes("a", false)
-	<-x.n.p.changec // that something has changed would end the wait
+	<-x.n.P.Changec // that something has changed would end the wait
 	if ev, _ := x.l.Poll(-1); ev != Event(Readable{s}) {
 		t.Errorf("received %v", ev)
 	}

@@ -138,6 +138,12 @@ type packetPoller struct {
 	late []faultReport
 }
 
+// A faultReport is a report that comes later.
+type faultReport struct {
+	ready
+	steps int // waits until then
+}
+
 type packetReg struct {
 	tok  token
 	left What // of a one-shot method: what is still to be reported
@@ -250,7 +256,7 @@ func (p *packetPoller) wait(dst []ready, d time.Duration) ([]ready, error) {
 			return dst, nil
 		}
 		select {
-		case <-p.wakec:
+		case <-p.p.Wakec:
 			return dst, nil
 		default:
 		}

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/evchan/evchan/internal/simnet"
 )
 
 var (
@@ -76,11 +78,14 @@ func TestFaults(t *testing.T) {
 		return
 	}
 	for k, n := range sum.faults {
-		if faultKind(k) == faultWake && !strings.Contains(*faultForms, "Events") {
+		if simnet.Fault(k) == simnet.TwoWakes && !strings.Contains(*faultForms, "Events") {
 			continue // only another goroutine wakes the loop
 		}
-		if n == 0 && (faultKind(k) != faultHangup || !hangupIsReset) {
-			t.Errorf("in %d seeds there was no %q", seeds, faultNames[k])
+		if simnet.Fault(k) >= simnet.AcceptAgain {
+			continue // nothing is accepted
+		}
+		if n == 0 && (simnet.Fault(k) != simnet.HangupOnly || !hangupIsReset) {
+			t.Errorf("in %d seeds there was no %q", seeds, simnet.Fault(k))
 		}
 	}
 }
@@ -88,7 +93,7 @@ func TestFaults(t *testing.T) {
 // A faultTotal is what has happened.
 type faultTotal struct {
 	conns, bytes, messages, waits int64
-	faults                        faultCount
+	faults                        simnet.Count
 	most                          int    // waits for one seed
 	slowest                       uint64 // which
 }
@@ -98,7 +103,7 @@ func (f *faultTotal) add(g *faultTotal) {
 	f.bytes += g.bytes
 	f.messages += g.messages
 	f.waits += g.waits
-	f.faults.add(&g.faults)
+	f.faults.Add(&g.faults)
 	if g.most > f.most {
 		f.most, f.slowest = g.most, g.slowest
 	}
@@ -106,7 +111,7 @@ func (f *faultTotal) add(g *faultTotal) {
 
 // A faultRun is a program on a faultNet.
 type faultRun struct {
-	n    *faultNet
+	n    *simnet.Net
 	l    *Loop
 	r    *rand.Rand
 	what string // for people
@@ -120,6 +125,7 @@ type faultRun struct {
 	group    *RateGroup
 	lines    bool // it reads whole lines
 	ends     []*faultEnd
+	conns    []*faultConn
 	coming   int    // connections that are still to come
 	anchor   *Timer // keeps the loop from being empty while some are; nil where nothing else can
 	messages int64
@@ -144,22 +150,21 @@ type faultEnd struct {
 
 func runFaults(t *testing.T, seed uint64, total *faultTotal) {
 	r := rand.New(rand.NewPCG(seed, 1))
-	n := &faultNet{p: newFakePoller(), r: rand.New(rand.NewPCG(seed, 2)), budget: 200, moved: time.Now()}
-	n.note = func(string, ...any) {}
+	n := simnet.New(seed, simnet.Rates{})
 	var trace []string
 	if *faultSeed != 0 {
-		n.note = func(format string, args ...any) {
-			trace = append(trace, fmt.Sprintf("%v w%d ", time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)), n.waits)+fmt.Sprintf(format, args...))
+		n.Note = func(format string, args ...any) {
+			trace = append(trace, fmt.Sprintf("%v w%d ", time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)), n.Waits)+fmt.Sprintf(format, args...))
 		}
 	}
-	n.oneShot = r.IntN(2) == 0
-	for k := range n.rates {
-		n.rates[k] = []float64{0, 0.02, 0.1, 0.4}[r.IntN(4)]
-		switch faultKind(k) {
-		case faultReadError, faultWriteError, faultNoBufs:
-			n.rates[k] = []float64{0, 0, 0, 0.01}[r.IntN(4)]
-		case faultAdd:
-			n.rates[k] = []float64{0, 0, 0, 0.05}[r.IntN(4)]
+	n.OneShot = r.IntN(2) == 0
+	for k := range n.Rates {
+		n.Rates[k] = []float64{0, 0.02, 0.1, 0.4}[r.IntN(4)]
+		switch simnet.Fault(k) {
+		case simnet.ReadError, simnet.WriteError, simnet.NoBufs:
+			n.Rates[k] = []float64{0, 0, 0, 0.01}[r.IntN(4)]
+		case simnet.RefusedAdd:
+			n.Rates[k] = []float64{0, 0, 0, 0.05}[r.IntN(4)]
 		}
 	}
 	conf := Config{IgnoreEnv: true, ExitOnEmpty: true, Priorities: 1 + r.IntN(2), MaxBatch: []int{0, 1, 2, 5}[r.IntN(4)],
@@ -174,10 +179,10 @@ func runFaults(t *testing.T, seed uint64, total *faultTotal) {
 	}
 	forms := strings.Split(*faultForms, ",")
 	form := forms[r.IntN(len(forms))]
-	x := &faultRun{n: n, l: newLoop(c, n), r: r, app: app.do, style: r.IntN(3), fiddly: []int{0, 4, 20}[r.IntN(3)], stops: r.IntN(4) == 0}
-	x.what = fmt.Sprintf("%s in form %s, one-shot %v, MaxInput %d, MaxOutput %d, style %d, fiddly %d", app.name, form, n.oneShot, c.MaxInput, c.MaxOutput, x.style, x.fiddly)
-	n.note("%s", x.what)
-	n.streams = x.l.Dump
+	x := &faultRun{n: n, l: newLoop(c, &kernelPoller{kernel: n.Kernel()}), r: r, app: app.do, style: r.IntN(3), fiddly: []int{0, 4, 20}[r.IntN(3)], stops: r.IntN(4) == 0}
+	x.what = fmt.Sprintf("%s in form %s, one-shot %v, MaxInput %d, MaxOutput %d, style %d, fiddly %d", app.name, form, n.OneShot, c.MaxInput, c.MaxOutput, x.style, x.fiddly)
+	n.Note("%s", x.what)
+	n.Streams = x.l.Dump
 	if r.IntN(2) == 0 {
 		x.group, _ = x.l.RateGroup(x.limit())
 	}
@@ -203,25 +208,25 @@ func runFaults(t *testing.T, seed uint64, total *faultTotal) {
 		ranges[form](x.l, x.hear)
 	}
 	x.finish(form, began)
-	total.waits += int64(n.waits)
-	if n.waits > total.most {
-		total.most, total.slowest = n.waits, seed
+	total.waits += int64(n.Waits)
+	if n.Waits > total.most {
+		total.most, total.slowest = n.Waits, seed
 	}
 	total.messages += x.messages
-	total.conns += int64(len(n.conns))
-	for _, c := range n.conns {
+	total.conns += int64(len(x.conns))
+	for _, c := range x.conns {
 		total.bytes += int64(c.from.got)
 	}
-	total.faults.add(&n.counts)
-	if n.failure != "" {
-		if n.dump == "" {
-			n.dump = n.describe()
+	total.faults.Add(&n.Counts)
+	if n.Failure != "" {
+		if n.Dump == "" {
+			n.Dump = n.Describe()
 		}
 		if len(trace) > 400 {
 			trace = trace[len(trace)-400:]
 		}
 		t.Errorf("%s: %s\n%sto see what happens: go test -run 'TestFaults$' -fault.forms=%s -fault.seed=%d .\n%s",
-			x.what, n.failure, n.dump, *faultForms, seed, strings.Join(trace, "\n"))
+			x.what, n.Failure, n.Dump, *faultForms, seed, strings.Join(trace, "\n"))
 	}
 	x.l.Close()
 }
@@ -231,61 +236,61 @@ func (x *faultRun) finish(form string, began time.Time) {
 	n := x.n
 	if form == "All" || form == "Poll" {
 		x.l.mu.Lock()
-		if _, ok := x.l.timers.next(); ok && n.failure == "" {
-			n.fail("a timer runs, and there is nobody to wait for it")
+		if _, ok := x.l.timers.next(); ok && n.Failure == "" {
+			n.Fail("a timer runs, and there is nobody to wait for it")
 		}
 		x.l.mu.Unlock()
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.Mu.Lock()
+	defer n.Mu.Unlock()
 	if d := time.Since(began); d > time.Hour {
-		n.fail("it has taken %v", d)
+		n.Fail("it has taken %v", d)
 	}
-	n.over = true
+	n.Over = true
 	for range 100000 {
-		if busy, _ := n.step(); !busy || n.failure != "" {
+		if busy, _ := n.Step(); !busy || n.Failure != "" {
 			break
 		}
 	}
-	for _, c := range n.conns {
+	for _, c := range x.conns {
 		switch {
-		case !c.closed:
-			n.fail("the stream %d was not closed", c.id)
-		case !c.gone:
-			n.fail("the peer %d has not come to its end", c.id)
+		case !c.Closed:
+			n.Fail("the stream %d was not closed", c.ID)
+		case !c.Gone:
+			n.Fail("the peer %d has not come to its end", c.ID)
 		}
 	}
 	if x.releases[0] != x.releases[1] {
-		n.fail("%d release functions were given, and %d called", x.releases[0], x.releases[1])
+		n.Fail("%d release functions were given, and %d called", x.releases[0], x.releases[1])
 	}
 	for _, e := range x.ends {
 		if !e.closed && !e.ended {
-			n.fail("the stream %d was neither closed, nor has it said so", e.c.id)
+			n.Fail("the stream %d was neither closed, nor has it said so", e.c.ID)
 		}
 	}
 	if err := x.l.Err(); err != nil {
-		n.fail("the loop has ended: %v", err)
+		n.Fail("the loop has ended: %v", err)
 	}
 }
 
 // fail is the net's for one who does not hold its lock.
 func (x *faultRun) fail(format string, args ...any) {
 	what := fmt.Sprintf(format, args...) // which may take a stream's lock
-	x.n.mu.Lock()
-	defer x.n.mu.Unlock()
-	x.n.fail("%s", what)
-	x.n.p.wake()
+	x.n.Mu.Lock()
+	defer x.n.Mu.Unlock()
+	x.n.Fail("%s", what)
+	x.n.Wake()
 }
 
 func (x *faultRun) cut(g *faultGroup) {
-	x.n.mu.Lock()
-	defer x.n.mu.Unlock()
+	x.n.Mu.Lock()
+	defer x.n.Mu.Unlock()
 	g.cut = true
 }
 
 func (x *faultRun) isCut(g *faultGroup) bool {
-	x.n.mu.Lock()
-	defer x.n.mu.Unlock()
+	x.n.Mu.Lock()
+	defer x.n.Mu.Unlock()
 	return g.cut
 }
 
@@ -322,10 +327,10 @@ func (x *faultRun) hear(ev Event) {
 	if *faultSeed != 0 {
 		what = ev.String()
 	}
-	x.n.mu.Lock()
-	x.n.progress()
-	x.n.note("%s", what)
-	x.n.mu.Unlock()
+	x.n.Mu.Lock()
+	x.n.Progress()
+	x.n.Note("%s", what)
+	x.n.Mu.Unlock()
 	switch ev := ev.(type) {
 	case Tick:
 		ev.Timer.Data.(func())()
@@ -350,7 +355,7 @@ func (x *faultRun) hear(ev Event) {
 func (x *faultRun) hearStream(s *Stream, ev Event) {
 	e := s.Data.(*faultEnd)
 	bad := func(format string, args ...any) {
-		x.fail("the stream %d: %v: %s", e.c.id, ev, fmt.Sprintf(format, args...))
+		x.fail("the stream %d: %v: %s", e.c.ID, ev, fmt.Sprintf(format, args...))
 	}
 	switch {
 	case s != e.s:
@@ -380,9 +385,9 @@ func (x *faultRun) hearStream(s *Stream, ev Event) {
 			}
 		}
 	case EOF:
-		x.n.mu.Lock()
-		real := e.c.inEnd
-		x.n.mu.Unlock()
+		x.n.Mu.Lock()
+		real := e.c.InEnd
+		x.n.Mu.Unlock()
 		if e.eof || !real {
 			bad("it has not")
 		}
@@ -396,11 +401,11 @@ func (x *faultRun) hearStream(s *Stream, ev Event) {
 		s.Resume(what)
 	case Closed:
 		e.ended = true
-		x.n.mu.Lock()
-		errs := e.c.errs
+		x.n.Mu.Lock()
+		errs := e.c.Errs
 		cut := e.g.cut
-		unread := len(e.c.in)
-		x.n.mu.Unlock()
+		unread := len(e.c.In)
+		x.n.Mu.Unlock()
 		err := s.Err()
 		if !cut || !slices.ContainsFunc(errs, func(want error) bool { return errors.Is(err, want) }) {
 			bad("why, if it met with %v: %v", errs, err)
@@ -425,9 +430,9 @@ func (x *faultRun) fiddle(e *faultEnd) {
 	r, s := x.r, e.s
 	size := func() int { return r.IntN(4000) >> r.IntN(12) }
 	which := r.IntN(10)
-	x.n.mu.Lock()
-	x.n.note("%d: fiddle %d", e.c.id, which)
-	x.n.mu.Unlock()
+	x.n.Mu.Lock()
+	x.n.Note("%d: fiddle %d", e.c.ID, which)
+	x.n.Mu.Unlock()
 	switch which {
 	case 0, 1:
 		what := []What{Read, Write, Read | Write}[r.IntN(3)]
@@ -438,7 +443,7 @@ func (x *faultRun) fiddle(e *faultEnd) {
 			return // one might be longer
 		}
 		low := size()
-		if e.c.plain {
+		if e.c.Plain {
 			low = 0 // its peer waits for an answer
 		}
 		s.SetReadMarks(low, 1+size())

@@ -4,216 +4,60 @@
 package evchan
 
 import (
-	"errors"
-	"os"
-	"sync"
+	"context"
 	"testing"
 	"time"
+
+	"github.com/evchan/evchan/internal/seam"
+	"github.com/evchan/evchan/internal/simnet"
 )
 
-// A fakePoller is a poller made of channels, for tests inside a synctest
-// bubble: a goroutine in its wait is durably blocked.
+// A fakePoller is a poller made of channels, for tests inside a synctest bubble: a goroutine in
+// its wait is durably blocked. simnet has what does the work, and kernelPoller makes a poller of
+// that.
 //
 // Its descriptors are made by open; tests say what they are ready for.
 type fakePoller struct {
-	wakec   chan struct{} // holds a wake that is not consumed
-	changec chan struct{} // holds a reason to look again
-	donec   chan struct{} // closed by close
-
-	mu     sync.Mutex // guards following
-	fds    map[sysFD]*fakeFD
-	last   sysFD // descriptors are not used again
-	closed bool
-}
-
-// A fakeFD is a descriptor of a fakePoller.
-type fakeFD struct {
-	ready What // what it is ready for, with hangup
-	news  What // what of it has not been reported; counts for Edge
-
-	watched bool
-	tok     token
-	i       What
+	poller
+	p *simnet.Poller
 }
 
 func newFakePoller() *fakePoller {
-	return &fakePoller{
-		wakec:   make(chan struct{}, 1),
-		changec: make(chan struct{}, 1),
-		donec:   make(chan struct{}),
-		fds:     make(map[sysFD]*fakeFD),
-		last:    1000, // unlike a real one
-	}
+	p := simnet.NewPoller()
+	return &fakePoller{&kernelPoller{kernel: fakeKernel{p}}, p}
 }
 
-// errFake is what the fake says where a kernel would have an error number.
-var errFake = errors.New("fake: no such descriptor or registration")
+// A fakeKernel is a simnet.Poller without sockets.
+type fakeKernel struct{ *simnet.Poller }
+
+func (fakeKernel) Edge() bool { return true }
+
+func (fakeKernel) Listen(string, string) (seam.Listener, error) { return nil, ErrUnsupported }
+
+func (fakeKernel) Dial(context.Context, string, string) (seam.Conn, error) {
+	return nil, ErrUnsupported
+}
+
+func (p *fakePoller) name() string { return "fake" }
 
 // open returns a new descriptor that is ready for nothing.
-func (p *fakePoller) open() sysFD {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.last++
-	p.fds[p.last] = &fakeFD{}
-	return p.last
-}
+func (p *fakePoller) open() sysFD { return sysFD(p.p.Open()) }
 
 // shut closes fd, which ends its registration.
-func (p *fakePoller) shut(fd sysFD) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.fds, fd)
-}
+func (p *fakePoller) shut(fd sysFD) { p.p.Shut(int(fd)) }
 
 // raise makes fd ready for the conditions in w, and news of them even if it
 // was ready before. Hangup brings all conditions with it.
-func (p *fakePoller) raise(fd sysFD, w What) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	f := p.fds[fd]
-	if f == nil {
-		return // closed
-	}
-	f.ready |= w
-	f.news |= w
-	p.changeLocked()
-}
+func (p *fakePoller) raise(fd sysFD, w What) { p.p.Raise(int(fd), seam.What(w)) }
 
 // lower makes fd ready for the conditions in w no more.
-func (p *fakePoller) lower(fd sysFD, w What) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if f := p.fds[fd]; f != nil {
-		f.ready &^= w
-		f.news &^= w
-	}
-}
-
-func (p *fakePoller) changeLocked() {
-	select {
-	case p.changec <- struct{}{}:
-	default: // there is a reason already
-	}
-}
-
-func (p *fakePoller) name() string      { return "fake" }
-func (p *fakePoller) features() Feature { return FeatureEdge | FeatureEarlyClose }
-
-func (p *fakePoller) add(fd sysFD, tok token, i What) error { return p.ask(fd, tok, i, true) }
-func (p *fakePoller) arm(fd sysFD, tok token, i What) error { return p.ask(fd, tok, i, false) }
-
-func (p *fakePoller) ask(fd sysFD, tok token, i What, add bool) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return os.ErrClosed
-	}
-	f := p.fds[fd]
-	if f == nil || !f.watched && !add {
-		return errFake
-	}
-	f.watched, f.tok, f.i = true, tok, i
-	f.news = f.ready
-	p.changeLocked()
-	return nil
-}
-
-func (p *fakePoller) remove(fd sysFD) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return os.ErrClosed
-	}
-	f := p.fds[fd]
-	if f == nil || !f.watched {
-		return errFake
-	}
-	f.watched = false
-	return nil
-}
+func (p *fakePoller) lower(fd sysFD, w What) { p.p.Lower(int(fd), seam.What(w)) }
 
 func (p *fakePoller) removeIf(fd sysFD, tok token) error {
-	p.mu.Lock()
-	f := p.fds[fd]
-	other := f != nil && f.tok != tok
-	p.mu.Unlock()
-	if other {
-		return errFake
+	if !p.p.Registered(int(fd), seam.Token{Slot: tok.slot, Gen: tok.gen}) {
+		return simnet.ErrUnknown
 	}
 	return p.remove(fd)
-}
-
-func (p *fakePoller) wait(dst []ready, d time.Duration) ([]ready, error) {
-	var timeout <-chan time.Time
-	if d > 0 {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		timeout = t.C
-	}
-	for {
-		n := len(dst)
-		dst, err := p.collect(dst)
-		if err != nil || len(dst) > n || d == 0 {
-			return dst, err
-		}
-		select {
-		case <-p.changec:
-		case <-p.wakec:
-			return p.collect(dst)
-		case <-timeout:
-			return dst, nil
-		case <-p.donec:
-			return dst, os.ErrClosed
-		}
-	}
-}
-
-func (p *fakePoller) collect(dst []ready) ([]ready, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return dst, os.ErrClosed
-	}
-	for _, f := range p.fds {
-		if !f.watched {
-			continue
-		}
-		now := f.ready
-		if f.i&Edge != 0 || f.i&whatPolled == 0 {
-			now = f.news
-		}
-		if now&hangup != 0 {
-			now |= f.i & whatPolled
-		}
-		if w := now & (f.i&whatPolled | hangup); w != 0 {
-			f.news &^= w
-			dst = append(dst, ready{f.tok, w})
-		}
-	}
-	return dst, nil
-}
-
-func (p *fakePoller) wake() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return os.ErrClosed
-	}
-	select {
-	case p.wakec <- struct{}{}:
-	default: // there is one under way
-	}
-	return nil
-}
-
-func (p *fakePoller) close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.closed {
-		p.closed = true
-		close(p.donec)
-	}
-	return nil
 }
 
 // A fakeNet makes connected pairs of a fakePoller's descriptors.

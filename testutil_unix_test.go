@@ -65,6 +65,7 @@ const errNotWatched = syscall.EPERM
 // needReset and needNetConn skip a test where the system cannot do it.
 func needReset(*testing.T)   {}
 func needNetConn(*testing.T) {}
+func needNetUDP(*testing.T)  {}
 
 // arrived waits until n bytes can be read from fd: at once, once they were sent.
 func arrived(t testing.TB, fd sysFD, n int) {}
@@ -116,6 +117,3 @@ func pipeFDs(t *testing.T) (r, w uintptr) {
 	}
 	return uintptr(p[0]), uintptr(p[1])
 }
-
-// setBacklog has the listening socket fd hold n connections.
-func setBacklog(fd uintptr, n int) { syscall.Listen(int(fd), n) }

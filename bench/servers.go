@@ -50,7 +50,7 @@ func (s server) argv(bin, addr, work, backend string) ([]string, error) {
 // does reports whether the server can do w. One whose command does not say
 // {work} can echo.
 func (s server) does(w *work) bool {
-	return s.program != nil || w.server == "echo" || strings.Contains(strings.Join(s.args, " "), "{work}")
+	return s.program != nil && !s.program.echoOnly || w.server == "echo" || strings.Contains(strings.Join(s.args, " "), "{work}")
 }
 
 // A program is how one executable is built.
@@ -58,8 +58,11 @@ type program struct {
 	name string   // of the executable
 	c    string   // the C files, as a pattern; or
 	pkg  string   // the Go package
+	tags string   // the Go build tags
 	libs []string // arguments for the linker of the C files
 	deb  string   // the Debian package that has libs and their headers
+
+	echoOnly bool // it can do nothing else
 }
 
 var (
@@ -71,6 +74,9 @@ var (
 	libuv    = &program{name: "libuv", c: "servers/libuv/*.c", libs: []string{"-luv"}, deb: "libuv1-dev"}
 	std      = &program{name: "std", pkg: "./servers/std"}
 	netpoll  = &program{name: "netpoll", pkg: "./servers/netpoll"}
+	gnet     = &program{name: "gnet", pkg: "./servers/gnet", echoOnly: true}
+	gnetOpt  = &program{name: "gnet-opt", pkg: "./servers/gnet", tags: "poll_opt", echoOnly: true}
+	nbio     = &program{name: "nbio", pkg: "./servers/nbio", echoOnly: true}
 	evchan   = &program{name: "evchan", pkg: "./servers/evchan"}
 )
 
@@ -84,6 +90,12 @@ var servers = []server{
 	{"evchan-netconn", evchan, []string{"-mode", "netconn"}},
 	{"std", std, nil},
 	{"netpoll", netpoll, nil},
+	{"gnet", gnet, nil},
+	{"gnet-opt", gnetOpt, nil},
+	{"gnet-multicore", gnet, []string{"-loops", "0"}},
+	{"nbio", nbio, nil},
+	{"nbio-et", nbio, []string{"-mode", "et"}},
+	{"nbio-oneshot", nbio, []string{"-mode", "oneshot"}},
 	{"libevent", libevent, nil},
 	{"libuv", libuv, nil},
 }
@@ -138,7 +150,7 @@ func (p *program) build(ctx context.Context, bin string, stderr io.Writer) error
 		args := append([]string{"-std=gnu11", "-O2", "-Wall", "-Wextra", "-o", out}, files...)
 		cmd = exec.CommandContext(ctx, "gcc", append(args, p.libs...)...)
 	} else {
-		cmd = exec.CommandContext(ctx, "go", "build", "-o", out, p.pkg)
+		cmd = exec.CommandContext(ctx, "go", "build", "-tags", p.tags, "-o", out, p.pkg)
 	}
 	words, err := cmd.CombinedOutput()
 	if err == nil {

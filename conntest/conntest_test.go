@@ -59,10 +59,13 @@ func (f *frames) Encode(plain, out *evchan.Buffer, _ bool) error {
 func sockets(network string) func(testing.TB, *evchan.Loop) (a, b *evchan.Stream, err error) {
 	return func(t testing.TB, l *evchan.Loop) (a, b *evchan.Stream, err error) {
 		address := "127.0.0.1:0"
-		if network == "unix" {
+		switch network {
+		case "unix":
 			if address, err = nettest.LocalPath(); err != nil {
 				return nil, nil, err
 			}
+		case "memory":
+			address = ""
 		}
 		ln, err := l.Listen(network, address, nil)
 		if err != nil {
@@ -109,6 +112,7 @@ func TestConn(t *testing.T) {
 	for name, connect := range map[string]func(testing.TB, *evchan.Loop) (a, b *evchan.Stream, err error){
 		"TCP":            sockets("tcp"),
 		"Unix":           sockets("unix"),
+		"Memory":         sockets("memory"),
 		"Pipe":           pipe,
 		"FilterOnTCP":    filtered(sockets("tcp")),
 		"FilterOnUnix":   filtered(sockets("unix")),

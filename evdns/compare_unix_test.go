@@ -57,12 +57,57 @@ func TestCompare(t *testing.T) {
 	cost("package net", func() { lookupByNet(t, addr, n, *compareOpen) })
 	cost("evdns", func() { lookupByLoop(t, addr, n, *compareOpen) })
 	stop()
+	compareMemory(t)
 	for _, kind := range []string{"miekg", "evdns"} {
 		addr, stop := startCompareServer(t, kind)
 		lookupByLoop(t, addr, n, *compareOpen)
 		used := stop()
 		fmt.Printf("server %s: %.2f µs a question\n", kind, float64(used.Nanoseconds())/1000/float64(2*n))
 	}
+}
+
+// compareMemory prints what names need that are being looked up and not answered.
+func compareMemory(t *testing.T) {
+	const open = 500
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	addr := silent.LocalAddr().String()
+	used := func() int {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc + m.StackInuse)
+	}
+
+	before := used()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}}
+	var wg sync.WaitGroup
+	for i := range open {
+		wg.Go(func() { r.LookupNetIP(ctx, "ip", fmt.Sprintf("host%d.test.", i)) })
+	}
+	time.Sleep(500 * time.Millisecond) // for all to be asked
+	fmt.Printf("memory package net: %d bytes a name\n", (used()-before)/open)
+	cancel()
+	wg.Wait()
+
+	before = used()
+	loop := newLoop(t)
+	own, err := NewResolver(loop, &Config{Servers: []string{addr}, MaxInflight: 2 * open})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range open {
+		own.Lookup(fmt.Sprintf("host%d.test.", i), "ip", nil)
+	}
+	loop.Poll(0)
+	fmt.Printf("memory evdns: %d bytes a name\n", (used()-before)/open)
+	loop.Close()
 }
 
 func cpuTime() time.Duration {

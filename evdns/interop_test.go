@@ -137,22 +137,9 @@ server:
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			addr, ended := startServer(t, start)
+			addr := startServer(t, start)
 			loop := newLoop(t)
 			r := newResolver(t, loop, &Config{Servers: []string{addr}, Timeout: 5 * time.Second, NoPrefetch: true})
-			// Until it listens, the kernel refuses at once.
-			for until := time.Now().Add(testLimit); ; {
-				if out, ok := ended(); ok {
-					t.Fatalf("%s has ended: %s", name, out)
-				}
-				if a := lookup(t, r, "v4.test", "ip4", nil); a.Err == nil {
-					break
-				} else if time.Now().After(until) {
-					t.Fatal(a.Err)
-				}
-				loop.Poll(20 * time.Millisecond)
-			}
-			r.Flush()
 			a := lookup(t, r, "v4.test", "ip", nil)
 			if addrsString(a.Addrs) != "192.0.2.1" || a.TTL != 60*time.Second {
 				t.Errorf("v4.test: %+v", a)
@@ -195,36 +182,60 @@ server:
 	}
 }
 
-// startServer starts a program, which start returns for a port, and ends it with the test. It
-// returns the address, and a function that says whether the program has ended, and what it has
-// printed.
-func startServer(t *testing.T, start func(t *testing.T, port string) *exec.Cmd) (addr string, ended func() (string, bool)) {
+// startServer starts a program, which start returns for a port, and waits until it accepts
+// connections. It ends with the test.
+func startServer(t *testing.T, start func(t *testing.T, port string) *exec.Cmd) (addr string) {
 	t.Helper()
-	s := newServer(t, nil) // a port that is free for both UDP and TCP
-	s.close()
-	cmd := start(t, strconv.Itoa(int(s.addr.Port())))
-	var out strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		defer close(exited)
-		cmd.Wait()
-	}()
-	t.Cleanup(func() {
+	const tries = 5 // another process may take the port before the program does
+	for i := 0; ; i++ {
+		s := newServer(t, nil) // a port that is free for both UDP and TCP
+		s.close()
+		cmd := start(t, strconv.Itoa(int(s.addr.Port())))
+		var out strings.Builder
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		exited := make(chan struct{})
+		go func() {
+			defer close(exited)
+			cmd.Wait()
+		}()
+		t.Cleanup(func() {
+			cmd.Process.Kill()
+			<-exited
+		})
+		if accepts(s.addr.String(), exited) {
+			return s.addr.String()
+		}
 		cmd.Process.Kill()
 		<-exited
-	})
-	return s.addr.String(), func() (string, bool) {
-		select {
-		case <-exited:
-			return out.String(), true
-		default:
-			return "", false
+		if i == tries {
+			t.Fatalf("%s does not accept connections: %s", cmd.Path, out.String())
 		}
 	}
+}
+
+// accepts waits until somebody listens on the address. It returns false if exited is closed
+// before.
+func accepts(addr string, exited <-chan struct{}) bool {
+	for until := time.Now().Add(testLimit); time.Now().Before(until); {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			select {
+			case <-exited: // it was somebody else
+				return false
+			default:
+				return true
+			}
+		}
+		select {
+		case <-exited:
+			return false
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return false
 }
 
 // Package net's resolver asks the server.

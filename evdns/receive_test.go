@@ -5,10 +5,14 @@ package evdns
 
 import (
 	"context"
+	"errors"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/evchan/evchan"
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 // All ways to receive, for the resolver and a server on the same loop.
@@ -166,8 +170,9 @@ func TestShutdown(t *testing.T) {
 	go func() { down <- serverLoop.Shutdown(ctx) }()
 	go func() { down <- loop.Shutdown(ctx) }()
 	answerTestZone(q)
-	if a, ok := (<-events).(*Answer); !ok || a.Err != nil {
-		t.Errorf("got %v", a)
+	// The loop may be closed before the answer is received.
+	if ev, ok := <-events; ok && ev.(*Answer).Err != nil {
+		t.Errorf("got %v", ev)
 	}
 	for range 2 {
 		if err := <-down; err != nil {
@@ -175,4 +180,122 @@ func TestShutdown(t *testing.T) {
 		}
 	}
 	<-ended
+}
+
+// A server on a group of loops answers on all of them.
+func TestServeGroup(t *testing.T) {
+	group, err := evchan.NewGroup(&evchan.GroupConfig{Loops: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Serve(group, "dns", "127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- group.Run(ctx, func(loop *evchan.Loop) error {
+			for ev := range loop.All() {
+				answerTestZone(ev.(*Request))
+			}
+			return nil
+		})
+	}()
+	loop := newLoop(t)
+	r := newResolver(t, loop, &Config{Servers: []string{s.Addr().String()}, CacheSize: -1, MaxInflight: 50, Timeout: testLimit})
+	for i := range 300 {
+		r.Lookup([]string{"v4.test", "no.test", "alias.test"}[i%3], "ip", &QueryConfig{UseTCP: i%2 == 0})
+		r.Query("big.test", dnsmessage.TypeTXT, dnsmessage.ClassINET, nil)
+	}
+	for _, a := range answers(t, loop, 600) {
+		if bad := a.Query.Host == "no.test"; (a.Err != nil) != bad {
+			t.Errorf("%v", a)
+		}
+	}
+	r.Close()
+	s.Close()
+	cancel()
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// Everything at once, from many goroutines: look-ups that are received by channels of their
+// own, or closed, streams that are dialled and closed, and servers that change.
+func TestConcurrent(t *testing.T) {
+	s := newServer(t, zoneFunc(testZone))
+	other := newServer(t, zoneFunc(testZone))
+	loop := newLoop(t)
+	events := loop.Events()
+	r := newResolver(t, loop, &Config{MaxInflight: 10, CacheSize: 1 << 10, Timeout: time.Second}, s)
+	hosts := []string{"v4.test", "both.test", "no.test", "localhost", "alias.test"}
+	stop := make(chan struct{})
+	var background, setter, workers sync.WaitGroup
+	background.Go(func() {
+		for range events { // of the streams
+		}
+	})
+	setter.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := r.SetServers([]string{s.addr.String(), "tcp://" + other.addr.String()}[i%2]); err != nil {
+				t.Error(err)
+			}
+			r.Flush()
+			r.Stats()
+			r.Servers()
+			for range 100 {
+				runtime.Gosched()
+			}
+		}
+	})
+	for w := range 6 {
+		workers.Go(func() {
+			ch := make(chan evchan.Event, w)
+			open := 0
+			for i := range 60 {
+				q, err := r.Lookup(hosts[(i+w)%len(hosts)], "ip", &QueryConfig{Notify: ch, UseTCP: i%7 == 0, NoCache: i%3 == 0})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				switch {
+				case i%5 == 0:
+					dialled, err := loop.Dial("tcp", hosts[i%len(hosts)]+":1", &evchan.DialConfig{Names: r})
+					if err != nil {
+						t.Error(err)
+					}
+					dialled.Close()
+					fallthrough
+				default:
+					open++
+				case i%4 == 0 && cap(ch) == 0:
+					q.Close()
+				}
+				for open > 10 {
+					(<-ch).(*Answer).Query.Close()
+					open--
+				}
+			}
+			for ; open > 0; open-- {
+				select {
+				case <-ch:
+				case <-time.After(testLimit):
+					t.Errorf("worker %d: %d answers have not come", w, open)
+					return
+				}
+			}
+		})
+	}
+	workers.Wait()
+	close(stop)
+	setter.Wait()
+	r.Close()
+	loop.Close()
+	background.Wait()
 }

@@ -53,6 +53,7 @@ type Request struct {
 	Authoritative, RecursionAvailable, AuthenticData bool
 
 	replied  atomic.Bool
+	socket   *udpServer // nil: by TCP
 	client   *tcpClient // nil: by UDP
 	sections [3][]dnsmessage.Resource
 	addrs    []netip.Addr // answers for the question's own name
@@ -171,7 +172,7 @@ func (q *Request) Reply(rcode dnsmessage.RCode) error {
 	if q.client != nil {
 		return q.client.reply(q, rcode)
 	}
-	return q.Server.udp.reply(q, rcode)
+	return q.socket.reply(q, rcode)
 }
 
 // Reset forgets the records that were added.

@@ -57,7 +57,8 @@ type ServerConfig struct {
 	Over func(*evchan.Stream) (*evchan.Stream, error)
 }
 
-// A Network makes listening sockets. A loop is one.
+// A Network makes listening sockets. A loop is one, and so is a group of loops: its requests
+// are messages of all loops of the group.
 type Network interface {
 	Listen(network, address string, conf *evchan.ListenConfig) (*evchan.Listener, error)
 	ListenPacket(network, address string, conf *evchan.PacketConfig) (*evchan.PacketConn, error)
@@ -71,11 +72,12 @@ type Server struct {
 	Data any
 
 	conf     ServerConfig
-	udp      *udpServer       // nil: none
-	listener *evchan.Listener // nil: none
+	socket   *evchan.PacketConn // nil: none
+	listener *evchan.Listener   // nil: none
 
 	mu      sync.Mutex // guards the following
 	closed  bool
+	sockets []*udpServer // of which requests have come
 	clients map[*tcpClient]struct{}
 }
 
@@ -118,8 +120,8 @@ func Serve(on Network, network, address string, conf *ServerConfig) (*Server, er
 	if err != nil {
 		return nil, err
 	}
-	if s.udp != nil {
-		s.udp.conn.Resume()
+	if s.socket != nil {
+		s.socket.Resume()
 	}
 	if s.listener != nil {
 		s.listener.Resume()
@@ -138,12 +140,12 @@ func (s *Server) listenBoth(on Network, family, address string) error {
 		if err := s.listenUDP(on, "udp"+family, address); err != nil {
 			return err
 		}
-		_, chosen, _ := net.SplitHostPort(s.udp.conn.LocalAddr().String())
+		_, chosen, _ := net.SplitHostPort(s.socket.LocalAddr().String())
 		err := s.listenTCP(on, "tcp"+family, net.JoinHostPort(host, chosen))
 		if err == nil {
 			return nil
 		}
-		s.udp.conn.Close()
+		s.socket.Close()
 		if port != "0" && port != "" || i == tries {
 			return err
 		}
@@ -152,8 +154,8 @@ func (s *Server) listenBoth(on Network, family, address string) error {
 
 // Addr returns the server's address, of UDP if it serves both.
 func (s *Server) Addr() net.Addr {
-	if s.udp != nil {
-		return s.udp.conn.LocalAddr()
+	if s.socket != nil {
+		return s.socket.LocalAddr()
 	}
 	return s.listener.Addr()
 }
@@ -161,8 +163,8 @@ func (s *Server) Addr() net.Addr {
 // SetPriority sets the lane of the loop in which requests arrive. Connections that
 // exist stay in theirs.
 func (s *Server) SetPriority(p int) error {
-	if s.udp != nil {
-		if err := s.udp.conn.SetPriority(p); err != nil {
+	if s.socket != nil {
+		if err := s.socket.SetPriority(p); err != nil {
 			return err
 		}
 	}
@@ -180,10 +182,13 @@ func (s *Server) Close() error {
 	s.closed = true
 	clients := s.clients
 	s.clients = make(map[*tcpClient]struct{})
+	sockets := s.sockets
 	s.mu.Unlock()
-	if s.udp != nil {
-		s.udp.flush()
-		s.udp.conn.Close()
+	for _, u := range sockets {
+		u.flush()
+	}
+	if s.socket != nil {
+		s.socket.Close()
 	}
 	if s.listener != nil {
 		s.listener.Close()

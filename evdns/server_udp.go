@@ -5,6 +5,7 @@ package evdns
 
 import (
 	"io"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -13,11 +14,12 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// A udpServer is the layer of a server's UDP socket: it makes Requests of datagrams.
+// A udpServer is the layer of a UDP socket of a server: it makes Requests of datagrams.
 type udpServer struct {
 	s     *Server
 	conn  *evchan.PacketConn
-	tells bool         // the system says which address a datagram was sent to
+	at    netip.Addr   // that the socket is bound to; the zero Addr: to any
+	tells bool         // the system says which address a datagram was sent to, and at does not
 	buf   [maxUDP]byte // of Next
 	queue []*Request   // of Next: that have arrived together, and were not received
 	first int          // of queue
@@ -41,20 +43,34 @@ const (
 )
 
 func (s *Server) listenUDP(on Network, network, address string) error {
-	u := &udpServer{s: s, tells: true}
 	// Paused until Serve has made all of s.
 	conn, err := on.ListenPacket(network, address, &evchan.PacketConfig{
 		Data:       s,
 		Notify:     s.conf.Notify,
-		Layer:      u,
+		Layer:      (*socketLayer)(s),
 		Paused:     true,
 		ReusePort:  s.conf.ReusePort,
 		ReadBuffer: s.conf.ReadBuffer, WriteBuffer: s.conf.WriteBuffer,
 	})
-	if err != nil {
-		return err
+	s.socket = conn
+	return err
+}
+
+// A socketLayer is a server as the layer of sockets that have no udpServer yet. A group of
+// loops has a socket for each loop.
+type socketLayer Server
+
+// Next gives the socket a layer of its own.
+func (l *socketLayer) Next(src evchan.Source, _ evchan.Event) evchan.Event {
+	s := (*Server)(l)
+	u := &udpServer{s: s, conn: src.(*evchan.PacketConn), tells: true}
+	if a, ok := u.conn.LocalAddr().(*net.UDPAddr); ok && !a.IP.IsUnspecified() {
+		u.at, u.tells = a.AddrPort().Addr().Unmap(), false
 	}
-	u.conn, s.udp = conn, u
+	s.mu.Lock()
+	s.sockets = append(s.sockets, u)
+	s.mu.Unlock()
+	u.conn.SetLayer(u) // an error: it was closed
 	return nil
 }
 
@@ -105,7 +121,7 @@ func (u *udpServer) read() (n int, from netip.AddrPort, to netip.Addr, err error
 		u.tells = false
 	}
 	n, from, err = u.conn.ReadFromAddrPort(u.buf[:])
-	return n, from, to, err
+	return n, from, u.at, err
 }
 
 // request returns the request in a datagram. It answers itself what is none.
@@ -113,7 +129,7 @@ func (u *udpServer) request(msg []byte, from netip.AddrPort, to netip.Addr, cut 
 	if len(msg) < headerSize {
 		return nil
 	}
-	q := &Request{Server: u.s, Network: "udp", From: from, To: to}
+	q := &Request{Server: u.s, Network: "udp", From: from, To: to, socket: u}
 	q.msg = append(q.space[:0], msg...)
 	rcode, ok := q.parse()
 	switch {

@@ -74,7 +74,12 @@ func (s *nameserver) connection() (*tcpConn, error) {
 	set := &s.r.set
 	c := &tcpConn{server: s, pending: make(map[uint16]*exchange)}
 	c.alarm.owner = c
-	conf := &evchan.DialConfig{Timeout: set.Timeout, MaxInput: 2 * (maxMessage + 2), Layer: c}
+	conf := &evchan.DialConfig{
+		Timeout:  set.Timeout,
+		Names:    s.r, // there is no name to look up: it has the loop connect, without a goroutine
+		MaxInput: 2 * (maxMessage + 2),
+		Layer:    c,
+	}
 	if set.LocalAddr.IsValid() {
 		conf.LocalAddr = &net.TCPAddr{IP: set.LocalAddr.AsSlice(), Zone: set.LocalAddr.Zone()}
 	}
@@ -87,6 +92,7 @@ func (s *nameserver) connection() (*tcpConn, error) {
 	}
 	c.stream = stream
 	stream.SetBackground(true)
+	s.r.prioritize(stream)
 	s.conn = c
 	return c, nil
 }

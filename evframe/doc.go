@@ -55,14 +55,19 @@ more, and what the receiver has not received or has kept.
 
 While the stream's OutputFull is true, no message is made. So a client that sends requests and
 does not read the replies is made to wait. Drained comes when it has read them, and then the
-next message.
+next message. Without Step, the layer is ahead of a receiver of Events or Batches by one
+message, and by as many as a channel of Notify holds. Then the reply to the last of them may
+meet ErrFull. So a server that must not lose a reply uses Step.
 
-# Upgrades
+# Step
+
+With Step, the layer leaves the input as it is after each message, until the receiver calls
+Again of the stream. So each request is answered before the next one is made, also if another
+goroutine answers it.
 
 Some protocols change within a connection: STARTTLS begins to encrypt after a line, an HTTP
-upgrade begins a different protocol. What follows must not be taken for a line. With Step, the
-layer leaves the input as it is after each message, until the receiver calls Again of the
-stream:
+upgrade begins a different protocol. What follows must not be taken for a line, and with Step
+it is not:
 
 	case *evframe.Line:
 		s := ev.Stream()

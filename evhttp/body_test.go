@@ -119,13 +119,6 @@ func TestExpect(t *testing.T) {
 	}
 }
 
-// An upload receives a body in messages.
-type upload struct {
-	sum    [32]byte
-	size   int
-	pieces int
-}
-
 // uploads returns a handler of messages that answers each body with its size and sum.
 func uploads(t testing.TB, gone chan<- error) func(evchan.Event) {
 	return func(ev evchan.Event) {

@@ -111,7 +111,7 @@ func TestLikeNetHTTP(t *testing.T) {
 			w.Header().Set("Too", "late")
 		},
 		"echo":  func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) },
-		"error": func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", 403) },
+		"error": func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", http.StatusForbidden) },
 		"notype": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Encoding", "x")
 			w.Write([]byte("y"))
@@ -125,7 +125,7 @@ func TestLikeNetHTTP(t *testing.T) {
 			w.Header().Set("A", "1")
 			w.Header().Set(http.TrailerPrefix+"B", "2")
 		},
-		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", 302) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", http.StatusFound) },
 		"hints": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Link", "</a>")
 			w.WriteHeader(103)
@@ -526,6 +526,40 @@ func TestPool(t *testing.T) {
 	}
 	if most.Load() != 3 {
 		t.Errorf("%d ran at once", most.Load())
+	}
+}
+
+// A handler that has taken its connection over does not count for the pool.
+func TestPoolHijacked(t *testing.T) {
+	release := make(chan bool)
+	srv := start(t, &Config{MaxWorkers: 1, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hijack" {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			<-release
+		}
+	})}, each(t, nil))
+	var conns []net.Conn
+	for range 3 {
+		c := dial(t, srv.addr)
+		io.WriteString(c, "GET /hijack HTTP/1.1\r\nHost: x\r\n\r\n")
+		conns = append(conns, c)
+	}
+	if resp, _ := fetch(t, "GET", "http://"+srv.addr, nil); resp.StatusCode != 200 {
+		t.Error(resp)
+	}
+	close(release)
+	for _, c := range conns {
+		io.ReadAll(c)
+	}
+	srv.pool.mu.Lock()
+	defer srv.pool.mu.Unlock()
+	if n := srv.pool.running; n < 0 || n > 1 {
+		t.Errorf("%d goroutines are counted", n)
 	}
 }
 

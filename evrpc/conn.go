@@ -56,7 +56,7 @@ type link struct {
 }
 
 // Remove takes the connection out of the pool: no further call gets it. If it has a call, it is
-// closed when that has ended.
+// closed when that has ended. Calls that wait go on waiting for another connection, also if this was the last one.
 func (c *Conn) Remove() {
 	p := c.pool
 	p.mu.Lock()

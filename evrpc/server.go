@@ -29,6 +29,9 @@ type method func(*call) (evchan.Event, error)
 
 // NewServer returns a server of RPCs on h. Register the RPCs before h listens: a request for one that is not
 // registered is answered with 404.
+//
+// Requests of RPCs are received whole, also if h has evhttp.Config.Streaming or Handler. They may be as long as
+// Config.MaxBody; if that is no limit because other requests are streamed, 1 MiB.
 func NewServer(h *evhttp.Server) *Server {
 	srv := &Server{http: h, methods: make(map[string]method)}
 	h.Intercept(prefix, srv.next)

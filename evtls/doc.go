@@ -34,8 +34,8 @@
 // was written before is sent first.
 //
 // If the handshake fails, [evchan.Closed] comes instead; Stream.Err is what crypto/tls has
-// returned, in a *net.OpError. The peer gets the alert. Nothing is told of a listener's stream
-// whose handshake fails.
+// returned, in a *net.OpError. The peer gets the alert. Of a listener's stream whose handshake
+// fails, only Options.Failed tells.
 //
 // [evchan.EOF] says that the peer has sent close_notify. An end without close_notify may be an
 // attacker's: it is [evchan.Closed] with io.ErrUnexpectedEOF. CloseWrite sends close_notify and

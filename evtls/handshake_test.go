@@ -19,8 +19,8 @@ import (
 	"github.com/evchan/evchan"
 )
 
-// A hello is the first record of a client, in pieces.
-func hello(t *testing.T) []byte {
+// hello returns the first record of a client.
+func hello(t testing.TB) []byte {
 	t.Helper()
 	a, b := net.Pipe()
 	defer a.Close()
@@ -178,9 +178,9 @@ func TestPending(t *testing.T) {
 		return running == 2
 	})
 	p.until("the others", func() bool {
-		opts.turns.mu.Lock()
-		defer opts.turns.mu.Unlock()
-		return opts.turns.waiting.Len() == 8
+		opts.servers.mu.Lock()
+		defer opts.servers.mu.Unlock()
+		return opts.servers.waiting.Len() == 8
 	})
 	// Two of those that wait end: one by its client, one by itself.
 	ended := 0
@@ -195,9 +195,9 @@ func TestPending(t *testing.T) {
 		}
 	}
 	p.until("those that have ended to be forgotten", func() bool {
-		opts.turns.mu.Lock()
-		defer opts.turns.mu.Unlock()
-		return opts.turns.waiting.Len() == 6
+		opts.servers.mu.Lock()
+		defer opts.servers.mu.Unlock()
+		return opts.servers.waiting.Len() == 6
 	})
 	close(gate)
 	p.until("all", func() bool {
@@ -212,9 +212,9 @@ func TestPending(t *testing.T) {
 		t.Errorf("%d at once", most)
 	}
 	p.until("the end of all", func() bool {
-		opts.turns.mu.Lock()
-		defer opts.turns.mu.Unlock()
-		return opts.turns.n == 0
+		opts.servers.mu.Lock()
+		defer opts.servers.mu.Unlock()
+		return opts.servers.n == 0
 	})
 }
 
@@ -359,6 +359,72 @@ func TestGarbage(t *testing.T) {
 		p.untilSaid(a, "EOF")
 		if s.Err() == nil || !strings.Contains(s.Err().Error(), "tls: ") {
 			t.Errorf("%.10q: %v", say, s.Err())
+		}
+	}
+}
+
+// TestFailed: a mailbox is told of the handshakes that fail, and of no others.
+func TestFailed(t *testing.T) {
+	p := newPump(t, nil)
+	box := p.loop.Mailbox(10)
+	var failed []*HandshakeFailed
+	p.on = func(ev evchan.Event) {
+		if e, ok := ev.(*HandshakeFailed); ok {
+			failed = append(failed, e)
+		}
+	}
+	ln := p.listen(serverConfig(0), &Options{Failed: box, HandshakeTimeout: 100 * time.Millisecond})
+	addr := ln.Addr().String()
+	for _, test := range []struct {
+		name   string
+		client func(c net.Conn) error
+		want   string
+	}{
+		{"Good", func(c net.Conn) error { return tls.Client(c, clientConfig(0)).Handshake() }, ""},
+		{"Refuses", func(c net.Conn) error {
+			cc := clientConfig(0)
+			cc.ServerName = "other.example"
+			tls.Client(c, cc).Handshake()
+			return nil
+		}, "remote error: tls: bad certificate"},
+		{"Leaves", func(c net.Conn) error { return nil }, "unexpected EOF"},
+		{"Silent", func(c net.Conn) error {
+			io.Copy(io.Discard, c)
+			return nil
+		}, "too long"},
+		{"Garbage", func(c net.Conn) error {
+			io.WriteString(c, "GET / HTTP/1.0\r\n\r\n")
+			io.Copy(io.Discard, c)
+			return nil
+		}, "first record does not look like a TLS handshake"},
+	} {
+		failed = nil
+		var from string
+		p.async(test.name, func() error {
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			from = c.LocalAddr().String()
+			if err := test.client(c); err != nil {
+				return err
+			}
+			return c.(*net.TCPConn).CloseWrite()
+		})
+		p.until("the release", func() bool { return p.loop.Stats().Sources <= 2 || test.want == "" })
+		p.until("the message", func() bool { return len(failed) > 0 || test.want == "" })
+		if test.want == "" {
+			if len(failed) > 0 {
+				t.Errorf("%s: %v", test.name, failed)
+			}
+			for s := range p.said {
+				p.untilSaid(s, "Closed")
+			}
+			continue
+		}
+		if len(failed) != 1 || !strings.Contains(failed[0].Err.Error(), test.want) || failed[0].RemoteAddr.String() != from || !strings.Contains(failed[0].String(), test.want) {
+			t.Errorf("%s: %v from %v; want %q", test.name, failed, from, test.want)
 		}
 	}
 }

@@ -163,8 +163,9 @@ func serveEvtls(conf *tls.Config, do string, addr chan<- net.Addr) error {
 	}
 	addr <- ln.Addr()
 	fill := func(s *evchan.Stream) {
-		for err := error(nil); err == nil; {
-			_, err = s.Write(pattern)
+		for !s.OutputFull() {
+			s.Output().Append(pattern, nil) // without a copy, as package net's Write has none
+			s.Flush()
 		}
 	}
 	for ev := range loop.All() {

@@ -25,12 +25,15 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evchan/evchan"
+	"github.com/evchan/evchan/evframe"
 )
 
-const (
-	maxLine   = 16 << 10    // bytes of the longest line
-	maxOutput = 4 * maxLine // unsent bytes at which no more lines are answered
-)
+// lines makes messages of the lines that clients send. With Step, each waits for Again: so a
+// client that sends lines and reads no answers is made to wait.
+var lines = evframe.Lines{Limit: 16 << 10, Step: true}
+
+// maxOutput is the number of unsent bytes at which no more lines are answered.
+const maxOutput = 64 << 10
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:7013", "listen on `address`")
@@ -53,7 +56,7 @@ func serve(listen string, quiet, demo bool) error {
 	defer loop.Close()
 	ln, err := loop.Listen("tcp", listen, &evchan.ListenConfig{
 		MaxStreams: 1000,
-		MaxInput:   maxLine,
+		Layer:      lines,
 		MaxOutput:  maxOutput,
 		ReadIdle:   10 * time.Minute,
 		WriteIdle:  time.Minute,
@@ -97,48 +100,27 @@ func serve(listen string, quiet, demo bool) error {
 // handle does what a message of a client asks for.
 func handle(ev evchan.Event) {
 	switch ev := ev.(type) {
-	case evchan.Readable:
-		reply(ev.Stream)
-	case evchan.Drained: // the client has read its answers
-		reply(ev.Stream)
+	case *evframe.Line:
+		s := ev.Stream()
+		s.WriteLater(append(rot13(ev.Bytes()), '\n'))
+		s.Again() // for the next line
+	case *evframe.Error:
+		if ev.Err == evframe.ErrTooLong {
+			ev.Stream().Abort() // a line that never ends
+			return
+		}
+		ev.Stream().Write(rot13(ev.Bytes())) // the last line has no end
 	case evchan.EOF: // the client has sent its last line
-		ev.Stream.Data = "finished"
-		reply(ev.Stream)
+		ev.Stream.Close() // sends the answers first
 	case evchan.TimedOut:
 		ev.Stream.Abort() // it sends nothing, or does not read its answers
 	}
 }
 
-// reply answers the full lines that have arrived, as long as the client reads the
-// answers. It closes the stream after the last one.
-func reply(s *evchan.Stream) {
-	in, out := s.Input(), s.Output()
-	for !s.OutputFull() { // else Drained will come
-		if line, ok := in.ReadLine(evchan.LF); ok {
-			writeRot13(out, line)
-			out.WriteByte('\n')
-			continue
-		}
-		// All full lines are answered.
-		finished := s.Data == "finished"
-		if finished {
-			writeRot13(out, in.Next(in.Len())) // the last line has no end
-		}
-		switch {
-		case s.Flush() != nil: // Drained will come, or Closed
-		case finished:
-			s.Close() // sends the answers first
-		case in.Len() >= maxLine:
-			s.Abort() // a line that never ends
-		}
-		return
-	}
-}
-
-// writeRot13 writes p to out with its letters shifted. It leaves p as it is, since
-// what a Buffer returns may be the memory of other code.
-func writeRot13(out *evchan.Buffer, p []byte) {
-	room := out.Reserve(len(p))
+// rot13 returns p with its letters shifted. It leaves p as it is, since what a message has may be
+// the memory of other code.
+func rot13(p []byte) []byte {
+	shifted := make([]byte, len(p), len(p)+1)
 	for i, c := range p {
 		switch {
 		case 'a' <= c && c <= 'z':
@@ -146,9 +128,9 @@ func writeRot13(out *evchan.Buffer, p []byte) {
 		case 'A' <= c && c <= 'Z':
 			c = 'A' + (c-'A'+13)%26
 		}
-		room[i] = c
+		shifted[i] = c
 	}
-	out.Commit(len(p))
+	return shifted
 }
 
 // runClients connects a few clients. Each checks the answer that it gets.

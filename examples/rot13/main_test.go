@@ -20,14 +20,14 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// The server does not change bytes that Lines returns: here they belong to the sender.
+// The server does not change the bytes of a line: here they belong to the sender.
 func TestLinesAreNotChanged(t *testing.T) {
 	loop, err := evchan.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer loop.Close()
-	client, server := loop.Pipe(nil, nil)
+	client, server := loop.Pipe(nil, &evchan.StreamConfig{Layer: lines})
 	request := []byte("Uryyb, jbeyq\nthe end has no line end")
 	sent := string(request)
 	client.Output().Append(request, nil)
@@ -57,7 +57,7 @@ func TestLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer loop.Close()
-	ln, err := loop.Listen("tcp", "127.0.0.1:0", &evchan.ListenConfig{MaxInput: maxLine, MaxOutput: 4 * maxLine})
+	ln, err := loop.Listen("tcp", "127.0.0.1:0", &evchan.ListenConfig{Layer: lines, MaxOutput: maxOutput})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/evchan/evchan"
+	"github.com/evchan/evchan/evframe"
 )
 
 func main() {
@@ -35,7 +36,7 @@ func run(ctx context.Context, w io.Writer, tick time.Duration) error {
 		return err
 	}
 	defer loop.Close()
-	ln, err := loop.Listen("tcp", "127.0.0.1:0", nil)
+	ln, err := loop.Listen("tcp", "127.0.0.1:0", &evchan.ListenConfig{Layer: evframe.Lines{}})
 	if err != nil {
 		return err
 	}
@@ -57,10 +58,8 @@ func run(ctx context.Context, w io.Writer, tick time.Duration) error {
 			}
 		case ev := <-private:
 			switch ev := ev.(type) {
-			case evchan.Readable: // one line has arrived, or several, or a part of one
-				for line := range ev.Stream.Input().Lines(evchan.LF) {
-					fmt.Fprintf(w, "private: %q\n", line)
-				}
+			case *evframe.Line: // the layer makes them of the bytes that arrive
+				fmt.Fprintf(w, "private: %q\n", ev.Bytes())
 			case evchan.EOF:
 				ev.Stream.Close()
 			}

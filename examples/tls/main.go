@@ -3,7 +3,7 @@
 
 // Tls is an echo server whose connections are encrypted. Package evtls puts TLS on each of
 // them; the rest of the program is an ordinary echo server. Accepted comes when a handshake is
-// over, and says nothing of clients that never get so far.
+// over. Of clients that never get so far, a mailbox tells.
 //
 //	go run ./examples/tls
 //	openssl s_client -connect 127.0.0.1:7050 -quiet
@@ -50,7 +50,7 @@ func main() {
 	defer loop.Close()
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	ln, err := loop.Listen("tcp", *listen, &evchan.ListenConfig{
-		Over:       evtls.Over(config, nil),
+		Over:       evtls.Over(config, &evtls.Options{Failed: loop.Mailbox(100)}),
 		MaxStreams: 1000,
 		MaxOutput:  256 << 10, // unsent bytes, with which the client is not read from
 		ReadIdle:   10 * time.Minute,
@@ -86,6 +86,8 @@ func main() {
 			ev.Stream.Abort()
 		case evchan.Closed:
 			log.Print(ev.Stream.Err())
+		case *evtls.HandshakeFailed:
+			log.Print(ev)
 		case evchan.Signaled:
 			return
 		}
