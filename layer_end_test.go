@@ -72,7 +72,7 @@ func TestLayerEndUnderFilterMoved(t *testing.T) {
 	l, to := dialLoop(t, ""), dialLoop(t, "")
 	f := &layerFunc{next: func(Source, Event) Event { return nil }}
 	low, peer := l.Pipe(&StreamConfig{Layer: f}, nil)
-	s, err := low.Filter(new(busyFilter), nil)
+	s, err := low.Filter(new(undecidedFilter), nil)
 	must(t, err)
 	peer.WriteString("abc")
 	for range 10 {
@@ -94,10 +94,10 @@ func TestLayerEndUnderFilterMoved(t *testing.T) {
 	}
 }
 
-// A busyFilter never decodes anything.
-type busyFilter struct{ plainFilter }
+// An undecidedFilter never decodes anything.
+type undecidedFilter struct{ plainFilter }
 
-func (*busyFilter) Decode(_, _, _ *Buffer, _ bool) error { return ErrWouldBlock }
+func (*undecidedFilter) Decode(_, _, _ *Buffer, _ bool) error { return ErrWouldBlock }
 
 // End is called once, and what was made can be posted, if the other loop is closed during MoveTo.
 func TestLayerMovesToClosing(t *testing.T) {
