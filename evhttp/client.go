@@ -97,6 +97,35 @@ func (cl *Client) Stats() ClientStats {
 	return st
 }
 
+// Adopt gives the client a stream that the program has made, as a connection to the host of u that
+// has no call: the next call to that host uses it. For https, TLS must be on it already. The stream
+// belongs to the client then. It must be of the client's loop, and under no filter.
+func (cl *Client) Adopt(u *url.URL, s *evchan.Stream) error {
+	r := &http.Request{URL: u}
+	if err := checkRequest(r); err != nil {
+		return requestError(err)
+	}
+	cl.mu.Lock()
+	defer cl.unlock()
+	if cl.closed {
+		return evchan.ErrClosed
+	}
+	h, err := cl.host(r)
+	if err != nil {
+		return requestError(err)
+	}
+	k := &clientConn{cl: cl, host: h, s: s, flags: connUp}
+	h.nconns++
+	if err := s.SetLayer(k); err != nil {
+		k.forget()
+		return err
+	}
+	k.inBackground()
+	s.SetIdleTimeouts(0, max(cl.conf.WriteTimeout, 0))
+	k.release()
+	return nil
+}
+
 // CloseIdle closes the connections that have no call.
 func (cl *Client) CloseIdle() {
 	cl.mu.Lock()

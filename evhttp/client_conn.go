@@ -120,6 +120,9 @@ func (k *clientConn) End(src evchan.Source) {
 // connected is called when the stream is open.
 func (k *clientConn) connected() {
 	h := k.host
+	if k.has(connUp) {
+		return // of Adopt
+	}
 	if h.proxy != nil && h.key.secure && !k.has(connTunnel) {
 		k.flags |= connTunnel
 		k.s.Write(appendConnect(nil, h))
@@ -485,7 +488,11 @@ func (k *clientConn) receivePiece() {
 // pull moves what has come of the body to b, until b has limit bytes, and reports whether that was
 // all of the body.
 func (k *clientConn) pull(b *evchan.Buffer, limit int64) (ended bool, err error) {
-	in := k.s.Input()
+	return k.pullFrom(k.s.Input(), b, limit)
+}
+
+// pullFrom is pull from in.
+func (k *clientConn) pullFrom(in, b *evchan.Buffer, limit int64) (ended bool, err error) {
 	switch k.kind {
 	case bodyNone:
 		return true, nil

@@ -6,6 +6,7 @@ package evhttp
 import (
 	"compress/gzip"
 	"io"
+	"iter"
 	"net/http"
 
 	"github.com/evchan/evchan"
@@ -45,6 +46,17 @@ func (r *Response) String() string {
 func (r *Response) Header(name string) string {
 	value, _ := r.head.get(name)
 	return value
+}
+
+// Fields returns the names and values of all fields, in the order in which they were sent.
+func (r *Response) Fields() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, f := range r.head.fields() {
+			if !yield(r.head.str(f.name), r.head.str(f.value)) {
+				return
+			}
+		}
+	}
 }
 
 // Reason returns the text behind the status.
