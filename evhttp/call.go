@@ -304,8 +304,8 @@ func (c *Call) end() {
 	if c.timer != nil {
 		c.timer.Close()
 	}
-	if c.retry != nil {
-		c.retry.Close()
+	if retry := c.retry; retry != nil {
+		c.cl.later(func() { retry.Close() }) // which calls End
 	}
 	if c.cond != nil {
 		c.cond.Broadcast()

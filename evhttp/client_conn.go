@@ -644,10 +644,30 @@ func (k *clientConn) connectFailed(err error) {
 	delay := min(conf.RetryDelay<<min(c.tries, 20), time.Hour)
 	c.tries++
 	k.drop(true)
-	c.retry = k.cl.startTimer(c.retry, delay, c.tryAgain)
+	if c.retry == nil {
+		c.retry = k.cl.loop.After(delay)
+		c.retry.SetLayer(retryTimer{c})
+		c.retry.SetBackground(true)
+	} else {
+		c.retry.Reset(delay)
+	}
 }
 
-// tryAgain is called without the lock when retry rings.
+// A retryTimer is the layer of the timer of a call that is to connect again.
+type retryTimer struct{ c *Call }
+
+// Next is for package evchan.
+func (r retryTimer) Next(_ evchan.Source, ev evchan.Event) evchan.Event {
+	if _, ok := ev.(evchan.Tick); ok {
+		r.c.tryAgain()
+	}
+	return nil
+}
+
+// End is for package evchan: the call is over, or the loop is closed.
+func (r retryTimer) End(evchan.Source) { r.c.cancel(evchan.ErrClosed) }
+
+// tryAgain is called without the lock.
 func (c *Call) tryAgain() {
 	c.cl.mu.Lock()
 	defer c.cl.unlock()
