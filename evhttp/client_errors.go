@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"os"
-
-	"github.com/evchan/evchan"
 )
 
 // A CallError is why a call has failed, and how far it had come. Test the reason with errors.Is:
@@ -78,12 +76,10 @@ var (
 	// ErrTooLong means that a response is longer than a limit.
 	ErrTooLong = errors.New("evhttp: the response is too long")
 
-	errUsed       = errors.New("evhttp: a Call is for one request")
-	errNotUpload  = errors.New("evhttp: the call's Upload is false, or it is finished")
-	errNoUpgrade  = errors.New("evhttp: the response has no stream to give away")
-	errProxyKind  = errors.New("evhttp: the proxy's URL must have the scheme http or https")
-	errWrongSize  = errors.New("evhttp: the body of the request has not the length that ContentLength says")
-	errUnasked    = badResponse("the server speaks without being asked")
-	errInterims   = badResponse("too many responses 1xx")
-	errClientDone = evchan.ErrClosed
+	errUsed      = errors.New("evhttp: a Call is for one request")
+	errNotUpload = errors.New("evhttp: the call's Upload is false, or it is finished")
+	errNoUpgrade = errors.New("evhttp: the response has no stream to give away")
+	errProxyKind = errors.New("evhttp: the proxy's URL must have the scheme http or https")
+	errWrongSize = errors.New("evhttp: the body of the request has not the length that ContentLength says")
+	errInterims  = badResponse("too many responses 1xx")
 )

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -211,7 +210,7 @@ func TestClientReset(t *testing.T) {
 		m := cl.next().(*Body)
 		got += string(m.Data.Bytes())
 		if m.Last {
-			wantError(t, m.Err, PhaseBody, syscall.ECONNRESET)
+			wantError(t, m.Err, PhaseBody, connReset)
 			break
 		}
 	}

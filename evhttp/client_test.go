@@ -22,7 +22,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -135,7 +134,7 @@ func want(t testing.TB, resp *Response, status int, body string) {
 func wantError(t testing.TB, err error, phase Phase, reason error) {
 	t.Helper()
 	var ce *CallError
-	if !errors.As(err, &ce) || ce.Phase != phase || !errors.Is(err, reason) {
+	if !errors.As(err, &ce) || ce.Phase != phase || reason != nil && !errors.Is(err, reason) {
 		t.Errorf("got %v, want %v: %v", err, phase, reason)
 	}
 }
@@ -410,7 +409,7 @@ func TestClientRefused(t *testing.T) {
 	url := "http://" + ln.Addr().String()
 	ln.Close()
 	cl := client(t, nil)
-	wantError(t, cl.get(url).Err, PhaseConnect, syscall.ECONNREFUSED)
+	wantError(t, cl.get(url).Err, PhaseConnect, connRefused)
 	if st := cl.Stats(); st != (ClientStats{}) {
 		t.Errorf("%+v", st)
 	}
@@ -666,9 +665,9 @@ func TestClientTLS(t *testing.T) {
 }
 
 // proxy is a proxy that is made of this package's server and client would prove too little: it is one of net/http.
-func proxy(t *testing.T) (addr *url.URL, asked *atomic.Value) {
+func proxy(t *testing.T, secure bool) (addr *url.URL, asked *atomic.Value) {
 	asked = new(atomic.Value)
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Store(r.Method + " " + r.RequestURI + " " + r.Header.Get("Proxy-Authorization"))
 		if r.Method != "CONNECT" {
 			if strings.Contains(r.URL.Host, "forbidden") {
@@ -710,6 +709,11 @@ func proxy(t *testing.T) (addr *url.URL, asked *atomic.Value) {
 			to.Close()
 		}()
 	}))
+	if secure {
+		srv.StartTLS()
+	} else {
+		srv.Start()
+	}
 	t.Cleanup(srv.Close)
 	u, _ := url.Parse(srv.URL)
 	u.User = url.UserPassword("me", "pw")
@@ -717,11 +721,17 @@ func proxy(t *testing.T) (addr *url.URL, asked *atomic.Value) {
 }
 
 func TestClientProxy(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprint("https=", secure), func(t *testing.T) { testClientProxy(t, secure) })
+	}
+}
+
+func testClientProxy(t *testing.T, https bool) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "from "+r.Host) })
 	plain, secure := httptest.NewServer(handler), httptest.NewTLSServer(handler)
 	defer plain.Close()
 	defer secure.Close()
-	addr, asked := proxy(t)
+	addr, asked := proxy(t, https)
 	cl := client(t, &ClientConfig{Proxy: http.ProxyURL(addr), TLS: &tls.Config{InsecureSkipVerify: true}})
 	const auth = " Basic bWU6cHc="
 	for range 2 {
@@ -738,8 +748,8 @@ func TestClientProxy(t *testing.T) {
 		t.Error(err)
 	}
 	// A tunnel for the program.
-	r := &http.Request{Method: "CONNECT", URL: &url.URL{Scheme: "http", Host: addr.Host}, Host: plain.Listener.Addr().String(), Header: http.Header{}}
-	direct := client(t, nil)
+	r := &http.Request{Method: "CONNECT", URL: &url.URL{Scheme: addr.Scheme, Host: addr.Host}, Host: plain.Listener.Addr().String(), Header: http.Header{}}
+	direct := client(t, &ClientConfig{TLS: &tls.Config{InsecureSkipVerify: true}})
 	resp := direct.fetch(&Call{Request: r})
 	if resp.Err != nil || resp.Status != 200 {
 		t.Fatal(resp)
