@@ -295,7 +295,7 @@ func (l *Loop) consulted(r *route, s *source, bit pending, made Event, err error
 	}
 	var end ender
 	switch {
-	case x.endDue, err != nil, s.life == lifeFailed && s.pend == 0 && x.layer != nil:
+	case x.endDue, err != nil, s.life == lifeFailed && s.pend&^workRead == 0 && x.layer != nil:
 		end, _ = x.layer.(ender)
 		if _, ok := at.enders[s]; !ok {
 			end = nil

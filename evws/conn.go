@@ -51,9 +51,9 @@ const (
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }
 
 // Stream returns the stream of the connection: for its addresses, priority, Notify and rate
-// limits, for example. Its input and output, its layer, and its idle timeouts if PingAfter is set,
-// belong to the connection. The stream's Close and Abort end the connection without a close
-// frame and without Closed.
+// limits, for example. Its input and output and its layer belong to the connection, and so do its
+// idle timeouts if PingAfter or WriteTimeout is set. The stream's Close and Abort end the
+// connection without a close frame and without Closed.
 func (c *Conn) Stream() *evchan.Stream {
 	c.mu.Lock()
 	defer c.mu.Unlock()
