@@ -26,7 +26,8 @@ type Config struct {
 	//	tls://192.0.2.1#example.net  by TLS (RFC 7858), port 853. The name after # must be in the server's
 	//	                             certificate; without it the IP address must be.
 	//
-	// If it is nil, the system's servers are asked.
+	// If it is nil, the system's servers are asked. If it is empty and not nil, the resolver
+	// begins suspended: see SetServers.
 	Servers []string
 
 	// TLS is the configuration for servers by TLS; nil means the defaults. It must not be

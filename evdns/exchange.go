@@ -198,6 +198,7 @@ func (x *exchange) answered(msg []byte, now time.Time) {
 	x.detach()
 	s.works()
 	edns := x.query[11] != 0
+	unmixCase(msg)
 	rep, err := parseReply(msg, x.ask.question)
 	if err != nil {
 		x.unusable(errUnmarshal, now)

@@ -27,6 +27,7 @@ type Resolver struct {
 	mu sync.Mutex // guards the following; taken before any lock of the loop
 
 	closed    bool
+	prio      int  // the lane of all sources; negative: as the loop gives it
 	given     bool // the servers are not the system's
 	suspended bool // there are none, until SetServers is called
 	sys       system
@@ -66,6 +67,7 @@ func NewResolver(loop *evchan.Loop, conf *Config) (*Resolver, error) {
 	}
 	r := &Resolver{
 		loop:     loop,
+		prio:     -1,
 		underway: make(map[ask]*exchange),
 		boxes:    make(map[chan<- evchan.Event]*box),
 	}
@@ -231,6 +233,39 @@ func (r *Resolver) SetServers(servers ...string) error {
 	r.given = true
 	r.replaceServers(all, r.now())
 	return nil
+}
+
+// SetPriority sets the lane of the loop in which answers arrive, and in which the
+// resolver does its work. It returns an error if the loop has no such lane.
+func (r *Resolver) SetPriority(p int) error {
+	r.mu.Lock()
+	defer r.unlock()
+	if r.closed {
+		return evchan.ErrClosed
+	}
+	if err := r.timer.SetPriority(p); err != nil {
+		return err
+	}
+	r.prio = p
+	for _, b := range r.boxes {
+		r.prioritize(b)
+	}
+	for _, s := range r.servers {
+		for _, k := range s.sockets {
+			r.prioritize(k.conn)
+		}
+		if s.conn != nil {
+			r.prioritize(s.conn.stream)
+		}
+	}
+	return nil
+}
+
+// prioritize puts a source of the resolver into its lane.
+func (r *Resolver) prioritize(src evchan.Source) {
+	if r.prio >= 0 {
+		src.SetPriority(r.prio) // the timer has such a lane
+	}
 }
 
 // Servers returns the addresses of the name servers, in their order.
@@ -454,6 +489,7 @@ func (r *Resolver) box(ch chan<- evchan.Event) *box {
 	if ch != nil {
 		b.Notify(ch)
 	}
+	r.prioritize(b)
 	r.boxes[ch] = b
 	return b
 }

@@ -93,6 +93,7 @@ func (s *nameserver) newSocket() (*udpSocket, error) {
 		return nil, err
 	}
 	conn.SetBackground(true)
+	s.r.prioritize(conn)
 	s.sockets = append(s.sockets, k)
 	return k, nil
 }
