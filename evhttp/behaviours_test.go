@@ -17,8 +17,8 @@ import (
 	"github.com/evchan/evchan"
 )
 
-// behaviours lists what libevent's own tests check of its HTTP server, by their numbers in group Q,
-// with the tests here. Where we do something else on purpose, note says so.
+// behaviours lists what libevent's own tests check of its HTTP server, by their numbers in group Q, and
+// of its client, in group R, with the tests here. Where we do something else on purpose, note says so.
 var behaviours = []struct{ id, what, tests, note string }{
 	{"Q1", "a head in pieces, a second port, an absolute target", "TestParsePieces TestHostilePieces TestAdopted TestTarget", ""},
 	{"Q2", "space behind the version", "TestHostileServer", "400"},
@@ -46,6 +46,22 @@ var behaviours = []struct{ id, what, tests, note string }{
 	{"Q24", "timeouts for reading and writing are apart", "TestTimeouts TestWriteTimeout TestSlowProgram", ""},
 	{"Q25", "a path that is registered twice", "", "paths are not registered: the program looks at Path"},
 	{"Q26", "TLS on one port, plain text on another", "TestTLSAndPlain", ""},
+	{"R1", "several requests on one connection; with close it reconnects", "TestClientWhole TestClientStress", ""},
+	{"R2", "an idle connection that the server has closed", "TestClientResend", ""},
+	{"R3", "cancel before connecting and while waiting", "TestClientCancel", "a Response with ErrCancelled comes"},
+	{"R4", "cancel while the body comes", "TestClientCancel", ""},
+	{"R5", "the body is drained as it comes", "TestClientStreaming", ""},
+	{"R6", "an address that cannot be reached", "TestClientRefused", "a Response with Err comes"},
+	{"R7", "retries with a delay that doubles", "TestClientRetries", ""},
+	{"R8", "timeouts for connecting, reading and writing are apart", "TestClientTimeouts", ""},
+	{"R9", "the connection is released after its last request", "TestClientQueue", "by CloseIdle, or after IdleTimeout"},
+	{"R10", "a request outlives its callback", "", "messages are the receiver's"},
+	{"R11", "the family of addresses", "TestClientTLS", "ClientConfig.Address"},
+	{"R12", "a stream that is connected already; Unix sockets", "TestClientAdopt TestClientPrograms", ""},
+	{"R13", "URIs are parsed", "", "package net/url"},
+	{"R14", "URIs are put together", "", "package net/url"},
+	{"R15", "queries are parsed", "", "package net/url"},
+	{"R16", "percent encoding", "", "package net/url"},
 }
 
 func TestBehaviours(t *testing.T) {

@@ -14,17 +14,26 @@ import (
 //
 // The program owns Data. To slow the client down, call [Request.PauseBody].
 //
+// In a client, it says the same of the body of a [Response], with Call.Streaming: see there.
+//
 // Over a channel, one Body may still come for a request that was answered before its body had
 // ended.
 type Body struct {
 	evchan.Custom
-	Request *Request
-	Data    evchan.Buffer // what has come
-	Last    bool          // that was all; Data may be empty then
+	Request  *Request      // whose body it is, or nil
+	Response *Response     // whose body it is, or nil
+	Data     evchan.Buffer // what has come
+	Last     bool          // that was all; Data may be empty then
+	Err      error         // with Last, of a Response: why the rest does not come, a *[CallError]; else nil
 }
 
 // String returns whose body it is.
-func (m *Body) String() string { return "Body of " + m.Request.String() }
+func (m *Body) String() string {
+	if m.Response != nil {
+		return "Body of " + m.Response.String()
+	}
+	return "Body of " + m.Request.String()
+}
 
 const (
 	maxPiece = 64 << 10  // bytes of one Body
@@ -165,52 +174,16 @@ func (r *Request) pull(b *evchan.Buffer, limit int64) error {
 
 // pullChunks is pull for a chunked body.
 func (r *Request) pullChunks(in, b *evchan.Buffer, limit int64) error {
-	const small = 512 // bytes that are copied rather than moved
 	d := &r.x().dec
-	for int64(b.Len()) < limit && d.state != chunkDone && in.Len() > 0 {
-		piece := firstSegment(in)
-		used, moved := 0, false
-		for used < len(piece) && !moved && int64(b.Len()) < limit && d.state != chunkDone {
-			framing, data, err := d.next(piece[used:])
-			if err != nil {
-				return err
-			}
-			used += framing
-			data = int(min(int64(data), limit-int64(b.Len())))
-			if data == 0 {
-				continue
-			}
-			if data <= small {
-				b.Write(piece[used : used+data])
-				used += data
-			} else {
-				in.Discard(used)
-				b.MoveN(in, data)
-				moved = true // piece is not valid any more
-			}
-			d.took(data)
-			r.bodySize += int64(data)
-		}
-		if !moved {
-			in.Discard(used)
-		}
-	}
-	if d.state != chunkDone {
-		return nil
+	n, err := d.pull(in, b, limit)
+	r.bodySize += n
+	if err != nil || d.state != chunkDone {
+		return err
 	}
 	r.bodyEnded = true
-	var err error
 	r.extra.trailer, err = d.trailerFields()
 	d.trailer = nil
 	return err
-}
-
-// firstSegment returns the first bytes of b that lie in one piece.
-func firstSegment(b *evchan.Buffer) []byte {
-	for piece := range b.Segments() {
-		return piece
-	}
-	return nil
 }
 
 // bodyMessage returns the next Body, or nil if nothing more has come. The caller holds mu.

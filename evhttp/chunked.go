@@ -3,7 +3,11 @@
 
 package evhttp
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/evchan/evchan"
+)
 
 // A chunkDecoder decodes the chunked coding (RFC 9112, 7.1), in whatever pieces it comes. It
 // allocates only for trailers.
@@ -64,6 +68,50 @@ func (d *chunkDecoder) took(n int) {
 	if d.left -= int64(n); d.left == 0 {
 		d.state = chunkDataCR
 	}
+}
+
+// pull moves the data that has come from in to b, until b has limit bytes or there is no more, and
+// returns how many bytes it has moved.
+func (d *chunkDecoder) pull(in, b *evchan.Buffer, limit int64) (int64, error) {
+	const small = 512 // bytes that are copied rather than moved
+	total := int64(0)
+	for int64(b.Len()) < limit && d.state != chunkDone && in.Len() > 0 {
+		piece := firstSegment(in)
+		used, moved := 0, false
+		for used < len(piece) && !moved && int64(b.Len()) < limit && d.state != chunkDone {
+			framing, data, err := d.next(piece[used:])
+			if err != nil {
+				return total, err
+			}
+			used += framing
+			data = int(min(int64(data), limit-int64(b.Len())))
+			if data == 0 {
+				continue
+			}
+			if data <= small {
+				b.Write(piece[used : used+data])
+				used += data
+			} else {
+				in.Discard(used)
+				b.MoveN(in, data)
+				moved = true // piece is not valid any more
+			}
+			d.took(data)
+			total += int64(data)
+		}
+		if !moved {
+			in.Discard(used)
+		}
+	}
+	return total, nil
+}
+
+// firstSegment returns the first bytes of b that lie in one piece.
+func firstSegment(b *evchan.Buffer) []byte {
+	for piece := range b.Segments() {
+		return piece
+	}
+	return nil
 }
 
 // step takes a byte of framing.

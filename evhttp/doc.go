@@ -2,8 +2,9 @@
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
 /*
-Package evhttp is an HTTP/1.1 server for package evchan: requests arrive as messages in the range
-over a loop, beside its timers, signals and everything else.
+Package evhttp is an HTTP/1.1 server and client for package evchan: requests, and the responses to
+calls of one's own, arrive as messages in the range over a loop, beside its timers, signals and
+everything else. Most of what follows is about the server; see Client for the other side.
 
 This server answers in four ways: at once, later and from another goroutine, by a handler of
 net/http that may wait, and by one that does not.
@@ -118,6 +119,49 @@ Config.HTTP2 says how clients that speak HTTP/2 are given to net/http.
 Config has timeouts for the head of a request, for the progress of its body, for that of the reply,
 and for idle connections. The first two give 408. None of them is for the program. They cost an idle
 connection nothing: the server looks at all of them eight times in IdleTimeout.
+
+# Client
+
+[Client.Do] begins a [Call] and returns at once. Exactly one [Response] follows: whole or, with
+Call.Streaming, at its head, and then its body as [Body] messages. If the call has failed,
+Response.Err, or Err of the last Body, is a [CallError] with the phase and the reason.
+
+	cl := evhttp.NewClient(loop, nil)
+	err := cl.Do(&evhttp.Call{Request: req, Data: job})
+	...
+	case *evhttp.Response:
+		if ev.Err != nil {
+			log.Print(ev.Err)
+		}
+		ev.Call.Data.(*Job).finish(ev.Status, ev.Body.Bytes())
+
+A Client keeps connections, at most ClientConfig.MaxConns for each host, and calls wait for one in
+order. There is no goroutine for a call, unless its Request has a Body that may have to be waited for.
+With Call.Upload the program writes that in the loop: [Call.Write] returns evchan.ErrFull while the
+server takes nothing, and [Writable] says when to go on.
+
+A program that does not receive a Body gets no further one, and its server has to wait when the
+buffers are full. [Response.PauseBody] does the same for a program that receives.
+
+[Client.RoundTripper] is for http.Client and what else takes an http.RoundTripper, on other
+goroutines than the receiver's.
+
+What differs from http.Client with http.Transport:
+
+	http.Client                              Client
+	redirects                                ClientConfig.Redirects; none by default
+	HTTP/2, SOCKS, names in Unicode          no; punycode works
+	gzip with streaming                      only whole responses and RoundTripper
+	httptrace                                Got1xxResponse and Got100Continue
+	body of any length                       MaxBody for whole responses
+	no timeouts by default                   one for each phase
+	any number of connections                256 to one host
+	obs-fold, bare LF                        ErrBadResponse: see Strictness
+	retries of a request that was not sent   only those that are idempotent (as net/http defines it)
+	TE and Content-Length                    TE counts, and the connection is closed after it
+
+Package net looks up names, on goroutines. With a resolver of evdns in ClientConfig.Dial.Names,
+that is done in the loop.
 
 # Concurrency
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"time"
 
@@ -195,4 +196,68 @@ func ExampleHosts() {
 		}
 	}
 	_ = answer // is called for each *evhttp.Request
+}
+
+// Several pages at once, as a crawler fetches them.
+func ExampleClient() {
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "page ", r.URL.Path)
+	}))
+	defer site.Close()
+	loop, err := evchan.New(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer loop.Close()
+	cl := evhttp.NewClient(loop, nil)
+	left := 3
+	pages := make([]string, left)
+	for i := range left {
+		req, err := http.NewRequest("GET", fmt.Sprint(site.URL, "/", i), nil)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := cl.Do(&evhttp.Call{Request: req, Data: i}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	for ev := range loop.All() {
+		if resp, ok := ev.(*evhttp.Response); ok {
+			if resp.Err != nil {
+				log.Fatal(resp.Err)
+			}
+			pages[resp.Call.Data.(int)] = string(resp.Body.Bytes())
+			if left--; left == 0 {
+				break
+			}
+		}
+	}
+	fmt.Println(pages)
+	// Output:
+	// [page /0 page /1 page /2]
+}
+
+// http.Client over a loop.
+func ExampleClient_RoundTripper() {
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "hello") }))
+	defer site.Close()
+	loop, err := evchan.New(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer loop.Close()
+	go func() {
+		for range loop.All() { // the client's messages go to those who wait
+		}
+	}()
+	hc := &http.Client{Transport: evhttp.NewClient(loop, nil).RoundTripper()}
+	resp, err := hc.Get(site.URL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	fmt.Println(resp.StatusCode, string(body), err)
+	// Output:
+	// 200 hello <nil>
 }

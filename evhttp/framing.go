@@ -21,8 +21,11 @@ const (
 // note looks at a field that frames the message or concerns the connection. All others have
 // no meaning for the server.
 func (h *head) note(name, value []byte) error {
-	if h.flags&isTrailer != 0 {
+	switch {
+	case h.flags&isTrailer != 0:
 		return checkTrailer(name)
+	case h.method == "": // a response
+		return h.noteOfResponse(name, value)
 	}
 	switch len(name) {
 	case len("host"):

@@ -12,15 +12,22 @@ import (
 	"github.com/evchan/evchan"
 )
 
-// Writable is a message about a reply that is written in pieces: [Request.Write] has returned
-// evchan.ErrFull, and now takes more.
+// Writable is a message about what is written in pieces: [Request.Write], or [Call.Write] of a
+// client, has returned evchan.ErrFull, and now takes more. Of a client's Call with Upload, it comes
+// as well when the body may begin, and after a redirect or a retry.
 type Writable struct {
 	evchan.Custom
-	Request *Request
+	Request *Request // whose reply it is, or nil
+	Call    *Call    // whose request it is, or nil
 }
 
-// String returns whose reply it is.
-func (m *Writable) String() string { return "Writable " + m.Request.String() }
+// String returns whose reply or request it is.
+func (m *Writable) String() string {
+	if m.Call != nil {
+		return "Writable " + m.Call.String()
+	}
+	return "Writable " + m.Request.String()
+}
 
 // Start sends the head of a reply whose body follows by Write, until Finish. If Content-Length
 // was set, the body must be of that length; otherwise it is chunked or, for a client of
@@ -91,6 +98,11 @@ func (r *Request) send(p []byte) error {
 		_, err := s.Write(p)
 		return err
 	}
+	return writeChunk(s, p)
+}
+
+// writeChunk sends p as a chunk. p must not be empty.
+func writeChunk(s *evchan.Stream, p []byte) error {
 	const copied = 8 << 10
 	q := scratch.Get().(*[]byte)
 	head := appendChunkSize(*q, len(p))

@@ -49,6 +49,11 @@ type Config struct {
 	// Err of Closed is ErrPongTimeout. PongTimeout 0 means 10 seconds.
 	PingAfter, PongTimeout time.Duration
 
+	// WriteTimeout is how long a peer may read nothing while there is output for it. Then the
+	// connection ends, with ErrSlow in Closed. 0 means that there is no limit: a peer that
+	// neither reads nor leaves holds its connection, until Slow says otherwise.
+	WriteTimeout time.Duration
+
 	// CloseTimeout bounds the closing handshake, which begins with Conn.Close: when it has passed,
 	// the connection ends. 0 means 5 seconds.
 	CloseTimeout time.Duration
@@ -88,7 +93,7 @@ var (
 	// ErrPongTimeout says that a peer has not answered a ping.
 	ErrPongTimeout = errors.New("evws: the peer has not answered a ping")
 
-	// ErrSlow says that a peer has read too slowly, see Disconnect.
+	// ErrSlow says that a peer has read too slowly, see Disconnect and Config.WriteTimeout.
 	ErrSlow = errors.New("evws: the peer reads too slowly")
 
 	// ErrCloseTimeout says that a peer has not answered a close frame in time.
@@ -167,7 +172,7 @@ func (c *Config) prepare(s *evchan.Stream) {
 	if c.MaxOutput > 0 {
 		s.SetWriteMarks(0, c.MaxOutput)
 	}
-	if c.PingAfter > 0 {
-		s.SetIdleTimeouts(c.PingAfter, 0)
+	if c.PingAfter > 0 || c.WriteTimeout > 0 {
+		s.SetIdleTimeouts(c.PingAfter, c.WriteTimeout)
 	}
 }

@@ -51,9 +51,9 @@ const (
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }
 
 // Stream returns the stream of the connection: for its addresses, priority, Notify and rate
-// limits, for example. Its input and output, its layer, and its idle timeouts if PingAfter is set,
-// belong to the connection. The stream's Close and Abort end the connection without a close
-// frame and without Closed.
+// limits, for example. Its input and output and its layer belong to the connection, and so do its
+// idle timeouts if PingAfter or WriteTimeout is set. The stream's Close and Abort end the
+// connection without a close frame and without Closed.
 func (c *Conn) Stream() *evchan.Stream {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -137,7 +137,7 @@ func (c *Conn) openLocked() error {
 
 // Close begins the closing handshake: it sends a close frame with code and reason, after what was
 // sent before. When the peer has answered, Closed comes; also when it has not in CloseTimeout.
-// Messages that arrive meanwhile are dropped. Reason is cut off after 123 bytes. NoStatus sends
+// Messages that arrive meanwhile are dropped; one that was made before may still come. Reason is cut off after 123 bytes. NoStatus sends
 // neither code nor reason.
 //
 // A client whose handshake is not over is closed at once, and Closed comes with Abnormal. Closing

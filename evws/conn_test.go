@@ -383,3 +383,41 @@ func TestPrepared(t *testing.T) {
 		}
 	}
 }
+
+// TestWriteTimeout ends a connection whose peer reads nothing, in virtual time.
+func TestWriteTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire(t, &Config{WriteTimeout: time.Minute, MaxOutput: 10000}, false)
+		w.peer.Pause(evchan.Read)
+		for w.conn.Send(Binary, make([]byte, 3000)) == nil {
+			w.run()
+		}
+		began := time.Now()
+		for len(w.got) == 0 && time.Since(began) < time.Hour {
+			if ev, ok := w.loop.Poll(time.Second); ok {
+				w.take(ev)
+			}
+		}
+		if got := time.Since(began); w.told() != "closed 1006: "+ErrSlow.Error() || got != time.Minute {
+			t.Errorf("told %s after %v", w.told(), got)
+		}
+	})
+}
+
+// TestEndOfSlowPeer checks that the end of a peer is told though it does not read.
+func TestEndOfSlowPeer(t *testing.T) {
+	w := newWire(t, &Config{MaxOutput: 10000}, false)
+	w.peer.Pause(evchan.Read)
+	for w.conn.Send(Binary, make([]byte, 3000)) == nil {
+		w.run()
+	}
+	w.send(frame(fin|opText, "last"), 0)
+	if w.told() != "" {
+		t.Errorf("told %s", w.told())
+	}
+	w.peer.CloseWrite()
+	w.run()
+	if w.told() != "text last, closed 1006: unexpected EOF" {
+		t.Errorf("told %s", w.told())
+	}
+}

@@ -39,6 +39,11 @@ type DialConfig struct {
 	// TLS is the configuration for wss; nil means the zero one.
 	TLS *tls.Config
 
+	// Proxy returns the HTTP proxy to connect through, by CONNECT, as in http.Transport: it may be
+	// http.ProxyFromEnvironment. A URL of nil means no proxy, and so does a nil Proxy. It is
+	// called by Dial. The URL of the request begins with http or https.
+	Proxy func(*http.Request) (*url.URL, error)
+
 	// Net has further settings of the stream: its local address, resolver and Notify, for example.
 	// nil means the defaults. Layer and Timeout are set by Dial.
 	Net *evchan.DialConfig
@@ -49,14 +54,16 @@ const maxReply = 64 << 10
 
 // A dialing is what a client needs until it is open.
 type dialing struct {
-	request  []byte
-	accept   string // what the server has to reply
-	compress bool   // it was offered
+	proxy    []byte      // the request to a proxy, whose reply is awaited; nil: there is none (any more)
+	secret   *tls.Config // for TLS behind the proxy; nil: none
+	request  []byte      // nil: it was sent
+	accept   string      // what the server has to reply
+	compress bool        // it was offered
 }
 
 // Dial connects to a server. The URL begins with ws:// or wss://. It returns at once: Opened
 // comes when the connection is open, or Closed if it cannot be opened, with the reason in Err,
-// which may be a *HandshakeError. Redirects are not followed, and HTTP proxies are not used.
+// which may be a *HandshakeError. Redirects are not followed.
 //
 // Dial returns the errors of Loop.Dial and of a URL, field or Config that is not valid.
 func Dial(loop *evchan.Loop, rawURL string, conf *DialConfig) (*Conn, error) {
@@ -101,18 +108,38 @@ func Dial(loop *evchan.Loop, rawURL string, conf *DialConfig) (*Conn, error) {
 		port = u.Port()
 	}
 	address := net.JoinHostPort(u.Hostname(), port)
+	secret := strings.EqualFold(u.Scheme, "wss")
+	tlsConf := d.TLS
+	if secret {
+		if tlsConf == nil {
+			tlsConf = new(tls.Config)
+		}
+		tlsConf = tlsConf.Clone()
+		if len(tlsConf.NextProtos) == 0 {
+			tlsConf.NextProtos = []string{"http/1.1"}
+		}
+		if tlsConf.ServerName == "" {
+			tlsConf.ServerName = u.Hostname()
+		}
+	}
+	proxy, err := d.proxyFor(u)
+	if err != nil {
+		return nil, err
+	}
+	if proxy != nil {
+		c.dial.proxy = connectRequest(address, proxy)
+		if secret {
+			c.dial.secret, secret = tlsConf, false
+		}
+		if port = proxy.Port(); port == "" {
+			port = "80"
+		}
+		address = net.JoinHostPort(proxy.Hostname(), port)
+	}
 	c.mu.Lock() // Next waits until s is set
 	defer c.mu.Unlock()
-	if strings.EqualFold(u.Scheme, "wss") {
-		conf := d.TLS
-		if conf == nil {
-			conf = new(tls.Config)
-		}
-		if len(conf.NextProtos) == 0 {
-			conf = conf.Clone()
-			conf.NextProtos = []string{"http/1.1"}
-		}
-		c.s, err = evtls.Dial(loop, "tcp", address, &n, conf)
+	if secret {
+		c.s, err = evtls.Dial(loop, "tcp", address, &n, tlsConf)
 	} else {
 		c.s, err = loop.Dial("tcp", address, &n)
 	}
@@ -165,19 +192,75 @@ func newDialing(u *url.URL, d *DialConfig, conf *Config) (*dialing, error) {
 		}
 	}
 	if u.User != nil && d.Header.Get("Authorization") == "" {
-		password, _ := u.User.Password()
-		b.WriteString("Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password)) + "\r\n")
+		b.WriteString("Authorization: " + basic(u.User) + "\r\n")
 	}
 	b.WriteString("\r\n")
-	return &dialing{b.Bytes(), acceptKey(key), conf.Compress}, nil
+	return &dialing{request: b.Bytes(), accept: acceptKey(key), compress: conf.Compress}, nil
 }
 
-// connectedLocked sends the request.
+// proxyFor returns the proxy for a URL; nil if there is none.
+func (d *DialConfig) proxyFor(u *url.URL) (*url.URL, error) {
+	if d.Proxy == nil {
+		return nil, nil
+	}
+	asked := *u
+	asked.Scheme = map[string]string{"ws": "http", "wss": "https"}[strings.ToLower(u.Scheme)]
+	proxy, err := d.Proxy(&http.Request{Method: "GET", URL: &asked, Host: u.Host, Header: make(http.Header)})
+	if err != nil || proxy == nil {
+		return nil, err
+	}
+	if !strings.EqualFold(proxy.Scheme, "http") || proxy.Hostname() == "" {
+		return nil, fmt.Errorf("evws: the proxy %q is not supported: its URL has to begin with http://", proxy.Redacted())
+	}
+	return proxy, nil
+}
+
+// connectRequest returns the request to a proxy for a connection to address.
+func connectRequest(address string, proxy *url.URL) []byte {
+	b := fmt.Appendf(nil, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n", address, address)
+	if proxy.User != nil {
+		b = append(b, "Proxy-Authorization: "+basic(proxy.User)+"\r\n"...)
+	}
+	return append(b, "\r\n"...)
+}
+
+// basic returns a name and a password as fields of requests have them.
+func basic(u *url.Userinfo) string {
+	password, _ := u.Password()
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(u.Username()+":"+password))
+}
+
+// connectedLocked sends the request, or that to the proxy.
 func (c *Conn) connectedLocked() {
-	if c.dial != nil && c.dial.request != nil {
-		c.s.Write(c.dial.request) // an error is the stream's: Closed comes
+	if c.dial == nil {
+		return
+	}
+	// An error of Write is the stream's: Closed comes.
+	if c.dial.proxy != nil {
+		c.s.Write(c.dial.proxy)
+	} else if c.dial.request != nil {
+		c.s.Write(c.dial.request)
 		c.dial.request = nil
 	}
+}
+
+// proxiedLocked goes on when the proxy has replied.
+func (c *Conn) proxiedLocked(r *http.Response) *HandshakeError {
+	if r.StatusCode/100 != 2 {
+		return &HandshakeError{r.StatusCode, "the proxy has refused"}
+	}
+	c.dial.proxy = nil
+	if c.dial.secret == nil {
+		c.connectedLocked()
+		return nil
+	}
+	// Connected of the stream on top comes when its handshake is over.
+	s, err := evtls.Client(c.s, c.dial.secret, &evtls.Options{Stream: &evchan.StreamConfig{Layer: (*layer)(c)}})
+	if err != nil {
+		return &HandshakeError{0, err.Error()}
+	}
+	c.s = s
+	return nil
 }
 
 var headEnd = []byte("\r\n\r\n")
@@ -203,21 +286,33 @@ func (c *Conn) readReply(in *evchan.Buffer) evchan.Event {
 		}
 		return nil
 	}
+	method := "GET"
+	if c.dial.proxy != nil {
+		method = "CONNECT"
+	}
 	head, _ := in.Peek(end + len(headEnd))
-	reply, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(head)), &http.Request{Method: "GET"})
+	reply, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(head)), &http.Request{Method: method})
 	if err != nil {
 		c.refuseLocked(&HandshakeError{0, "the reply is not HTTP: " + err.Error()})
 		return nil
 	}
 	reply.Body.Close()
 	in.Discard(end + len(headEnd))
+	if c.dial.proxy != nil {
+		if err := c.proxiedLocked(reply); err != nil {
+			c.refuseLocked(err)
+		}
+		return nil
+	}
 	if err := c.agreeLocked(reply); err != nil {
 		c.refuseLocked(err)
 		return nil
 	}
 	c.dial = nil
 	c.flags |= flagOpen
-	c.s.SetLifetime(0)
+	for s := c.s; s != nil; s = s.Under() {
+		s.SetLifetime(0)
+	}
 	c.conf.prepare(c.s)
 	return &Opened{Conn: c}
 }

@@ -75,7 +75,8 @@ A connection holds at most what its stream may hold as input and output, and a m
 begun to arrive, up to MaxMessage, or twice that if it is compressed. A length in a frame alone
 allocates nothing. An idle connection holds no buffers.
 
-Peers that have gone without a word are noticed if Config.PingAfter is set.
+Peers that have gone without a word are noticed if Config.PingAfter is set, and those that take
+nothing if Config.WriteTimeout is.
 
 # Compression
 

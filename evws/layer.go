@@ -34,7 +34,7 @@ func (x *layer) Next(src evchan.Source, ev evchan.Event) evchan.Event {
 	case evchan.Readable:
 		if c.has(flagPinged) {
 			c.flags &^= flagPinged
-			s.SetIdleTimeouts(c.conf.PingAfter, 0)
+			s.SetIdleTimeouts(c.conf.PingAfter, c.conf.WriteTimeout)
 		}
 	case evchan.Connected:
 		c.connectedLocked()
@@ -45,7 +45,7 @@ func (x *layer) Next(src evchan.Source, ev evchan.Event) evchan.Event {
 	case evchan.Closed:
 		c.flags |= flagLost
 	case evchan.TimedOut:
-		if c.conf.PingAfter <= 0 { // the user has set this timeout
+		if c.conf.PingAfter <= 0 && c.conf.WriteTimeout <= 0 { // the user has set this timeout
 			c.mu.Unlock()
 			return ev
 		}
@@ -89,8 +89,9 @@ func (x *layer) Next(src evchan.Source, ev evchan.Event) evchan.Event {
 	dialing := c.dial != nil
 	c.mu.Unlock()
 
-	// A peer that does not read is not read from.
-	if s.OutputFull() && !(*Conn)(x).closeSent() {
+	// A peer that does not read is not read from. One that has finished sending is: its end is not
+	// to be missed.
+	if s.OutputFull() && !c.ending() {
 		return nil
 	}
 	in := s.Input()
@@ -135,10 +136,11 @@ func (c *Conn) told() evchan.Event {
 	return c.peer
 }
 
-func (c *Conn) closeSent() bool {
+// ending reports whether the connection comes to its end.
+func (c *Conn) ending() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.has(flagCloseSent)
+	return c.has(flagCloseSent | flagEOF | flagLost)
 }
 
 func (c *Conn) isOpen() bool {
@@ -154,9 +156,14 @@ func (c *Conn) drainedLocked() {
 	}
 }
 
-// timedOutLocked sends a ping, or ends the connection if one was sent.
+// timedOutLocked sends a ping, or ends the connection if one was sent, or if the peer reads
+// nothing.
 func (c *Conn) timedOutLocked() {
 	switch {
+	case c.s.TimedOut()&evchan.Write != 0:
+		c.flags |= flagCloseSent
+		c.endLocked(Abnormal, "", ErrSlow)
+		return
 	case !c.has(flagOpen) || c.has(flagCloseSent):
 	case c.has(flagPinged):
 		c.endLocked(Abnormal, "", ErrPongTimeout)
@@ -164,7 +171,7 @@ func (c *Conn) timedOutLocked() {
 		return
 	default:
 		c.flags |= flagPinged
-		c.s.SetIdleTimeouts(c.conf.pongTimeout(), 0)
+		c.s.SetIdleTimeouts(c.conf.pongTimeout(), c.conf.WriteTimeout)
 		c.controlLocked(opPing, nil, false) // if the output is full, its bytes have to do
 	}
 	c.s.Resume(evchan.Read)

@@ -8,7 +8,6 @@ package evws_test
 import (
 	"fmt"
 	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -126,12 +125,15 @@ func testFaults(t *testing.T, seed uint64) {
 
 // talk sends messages, gets them back, and closes.
 func talk(conn net.Conn, messages int) error {
-	c, _, err := gorilla.NewClient(conn, &url.URL{Scheme: "ws", Host: "here"}, nil, 512, 512)
+	d := gorilla.Dialer{NetDial: func(string, string) (net.Conn, error) { return conn, nil }, ReadBufferSize: 512, WriteBufferSize: 512}
+	c, _, err := d.Dial("ws://here/", nil)
 	if err != nil {
 		return err
 	}
 	body := func(i int) string { return strings.Repeat(fmt.Sprint(i), i*i*150) }
+	written := make(chan struct{})
 	go func() {
+		defer close(written)
 		for i := range messages {
 			if err := c.WriteMessage(gorilla.TextMessage, []byte(body(i))); err != nil {
 				return
@@ -145,6 +147,7 @@ func talk(conn net.Conn, messages int) error {
 			panic(fmt.Sprintf("message %d has %d bytes", i, len(p)))
 		}
 	}
+	<-written
 	if err := c.WriteMessage(gorilla.CloseMessage, gorilla.FormatCloseMessage(4000, "")); err != nil {
 		return err
 	}
