@@ -30,7 +30,8 @@ type Custom struct {
 	from atomic.Pointer[source] // that sends it or has sent it last; nil: none; set by the goroutine that has set sent
 	self Event                  // what c is embedded in; set with from
 
-	// In a mailbox. The lock of the mailbox's loop guards these.
+	// In a mailbox. The lock of the mailbox's loop guards these, and changes of in.
+	in         atomic.Pointer[Mailbox] // nil: in none. claim comes before, without that lock
 	next, prev *Custom
 	seq        uint64 // of Loop.seq, when it was posted
 }
@@ -70,11 +71,9 @@ func (c *Custom) Retract() bool {
 	}
 	l := s.lockAndWithdraw()
 	defer l.unlock()
-	if !c.sent.Load() || c.from.Load() != s {
-		return false
-	}
-	if m, ok := s.owner.(*Mailbox); ok && s.layer.madeCustom() != c {
-		return m.retractLocked(l, c)
+	if m, ok := s.owner.(*Mailbox); ok && c.in.Load() == m {
+		m.retractLocked(l, c)
+		return true
 	}
 	return l.retractMade(s, c)
 }

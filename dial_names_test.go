@@ -161,6 +161,7 @@ func TestDialNamesErrors(t *testing.T) {
 
 // Close cancels the look-up, and the time limit ends it.
 func TestDialNamesEnds(t *testing.T) {
+	needSockets(t)
 	l := dialLoop(t, "")
 	names := &testNames{}
 	s, err := l.Dial("tcp", "closed:1", &DialConfig{Names: names})

@@ -238,12 +238,14 @@ func testPipelined(t *testing.T, loop *evchan.Loop, c net.Conn, tcp *net.TCPConn
 		tcp.CloseWrite()
 		count <- n
 	}()
-	for until := time.Now().Add(time.Minute); ; runtime.Gosched() {
+	for until := time.Now().Add(2 * time.Minute); ; runtime.Gosched() {
 		output, inputFull := fullest(loop)
 		if output >= maxOutput && inputFull || len(count) > 0 {
 			break
 		}
 		if time.Now().After(until) {
+			c.Close()
+			<-count
 			t.Fatal("the server takes all requests, or not one")
 		}
 	}

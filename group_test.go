@@ -107,6 +107,7 @@ func (x *groupServer) connect(t *testing.T, n int) []net.Conn {
 }
 
 func TestGroupBalance(t *testing.T) {
+	needSockets(t)
 	for _, balance := range []Balance{LeastStreams, RoundRobin, SourceHash, KernelPort} {
 		t.Run(balance.String(), func(t *testing.T) {
 			if balance == KernelPort && !reusePortDivides {
@@ -150,6 +151,7 @@ func TestGroupBalance(t *testing.T) {
 
 // A loop that is stuck in a handler gets no connections as long as others do.
 func TestGroupStuck(t *testing.T) {
+	needSockets(t)
 	x := serveGroup(t, newGroup(t, 2, LeastStreams), nil)
 	x.stuck[1] = make(chan struct{})
 	x.run(t)
@@ -175,6 +177,7 @@ func TestGroupStuck(t *testing.T) {
 
 // MaxStreams counts for the whole, exactly; Pause and Close as well.
 func TestGroupLimits(t *testing.T) {
+	needSockets(t)
 	for _, balance := range []Balance{LeastStreams, KernelPort} {
 		t.Run(balance.String(), func(t *testing.T) {
 			if balance == KernelPort && !reusePortDivides {
@@ -245,6 +248,7 @@ func TestGroupRunFails(t *testing.T) {
 
 // Run sends what was written before it ends.
 func TestGroupGrace(t *testing.T) {
+	needSockets(t)
 	const size = 4 << 20
 	g := newGroup(t, 2, RoundRobin)
 	ln, err := g.Listen("tcp", "127.0.0.1:0", nil)
@@ -280,6 +284,8 @@ func TestGroupGrace(t *testing.T) {
 }
 
 func TestGroupPackets(t *testing.T) {
+	needNetUDP(t)
+	needSockets(t)
 	g := newGroup(t, 2, LeastStreams)
 	pc, err := g.ListenPacket("udp", "127.0.0.1:0", nil)
 	must(t, err)
@@ -334,7 +340,8 @@ func TestGroupMisuse(t *testing.T) {
 		}
 	}
 	g := newGroup(t, 1, LeastStreams)
-	if g.Run(nil, nil) == nil || g.Shutdown(nil) == nil {
+	var none context.Context
+	if g.Run(none, nil) == nil || g.Run(t.Context(), nil) == nil || g.Shutdown(none) == nil {
 		t.Error("nil arguments are taken")
 	}
 }

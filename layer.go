@@ -57,7 +57,7 @@ import (
 // Close or Abort of the source, and by [Custom.Retract]. So a layer that wants to say something
 // last says it first, and closes the stream when it is asked next. Until that message is
 // received, Filter and NetConn return ErrWouldBlock. MoveTo takes the layer and the message
-// along.
+// along. The layer of a stream that has got a filter is not called any more, but for its End.
 //
 // # Input
 //
@@ -199,8 +199,9 @@ func (s *source) Again() {
 
 // consult asks the layer of s, which next has taken out of its lane, for a message. It returns
 // true if there is one: then s belongs to r, is in no lane, and has msgMade pending. Otherwise
-// it has put s back if s has more to do. The caller holds l.mu, which is let go meanwhile.
-func (l *Loop) consult(r *route, s *source) bool {
+// it has put s back if s has more to do. If feeds is true, the caller is r's feeder. The caller
+// holds l.mu, which is let go meanwhile.
+func (l *Loop) consult(r *route, s *source, feeds bool) bool {
 	var ev Event
 	var bit pending
 	if ask := s.pend & workAsk; ask != 0 {
@@ -219,7 +220,7 @@ func (l *Loop) consult(r *route, s *source) bool {
 			s.owner.received(bit)
 		}
 	}
-	return l.ask(r, s, bit, ev, r.fed && r.batches == nil)
+	return l.ask(r, s, bit, ev, feeds)
 }
 
 // ask calls Next of the layer of s, which is in no lane, with ev, the message of bit. If feeds is
@@ -294,14 +295,18 @@ func (l *Loop) consulted(r *route, s *source, bit pending, made Event, err error
 	}
 	var end ender
 	switch {
-	case x.endDue, err != nil, s.life == lifeFailed && s.pend == 0 && x.layer != nil:
+	case x.endDue, err != nil, s.life == lifeFailed && s.pend&^workRead == 0 && x.layer != nil:
 		end, _ = x.layer.(ender)
 		if _, ok := at.enders[s]; !ok {
 			end = nil
 		}
 		delete(at.enders, s)
 	}
-	if err != nil || x.layer == nil && x.made == nil {
+	if err != nil {
+		x.layer = nil
+		s.pend &^= workAsk | msgStopping
+	}
+	if x.layer == nil && x.made == nil {
 		s.pend &^= workAsk
 		s.layer = nil
 	}
@@ -443,33 +448,43 @@ func (l *Loop) serveStopping() {
 	}
 }
 
-// serveLayers asks the layers of the sources that stand in the loop's own queue, for a Shutdown
-// that makes the turns itself. What they make stays in the queue.
-func (l *Loop) serveLayers() {
+// serveLayers asks the layers of the sources that stand in queues whose receivers may be the ones
+// that have called Shutdown, or may wait for it: those of feeders and, if own is true, the loop's
+// own. What the layers make stays in the queue. The caller holds no lock.
+func (l *Loop) serveLayers(own bool) {
 	l.lock()
 	defer l.unlock()
-	l.layerWork = false
-	if l.own.fed {
-		return // a feeder delivers, or the receivers of Batches do
-	}
+	l.feederWork = false
 	var queued []*source
-	for _, q := range l.own.lanes {
-		for s := q.head; s != nil; s = s.next {
-			if s.layered() {
-				queued = append(queued, s)
+	collect := func(r *route) {
+		for _, q := range r.lanes {
+			for s := q.head; s != nil; s = s.next {
+				if s.layered() {
+					queued = append(queued, s)
+				}
 			}
 		}
 	}
+	if own {
+		l.layerWork = false
+	}
+	if own || l.own.fed {
+		collect(&l.own)
+	}
+	for _, r := range l.routes {
+		collect(r)
+	}
 	for _, s := range queued {
-		for s.queued && s.route.Load() == &l.own && s.pend&msgMade == 0 && !l.closed {
-			l.own.remove(s)
+		for s.queued && s.Loop() == l && s.pend&msgMade == 0 && !l.closed {
+			r := s.route.Load()
+			r.remove(s)
 			if s.layered() && s.pend&(msgMask|workAsk) != 0 {
-				if l.consult(&l.own, s) {
+				if l.consult(r, s, false) {
 					l.unpop(s, 0)
 				}
 				break // again in the next turn
 			}
-			if !l.prepareSource(&l.own, s) {
+			if !l.prepareSource(r, s) {
 				break
 			}
 			l.unpop(s, 0)

@@ -71,6 +71,7 @@ func TestLayerSources(t *testing.T) {
 			}, "Ready")
 		},
 		"PacketConn": func(t *testing.T, l *Loop) {
+			needNetUDP(t)
 			f := tagLayer("")
 			c, err := l.ListenPacket("udp", "127.0.0.1:0", &PacketConfig{Layer: f})
 			must(t, err)
@@ -412,6 +413,7 @@ func TestLayerActs(t *testing.T) {
 			}
 		},
 		"NetConn": func(t *testing.T, l *Loop) {
+			needNetConn(t)
 			s, c := connectedPair(t, l)
 			var conn net.Conn
 			f := &layerFunc{next: func(src Source, ev Event) Event {
@@ -518,10 +520,13 @@ func TestLayerUnderFilter(t *testing.T) {
 // End comes once, in each way in which a source can end.
 func TestLayerEnd(t *testing.T) {
 	ways := map[string]func(t *testing.T, l *Loop, s *Stream, c *net.TCPConn){
-		"Close":   func(_ *testing.T, _ *Loop, s *Stream, _ *net.TCPConn) { s.Close() },
-		"Abort":   func(_ *testing.T, _ *Loop, s *Stream, _ *net.TCPConn) { s.Abort() },
-		"Loop":    func(_ *testing.T, l *Loop, _ *Stream, _ *net.TCPConn) { l.Close() },
-		"NetConn": func(t *testing.T, l *Loop, s *Stream, _ *net.TCPConn) { netConn(t, l, s).Close() },
+		"Close": func(_ *testing.T, _ *Loop, s *Stream, _ *net.TCPConn) { s.Close() },
+		"Abort": func(_ *testing.T, _ *Loop, s *Stream, _ *net.TCPConn) { s.Abort() },
+		"Loop":  func(_ *testing.T, l *Loop, _ *Stream, _ *net.TCPConn) { l.Close() },
+		"NetConn": func(t *testing.T, l *Loop, s *Stream, _ *net.TCPConn) {
+			needNetConn(t)
+			netConn(t, l, s).Close()
+		},
 		"Peer": func(t *testing.T, l *Loop, _ *Stream, c *net.TCPConn) {
 			c.SetLinger(0)
 			c.Close()

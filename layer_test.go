@@ -513,3 +513,27 @@ func TestWriteLater(t *testing.T) {
 		},
 	})
 }
+
+// A stream that the poller has reported again, without a reason, when it failed: its layer hears of
+// the end all the same.
+func TestLayerEndAfterReport(t *testing.T) {
+	l, err := New(nil)
+	must(t, err)
+	defer l.Close()
+	a, _ := l.Pipe(nil, nil)
+	layer := &layerFunc{next: func(Source, Event) Event { return nil }}
+	must(t, a.SetLayer(layer))
+	l.Poll(0)
+	a.mu.Lock()
+	a.fail("read", errors.New("on purpose"), 0)
+	a.unlock()
+	l.lock()
+	l.enqueue(&a.source, workRead)
+	l.unlock()
+	for range 3 {
+		l.Poll(0)
+	}
+	if layer.ends != 1 {
+		t.Errorf("%d times End", layer.ends)
+	}
+}

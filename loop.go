@@ -73,6 +73,7 @@ type Loop struct {
 	preempted     []*route    // routes whose offers unlock withdraws
 	acceptors     []*Listener // listeners of other loops, whose acceptOn unlock calls
 	layerWork     bool        // a source with a layer has entered the loop's own queue, since serveLayers has looked
+	feederWork    bool        // the same for the queue of a feeder, after Shutdown was called
 	stopping      []*source   // whose layers serveStopping has to tell
 	wakePoller    bool        // unlock ends the wait for the kernel, if there is one
 
@@ -315,6 +316,9 @@ func (l *Loop) turn(limit time.Duration) {
 	l.turnc <- struct{}{}
 	defer l.callReleases() // also if a Filter ends the goroutine
 	l.makeTurn(limit, true)
+	if l.draining.Load() { // otherwise feederWork is false
+		l.serveLayers(false)
+	}
 }
 
 // makeTurn makes a turn for a caller that holds the token, and gives the token back. See
@@ -475,7 +479,7 @@ func (l *Loop) wait(limit time.Duration, delivers bool) time.Duration {
 	if len(l.work) > 0 || l.spent != nil || l.ends != nil || l.closed || l.draining.Load() && l.streams.Load() == 0 {
 		return 0
 	}
-	if !delivers && l.layerWork {
+	if l.feederWork || !delivers && l.layerWork {
 		return 0
 	}
 	if delivers && (!l.own.fed && l.own.n > 0 || l.attended || !l.stepping && l.over()) {

@@ -118,6 +118,7 @@ func (m *Mailbox) post(ev Event) error {
 		m.tail.next, c.prev = c, m.tail
 	}
 	m.tail = c
+	c.in.Store(m)
 	m.n++
 	m.expected = max(m.expected-1, 0)
 	if m.n == 1 { // otherwise the message before makes the queue go on with this one
@@ -180,6 +181,7 @@ func (m *Mailbox) emptyLocked() {
 	for c := m.head; c != nil; {
 		next := c.next
 		c.next, c.prev = nil, nil
+		c.in.Store(nil)
 		c.release()
 		c = next
 	}
@@ -200,6 +202,7 @@ func (m *Mailbox) remove(c *Custom) {
 		c.next.prev = c.prev
 	}
 	c.next, c.prev = nil, nil
+	c.in.Store(nil)
 	m.n--
 	c.release()
 	m.free(1)
@@ -207,12 +210,11 @@ func (m *Mailbox) remove(c *Custom) {
 
 // retractLocked takes c back, which is in m. The caller has withdrawn m's offer, and holds
 // l's lock.
-func (m *Mailbox) retractLocked(l *Loop, c *Custom) bool {
+func (m *Mailbox) retractLocked(l *Loop, c *Custom) {
 	m.remove(c)
 	if m.n == 0 {
 		l.retract(&m.source, msgSingle)
 	}
-	return true
 }
 
 func (m *Mailbox) event(pending) Event { return m.head.self }
@@ -228,9 +230,6 @@ func (m *Mailbox) received(pending) {
 		m.pend |= msgSingle
 	}
 }
-
-// nextSeq returns when the next message was posted, as Loop.seq tells it.
-func (m *Mailbox) nextSeq() uint64 { return m.head.seq }
 
 func (m *Mailbox) alive() bool { return m.life == lifeOpen && m.expected > 0 }
 

@@ -62,9 +62,11 @@ func (s *Stream) MoveTo(to *Loop) error {
 			u.unlock()
 		}
 	}
-	if err == ErrClosed {
+	if moved && err == ErrClosed { // the other loop was closed meanwhile
 		for _, u := range stack {
-			u.abandon() // does something if the other loop was closed meanwhile
+			u.abandon()
+			l := u.lockAndWithdraw()
+			l.unlockEnding(&u.source)
 		}
 	}
 	return err
@@ -166,11 +168,16 @@ func (s *Stream) depart(l, to *Loop) {
 
 // arrive registers s with its new loop. Caller holds s.mu.
 func (s *Stream) arrive() error {
-	if s.gone() {
-		return nil // a stream under a filter that has ended
-	}
 	l := s.Loop()
 	l.lock()
+	if s.layer != nil {
+		s.layer.stopping = false
+		l.giveLayer(&s.source, s.layer.layer)
+	}
+	if s.gone() { // a stream under a filter that has ended
+		l.unlock()
+		return nil
+	}
 	l.streams.Add(1)
 	if l.closed { // since moveTo has looked
 		l.unlock()
@@ -183,10 +190,6 @@ func (s *Stream) arrive() error {
 	var tok token
 	if s.sock.fd != noFD {
 		tok = l.register(s, s.sock.fd)
-	}
-	if s.layer != nil {
-		s.layer.stopping = false
-		l.giveLayer(&s.source, s.layer.layer)
 	}
 	pend := s.pend&^(msgAccepted|msgStopping) | msgMoved | workRead
 	if s.ample() {

@@ -239,6 +239,7 @@ func TestDialOver(t *testing.T) {
 // TestGroupOver: with a Group, the stream on top sends Accepted on its loop, and nobody is told of
 // the one below, however soon its client speaks.
 func TestGroupOver(t *testing.T) {
+	needSockets(t)
 	const clients = 100
 	g := newGroup(t, 3, RoundRobin)
 	for name, over := range map[string]func(*Stream) (*Stream, error){

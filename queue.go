@@ -133,6 +133,9 @@ func (l *Loop) stir(r *route, s *source) {
 	}
 	if r.fed {
 		l.wakeFeeder(r)
+		if s.layer != nil && l.draining.Load() {
+			l.feederWork, l.wakePoller = true, true
+		}
 		return
 	}
 	l.wakePoller = true
@@ -245,7 +248,7 @@ func (l *Loop) next(r *route) (*source, pending) {
 		r.remove(s)
 		if s.layer != nil && s.pend&(msgMask|workAsk) != 0 {
 			switch {
-			case s.pend&msgMade == 0 && !l.consult(r, s):
+			case s.pend&msgMade == 0 && !l.consult(r, s, r.fed && r.batches == nil):
 				if l.left > 0 {
 					continue
 				}
@@ -347,6 +350,9 @@ func (l *Loop) take(s *source, bit pending, ev Event) {
 		s.layer.row++
 		l.unpop(s, 0)
 	default:
+		if s.layer != nil {
+			s.layer.row = 0
+		}
 		l.push(s)
 	}
 }

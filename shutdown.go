@@ -65,7 +65,7 @@ func (l *Loop) Shutdown(ctx context.Context) error {
 					l.turnHoldingToken(-1, false)
 				}
 			}()
-			l.serveLayers()
+			l.serveLayers(true)
 		}
 	}
 	l.Close()

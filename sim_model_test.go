@@ -368,6 +368,9 @@ func (m *modelTest) receive(l *Loop, form string, seed uint64) {
 // ---- The test ----
 
 func TestModel(t *testing.T) {
+	if runtime.GOOS == "js" {
+		t.Skip("hear spins until another goroutine has noted a stream, and meanwhile JavaScript cannot answer that goroutine's read of a file")
+	}
 	t.Parallel()
 	for _, method := range Methods() {
 		for form := range ranges {

@@ -372,6 +372,7 @@ func (s *Stream) tellStopping() bool {
 	if !s.layer.stopping {
 		s.layer.stopping = true
 		l.enqueue(&s.source, msgStopping)
+		l.feederWork = true // if a feeder serves s, which may wait for its receiver
 		if s.pend&msgMade != 0 || s.offered {
 			l.stopping = append(l.stopping, &s.source)
 		}

@@ -348,6 +348,7 @@ func TestSourcesNotVisibleEarly(t *testing.T) {
 		},
 		"ListenPacket": func(_ *testing.T, l *Loop) (Source, error) { return l.ListenPacket("udp", "127.0.0.1:0", nil) },
 		"WrapPacketConn": func(t *testing.T, l *Loop) (Source, error) {
+			needNetUDP(t)
 			c, err := net.ListenPacket("udp", "127.0.0.1:0")
 			must(t, err)
 			t.Cleanup(func() { c.Close() })

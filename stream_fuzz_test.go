@@ -18,7 +18,7 @@ import (
 // operation, its end and kind, and a number. It compares with a model what arrives
 // and which messages come. The first byte says which filter the ends are under.
 func FuzzStream(f *testing.F) {
-	for filter := range byte(3) {
+	for _, filter := range []byte{0, 1, 2, 128} {
 		all := []byte{filter}
 		for op := range byte(len(streamOps)) {
 			all = append(all, 0, 0, 200, op, 0, 40, op, 1, 90, 1, 1, 5)
@@ -79,10 +79,15 @@ func newStreamFuzz(t *testing.T, l *Loop, script []byte) *streamFuzz {
 			if script[0]%3 == 2 {
 				f = &frameFilter{t: t, greeted: true, welcomed: true} // without greetings, which CloseWrite may overtake
 			}
+			busy := &busyFilter{frameFilter: frameFilter{t: t, greeted: true, welcomed: true}}
+			if script[0] >= 128 {
+				f = busy
+			}
 			s, err := e.s.Filter(f, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
+			busy.up = s
 			e.s = s
 		}
 		e.s.Data = e

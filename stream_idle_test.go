@@ -348,6 +348,7 @@ func testIdleActivity(t *testing.T, l *Loop) {
 // TestIdleAfterConnected: the idle timeouts of a stream over one that is being connected begin
 // when that is connected, however they were set.
 func TestIdleAfterConnected(t *testing.T) {
+	needSockets(t)
 	const idle = time.Millisecond
 	for way, begin := range map[string]func(*testing.T, *Loop, string, *DialConfig, int) *Stream{
 		"Dial": func(t *testing.T, l *Loop, addr string, conf *DialConfig, n int) *Stream {

@@ -110,6 +110,42 @@ func (f *frameFilter) Close() error {
 	return nil
 }
 
+// A busyFilter is a frameFilter that is busy again and again, and whose last frame is the end of
+// its input.
+type busyFilter struct {
+	frameFilter
+	up    *Stream
+	calls int
+}
+
+// busy reports whether this call is one at which the filter is busy, and asks for the next.
+func (f *busyFilter) busy(every int) bool {
+	f.calls++
+	if f.up == nil || f.calls%every != 0 {
+		return false
+	}
+	f.up.Again()
+	return true
+}
+
+func (f *busyFilter) Decode(in, plain, out *Buffer, eof bool) error {
+	if f.busy(3) {
+		return ErrWouldBlock
+	}
+	err := f.frameFilter.Decode(in, plain, out, eof)
+	if err == nil && f.ended {
+		err = io.EOF
+	}
+	return err
+}
+
+func (f *busyFilter) Encode(plain, out *Buffer, fin bool) error {
+	if (fin || plain.Len() > 0) && f.busy(4) {
+		return ErrWouldBlock
+	}
+	return f.frameFilter.Encode(plain, out, fin)
+}
+
 // A gzipFilter compresses what is sent as one file, and the other way round. What
 // is written is sent at once.
 type gzipFilter struct {

@@ -26,6 +26,7 @@ func anyDescriptor(t *testing.T) uintptr {
 // A loop cannot be made here, so these skip the tests that need one.
 func needReset(t *testing.T)   { t.Skip("there is no loop here") }
 func needNetConn(t *testing.T) { t.Skip("there is no loop here") }
+func needNetUDP(t *testing.T)  { t.Skip("there is no loop here") }
 
 func socketPair(t testing.TB) (a, b sysFD) {
 	t.Skip("there is no loop here")

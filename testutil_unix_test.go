@@ -65,6 +65,7 @@ const errNotWatched = syscall.EPERM
 // needReset and needNetConn skip a test where the system cannot do it.
 func needReset(*testing.T)   {}
 func needNetConn(*testing.T) {}
+func needNetUDP(*testing.T)  {}
 
 // arrived waits until n bytes can be read from fd: at once, once they were sent.
 func arrived(t testing.TB, fd sysFD, n int) {}

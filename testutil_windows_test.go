@@ -96,6 +96,13 @@ func needNetConn(t *testing.T) {
 	}
 }
 
+// needNetUDP skips a test in which package net makes a UDP socket.
+func needNetUDP(t *testing.T) {
+	if onWine() {
+		t.Skip("Wine refuses an option that package net sets on UDP sockets (SIO_UDP_NETRESET)")
+	}
+}
+
 // arrived waits until n bytes can be read from fd.
 func arrived(t testing.TB, fd sysFD, n int) {
 	t.Helper()

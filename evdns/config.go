@@ -26,7 +26,8 @@ type Config struct {
 	//	tls://192.0.2.1#example.net  by TLS (RFC 7858), port 853. The name after # must be in the server's
 	//	                             certificate; without it the IP address must be.
 	//
-	// If it is nil, the system's servers are asked.
+	// If it is nil, the system's servers are asked. If it is empty and not nil, the resolver
+	// begins suspended: see SetServers.
 	Servers []string
 
 	// TLS is the configuration for servers by TLS; nil means the defaults. It must not be
@@ -66,7 +67,7 @@ type Config struct {
 	ProbeBackoff                    int
 
 	// MaxInflight is how many questions may be under way; others wait for their turn. 0
-	// means 64. A look-up of a host has two questions.
+	// means 64; the most is 32,768. A look-up of a host has two questions.
 	MaxInflight int
 
 	// Skew is how long a look-up waits for the addresses of one family once it has those of the
@@ -252,6 +253,7 @@ func (c Config) resolve(sys *resolvConf) settings {
 		MaxTTL:           24 * time.Hour,
 		MaxNegativeTTL:   time.Hour,
 	})
+	c.MaxInflight = min(c.MaxInflight, 1<<15) // a connection has 1<<16 ids
 	s := settings{Config: c, rotate: sys.rotate, single: sys.single, trustAD: sys.trustAD, search: c.Search}
 	switch {
 	case c.Ndots > 0:

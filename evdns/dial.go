@@ -21,7 +21,7 @@ func (r *Resolver) LookupHost(network, host string, done func([]netip.Addr, erro
 	switch network {
 	case "ip", "ip4", "ip6":
 		q.Host, q.network, q.done = host, network, done
-		err := r.run(q, q.lookup)
+		_, err := r.run(q, q.lookup)
 		if err == nil {
 			return func() { q.Close() }
 		}

@@ -52,6 +52,15 @@
 // use a server by TLS for that. Signatures (DNSSEC) are not checked; Answer.AuthenticData is
 // what the server says about them.
 //
+// To ask by TLS, give the server as "tls://9.9.9.9#dns.quad9.net". The certificate must be for
+// the name after the #. Questions share one connection, and are padded.
+//
+// To dial a host whose name the resolver looks up, use it in evchan.DialConfig:
+//
+//	s, err := loop.Dial("tcp", "example.com:80", &evchan.DialConfig{Names: r})
+//
+// Then all of it happens in the loop: the look-up, and the race of the addresses.
+//
 // # The server
 //
 // [Serve] answers questions by UDP and TCP. Each is a [Request]:
@@ -71,6 +80,8 @@
 // client may have several questions open, which may be answered in any order. What is no
 // question is answered by the server itself: malformed messages with FORMERR, other operations
 // than queries with NOTIMP.
+//
+// A server by TLS has ServerConfig.Over, for which package evtls has a function.
 //
 // A server on the Internet should set ServerConfig.RateLimit. Otherwise an attacker can send it
 // questions with the address of a victim as the sender, and the victim gets the answers.

@@ -37,9 +37,10 @@ type exchange struct {
 	ask     ask
 	waiters []*part
 
-	next    *exchange // in Resolver.waiting
-	running bool      // counts for MaxInflight
-	done    bool
+	prev, next *exchange // in Resolver.waiting
+	queued     bool      // is there
+	running    bool      // counts for MaxInflight
+	done       bool
 
 	// What has been tried.
 	first   int    // index of the server that was asked first
@@ -197,6 +198,7 @@ func (x *exchange) answered(msg []byte, now time.Time) {
 	x.detach()
 	s.works()
 	edns := x.query[11] != 0
+	unmixCase(msg)
 	rep, err := parseReply(msg, x.ask.question)
 	if err != nil {
 		x.unusable(errUnmarshal, now)
@@ -319,10 +321,8 @@ func (r *Resolver) startWaiting(now time.Time) {
 	}
 	r.starting = true
 	for r.inflight < r.set.MaxInflight && !r.suspended && r.waiting.head != nil {
-		x := r.waiting.pop()
-		if x.done {
-			continue
-		}
+		x := r.waiting.head
+		r.waiting.remove(x)
 		x.running = true
 		r.inflight++
 		x.attempt(now)
@@ -378,6 +378,7 @@ func (x *exchange) leave(w *part, now time.Time) {
 	r := x.r
 	x.done = true
 	x.detach()
+	r.waiting.remove(x)
 	if r.underway[x.ask] == x {
 		delete(r.underway, x.ask)
 	}
@@ -393,7 +394,8 @@ func (x *exchange) leave(w *part, now time.Time) {
 type fifo struct{ head, tail *exchange }
 
 func (f *fifo) push(x *exchange) {
-	if f.head == nil {
+	x.queued, x.prev = true, f.tail
+	if f.tail == nil {
 		f.head = x
 	} else {
 		f.tail.next = x
@@ -401,13 +403,22 @@ func (f *fifo) push(x *exchange) {
 	f.tail = x
 }
 
-func (f *fifo) pop() *exchange {
-	x := f.head
-	f.head, x.next = x.next, nil
-	if f.head == nil {
-		f.tail = nil
+// remove takes x out, if it is in f.
+func (f *fifo) remove(x *exchange) {
+	if !x.queued {
+		return
 	}
-	return x
+	if x.prev == nil {
+		f.head = x.next
+	} else {
+		x.prev.next = x.next
+	}
+	if x.next == nil {
+		f.tail = x.prev
+	} else {
+		x.next.prev = x.prev
+	}
+	x.queued, x.prev, x.next = false, nil, nil
 }
 
 var errClosing = errors.New("evdns: the connection is closing")

@@ -113,6 +113,19 @@ func TestForgedAnswers(t *testing.T) {
 	}
 }
 
+// A datagram that is longer than was asked for is no answer either, and ends nothing.
+func TestTooLongDatagram(t *testing.T) {
+	loop := newLoop(t)
+	s := newRawServer(t, func(_ int, q []byte) [][]byte {
+		good := packed(q, nil, rightRecord)
+		return [][]byte{append(packed(q, nil, forgedRecord), make([]byte, maxUDP)...), good}
+	})
+	r := newResolver(t, loop, &Config{Servers: []string{s.addr.String()}, Timeout: testLimit, Attempts: 1})
+	if a := lookup(t, r, "host.test", "ip4", nil); addrsString(a.Addrs) != "192.0.2.1" {
+		t.Errorf("got %+v", a)
+	}
+}
+
 // With mixed case, an answer with other letters is none. The question is asked again,
 // with an id of its own, in small letters.
 func TestCase(t *testing.T) {
@@ -294,6 +307,64 @@ func TestChains(t *testing.T) {
 	}
 }
 
+// A server that knows only the alias is asked for its target as well, as far as maxHops.
+func TestAliasElsewhere(t *testing.T) {
+	loop := newLoop(t)
+	zone := map[string][]string{
+		"a.test. A":     {"$ 50 IN CNAME b.test.", "b.test. 40 IN CNAME c.test."},
+		"c.test. A":     {"$ 60 IN CNAME d.test."},
+		"d.test. A":     {"$ 70 IN A 192.0.2.1"},
+		"a.test. AAAA":  {"$ 50 IN CNAME b.test.", "b.test. 40 IN CNAME c.test."},
+		"c.test. AAAA":  {"$ 60 IN CNAME none.test."},
+		"loop.test. A":  {"$ 60 IN CNAME pool.test."},
+		"pool.test. A":  {"$ 60 IN CNAME loop.test."},
+		"none.test. MX": {"$ 60 IN MX 1 a.test."},
+	}
+	s := newServer(t, zoneFunc(zone))
+	r := newResolver(t, loop, nil, s)
+	for range 2 {
+		a := lookup(t, r, "a.test", "ip", nil)
+		if a.Err != nil || addrsString(a.Addrs) != "192.0.2.1" || a.CanonicalName != "d.test." || a.TTL != 40*time.Second {
+			t.Errorf("got %+v", a)
+		}
+		if rrs := a.Records(); len(rrs) != 4 || rrs[0].Header.Name.String() != "a.test." || rrs[3].Header.Name.String() != "d.test." {
+			t.Errorf("records: %v", rrs)
+		}
+	}
+	s.questions()
+	if a := lookup(t, r, "loop.test", "ip4", nil); a.Err == nil {
+		t.Errorf("a loop: got %+v", a)
+	}
+	if n := len(s.questions()); n != 1+maxHops {
+		t.Errorf("asked %d times, want %d", n, 1+maxHops)
+	}
+	a := lookup(t, r, "a.test", "ip6", nil)
+	var e *net.DNSError
+	if !errors.As(a.Err, &e) || !e.IsNotFound || e.Name != "a.test" {
+		t.Errorf("no data at the end: %v", a.Err)
+	}
+}
+
+// Users do not see that names are sent in mixed case, whether the server compresses or not.
+func TestCaseIsNotSeen(t *testing.T) {
+	loop := newLoop(t)
+	for _, compress := range []bool{false, true} {
+		s := newServer(t, func(_ string, q *dns.Msg) *dns.Msg {
+			m := replyTo(q, "$ 60 IN MX 10 mail.$", "$ 60 IN MX 20 $")
+			m.Compress = compress
+			return m
+		})
+		r := newResolver(t, loop, nil, s)
+		a := query(t, r, "A-Long-Name-to-mix.test", dnsmessage.TypeMX, nil)
+		for i, rr := range a.Records() {
+			name, target := rr.Header.Name.String(), rr.Body.(*dnsmessage.MXResource).MX.String()
+			if name != "a-long-name-to-mix.test." || compress && target != []string{"mail.", ""}[i]+name {
+				t.Errorf("compressed %v: %s has %s", compress, name, target)
+			}
+		}
+	}
+}
+
 // How long answers are kept: TTLs at their limits, and negative answers with and without SOA.
 func TestTTL(t *testing.T) {
 	for _, tt := range []struct {
@@ -352,7 +423,7 @@ func TestPrefetch(t *testing.T) {
 	lookup(t, r, "v4.test", "ip4", nil)
 	r.mu.Lock()
 	for _, e := range r.cache.entries {
-		e.added, e.end = e.added.Add(-58*time.Second), e.end.Add(-58*time.Second)
+		e.added, e.end = e.added.Add(-55*time.Second), e.end.Add(-55*time.Second)
 	}
 	r.mu.Unlock()
 	s.questions()

@@ -9,4 +9,6 @@ require (
 	golang.org/x/sys v0.47.0
 )
 
+require golang.org/x/sync v0.22.0 // indirect
+
 replace github.com/evchan/evchan => ../

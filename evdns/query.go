@@ -88,6 +88,7 @@ type part struct {
 	reply    *reply
 	err      *net.DNSError
 	cached   *cacheEntry // where reply comes from; nil: from a server
+	before   []*reply    // that have led to the name of reply, each with nothing but aliases
 }
 
 // An Answer is the message with which a [Query] ends. Its fields do not change.
@@ -130,8 +131,9 @@ type Answer struct {
 	// its time, and that no server has answered now.
 	Cached, Stale bool
 
-	reply *reply
-	age   time.Duration
+	reply  *reply
+	before []*reply // see part
+	age    time.Duration
 }
 
 // Records returns the records that answer the question, with the CNAMEs that lead to them.
@@ -141,7 +143,11 @@ func (a *Answer) Records() []dnsmessage.Resource {
 	if a.reply == nil {
 		return nil
 	}
-	return a.reply.records(uint32(a.age / time.Second))
+	var all []dnsmessage.Resource
+	for _, rep := range a.before {
+		all = append(all, rep.records(0)...)
+	}
+	return append(all, a.reply.records(uint32(a.age/time.Second))...)
 }
 
 // Message returns the server's whole message, nil if there is none. It must not be modified.
@@ -279,10 +285,18 @@ func (q *Query) askPart(w *part, question question, now time.Time) {
 	q.r.ask(ask{question, q.conf.UseTCP, q.conf.IgnoreTruncation}, w, q.conf.NoCache, now)
 }
 
+// maxHops is how many questions a part asks because the answer was an alias only. Arbitrary.
+const maxHops = 8
+
 // finish is called when the part's question is answered, with the reply or an error or both.
 func (w *part) finish(rep *reply, err *net.DNSError, cached *cacheEntry, now time.Time) {
-	w.done, w.reply, w.err, w.cached = true, rep, err, cached
 	q := w.query
+	if target := rep.elsewhere(); target != "" && len(w.before) < maxHops {
+		w.before = append(w.before, rep)
+		q.askPart(w, question{target, rep.q.typ, rep.q.class}, now)
+		return
+	}
+	w.done, w.reply, w.err, w.cached = true, rep, err, cached
 	if q.r.set.single && q.network == "ip" && w == &q.parts[0] && !q.starting {
 		q.askPart(&q.parts[1], question{q.name, dnsmessage.TypeAAAA, dnsmessage.ClassINET}, now)
 		if q.parts[1].done {
@@ -365,6 +379,10 @@ func (q *Query) describe(w *part, now time.Time) {
 func (q *Query) succeed(good *part, now time.Time) {
 	q.describe(good, now)
 	a := &q.answer
+	a.before = good.before
+	for _, rep := range good.before {
+		a.TTL = min(a.TTL, time.Duration(rep.aliasTTL)*time.Second)
+	}
 	switch {
 	case q.network != "":
 		for i := range q.parts {
@@ -397,6 +415,9 @@ func (q *Query) merge(w *part, now time.Time) {
 		a.Cached = false
 	}
 	a.TTL = min(a.TTL, ttl)
+	for _, rep := range w.before {
+		a.TTL = min(a.TTL, time.Duration(rep.aliasTTL)*time.Second)
+	}
 	a.AuthenticData = a.AuthenticData && w.reply.authentic
 }
 

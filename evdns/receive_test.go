@@ -170,8 +170,9 @@ func TestShutdown(t *testing.T) {
 	go func() { down <- serverLoop.Shutdown(ctx) }()
 	go func() { down <- loop.Shutdown(ctx) }()
 	answerTestZone(q)
-	if a, ok := (<-events).(*Answer); !ok || a.Err != nil {
-		t.Errorf("got %v", a)
+	// The loop may be closed before the answer is received.
+	if ev, ok := <-events; ok && ev.(*Answer).Err != nil {
+		t.Errorf("got %v", ev)
 	}
 	for range 2 {
 		if err := <-down; err != nil {
@@ -257,7 +258,7 @@ func TestConcurrent(t *testing.T) {
 		workers.Go(func() {
 			ch := make(chan evchan.Event, w)
 			open := 0
-			for i := range 150 {
+			for i := range 60 {
 				q, err := r.Lookup(hosts[(i+w)%len(hosts)], "ip", &QueryConfig{Notify: ch, UseTCP: i%7 == 0, NoCache: i%3 == 0})
 				if err != nil {
 					t.Error(err)

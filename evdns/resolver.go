@@ -27,6 +27,7 @@ type Resolver struct {
 	mu sync.Mutex // guards the following; taken before any lock of the loop
 
 	closed    bool
+	prio      int  // the lane of all sources; negative: as the loop gives it
 	given     bool // the servers are not the system's
 	suspended bool // there are none, until SetServers is called
 	sys       system
@@ -66,6 +67,7 @@ func NewResolver(loop *evchan.Loop, conf *Config) (*Resolver, error) {
 	}
 	r := &Resolver{
 		loop:     loop,
+		prio:     -1,
 		underway: make(map[ask]*exchange),
 		boxes:    make(map[chan<- evchan.Event]*box),
 	}
@@ -233,6 +235,39 @@ func (r *Resolver) SetServers(servers ...string) error {
 	return nil
 }
 
+// SetPriority sets the lane of the loop in which answers arrive, and in which the
+// resolver does its work. It returns an error if the loop has no such lane.
+func (r *Resolver) SetPriority(p int) error {
+	r.mu.Lock()
+	defer r.unlock()
+	if r.closed {
+		return evchan.ErrClosed
+	}
+	if err := r.timer.SetPriority(p); err != nil {
+		return err
+	}
+	r.prio = p
+	for _, b := range r.boxes {
+		r.prioritize(b)
+	}
+	for _, s := range r.servers {
+		for _, k := range s.sockets {
+			r.prioritize(k.conn)
+		}
+		if s.conn != nil {
+			r.prioritize(s.conn.stream)
+		}
+	}
+	return nil
+}
+
+// prioritize puts a source of the resolver into its lane.
+func (r *Resolver) prioritize(src evchan.Source) {
+	if r.prio >= 0 {
+		src.SetPriority(r.prio) // the timer has such a lane
+	}
+}
+
 // Servers returns the addresses of the name servers, in their order.
 func (r *Resolver) Servers() []netip.AddrPort {
 	r.mu.Lock()
@@ -322,7 +357,7 @@ func (r *Resolver) Lookup(host, network string, conf *QueryConfig) (*Query, erro
 	}
 	q := newQuery(r, conf)
 	q.Host, q.network = host, network
-	return q, r.run(q, q.lookup)
+	return r.run(q, q.lookup)
 }
 
 func (q *Query) lookup(now time.Time) {
@@ -360,7 +395,7 @@ func (r *Resolver) LookupAddr(addr netip.Addr, conf *QueryConfig) (*Query, error
 	}
 	q := newQuery(r, conf)
 	q.Addr = addr
-	return q, r.run(q, q.lookupAddr)
+	return r.run(q, q.lookupAddr)
 }
 
 func (q *Query) lookupAddr(now time.Time) {
@@ -386,7 +421,7 @@ func (r *Resolver) Query(name string, typ dnsmessage.Type, class dnsmessage.Clas
 	}
 	q := newQuery(r, conf)
 	q.Host, q.Type, q.Class = name, typ, class
-	return q, r.run(q, func(now time.Time) {
+	return r.run(q, func(now time.Time) {
 		q.names = []string{lower(rooted(name))}
 		q.begin(now)
 	})
@@ -402,17 +437,17 @@ func newQuery(r *Resolver, conf *QueryConfig) *Query {
 	return q
 }
 
-// run begins with q.
-func (r *Resolver) run(q *Query, begin func(time.Time)) error {
+// run begins with q, and returns it.
+func (r *Resolver) run(q *Query, begin func(time.Time)) (*Query, error) {
 	r.mu.Lock()
 	defer r.unlock()
 	select {
 	case <-r.loop.Done():
-		return evchan.ErrClosed
+		return nil, evchan.ErrClosed
 	default:
 	}
 	if r.closed {
-		return evchan.ErrClosed
+		return nil, evchan.ErrClosed
 	}
 	now := r.now()
 	r.update(now)
@@ -420,7 +455,7 @@ func (r *Resolver) run(q *Query, begin func(time.Time)) error {
 	q.prev.next, q.next.prev = q, q
 	r.expect(q, 1)
 	begin(now)
-	return nil
+	return q, nil
 }
 
 // sort puts addresses into the order in which to try them.
@@ -454,6 +489,7 @@ func (r *Resolver) box(ch chan<- evchan.Event) *box {
 	if ch != nil {
 		b.Notify(ch)
 	}
+	r.prioritize(b)
 	r.boxes[ch] = b
 	return b
 }

@@ -242,6 +242,9 @@ func TestServerDownAndUp(t *testing.T) {
 		t.Error("the server is not down")
 	}
 	s.setAnswer(zoneFunc(testZone))
+	r.mu.Lock()
+	r.set.Timeout = testLimit // of the probes as well
+	r.mu.Unlock()
 	// The probe makes it up; nothing else is asked.
 	for until := time.Now().Add(testLimit); r.isDown(0) && time.Now().Before(until); {
 		loop.Poll(10 * time.Millisecond)
@@ -249,9 +252,6 @@ func TestServerDownAndUp(t *testing.T) {
 	if r.isDown(0) {
 		t.Error("the server stays down")
 	}
-	r.mu.Lock()
-	r.set.Timeout = testLimit
-	r.mu.Unlock()
 	if a := lookup(t, r, "v4.test", "ip4", nil); a.Err != nil {
 		t.Error(a.Err)
 	}
@@ -401,8 +401,8 @@ func TestResolverClose(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := r.Lookup("v4.test", "ip", nil); err != evchan.ErrClosed {
-		t.Errorf("Lookup after Close: %v", err)
+	if q, err := r.Lookup("v4.test", "ip", nil); err != evchan.ErrClosed || q != nil {
+		t.Errorf("Lookup after Close: %v, %v", q, err)
 	}
 }
 
@@ -463,6 +463,17 @@ func TestSetServers(t *testing.T) {
 	r.Lookup("both.test", "ip4", nil)
 	if got := r.Servers(); len(got) != 0 {
 		t.Errorf("servers: %v", got)
+	}
+	for range 100 { // what was closed leaves nothing
+		if q, err := r.Lookup("alias.test", "ip", nil); err != nil || q.Close() != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := r.Stats(); got.Waiting != 2 {
+		t.Errorf("%d questions wait, want 2", got.Waiting)
+	}
+	if x := r.waiting.head; x == nil || x.next == nil || x.next.next != nil {
+		t.Error("not two exchanges wait")
 	}
 	if err := r.SetServers(s.addr.String()); err != nil {
 		t.Fatal(err)
@@ -617,5 +628,34 @@ func TestRelearn(t *testing.T) {
 	s.forget(now.Add(relearnInterval + 1))
 	if s.noEDNS || s.noMix {
 		t.Error("not forgotten")
+	}
+}
+
+func TestResolverSetPriority(t *testing.T) {
+	loop, err := evchan.New(&evchan.Config{Priorities: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer loop.Close()
+	s := newServer(t, zoneFunc(testZone))
+	r := newResolver(t, loop, nil, s)
+	if err := r.SetPriority(4); err == nil {
+		t.Error("a lane that the loop does not have: no error")
+	}
+	for _, p := range []int{0, 3} {
+		if err := r.SetPriority(p); err != nil {
+			t.Fatal(err)
+		}
+		for _, tcp := range []bool{false, true} {
+			a := lookup(t, r, "v4.test", "ip4", &QueryConfig{NoCache: true, UseTCP: tcp})
+			if got := a.Source().Priority(); got != p {
+				t.Errorf("the answer's lane is %d, want %d", got, p)
+			}
+		}
+		for src := range loop.Sources() {
+			if got := src.Priority(); got != p {
+				t.Errorf("%v is in lane %d, want %d", src, got, p)
+			}
+		}
 	}
 }

@@ -106,7 +106,12 @@ func exchangeWith(t testing.TB, s *Server, network, name string, typ uint16, edn
 
 // The server's answers, as another library sees them.
 func TestServer(t *testing.T) {
-	s := serve(t, "dns", nil, answerTestZone)
+	s := serve(t, "dns", nil, func(q *Request) {
+		if q.To != netip.MustParseAddr("127.0.0.1") || q.From.Addr() != q.To || q.Message() == nil {
+			t.Errorf("%v, sent to %v", q, q.To)
+		}
+		answerTestZone(q)
+	})
 	for _, network := range []string{"udp", "tcp"} {
 		r := exchangeWith(t, s, network, "V4.test.", dns.TypeA, 0)
 		if len(r.Answer) != 1 || r.Answer[0].String() != "V4.test.\t60\tIN\tA\t192.0.2.1" || !r.Authoritative || r.Question[0].Name != "V4.test." {
@@ -343,7 +348,7 @@ func TestServerMaxClients(t *testing.T) {
 // A client that says nothing is closed; one that waits for an answer is not.
 func TestServerIdle(t *testing.T) {
 	got := make(chan *Request, 1)
-	s := serve(t, "tcp", &ServerConfig{TCPIdle: 20 * time.Millisecond}, func(q *Request) { got <- q })
+	s := serve(t, "tcp", &ServerConfig{TCPIdle: 100 * time.Millisecond}, func(q *Request) { got <- q })
 	silent, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -399,6 +404,56 @@ func TestServerAnswersFromAddressAsked(t *testing.T) {
 		if _, err := c.Read(make([]byte, 512)); err != nil {
 			t.Errorf("%s: %v", addr, err)
 		}
+	}
+}
+
+// A server on all addresses of both families, and one on IPv6 only, asked by both kinds of
+// clients.
+func TestServerFamilies(t *testing.T) {
+	if ln, err := net.Listen("tcp6", "[::1]:0"); err != nil {
+		t.Skipf("this system has no IPv6: %v", err)
+	} else {
+		ln.Close()
+	}
+	for _, tt := range []struct {
+		network, address string
+		clients          []string
+	}{
+		{"dns", ":0", []string{"127.0.0.1", "::1"}},
+		{"dns6", "[::1]:0", []string{"::1"}},
+		{"dns4", ":0", []string{"127.0.0.1"}},
+	} {
+		loop := newLoop(t)
+		s, err := Serve(loop, tt.network, tt.address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := strconv.Itoa(s.Addr().(*net.UDPAddr).Port)
+		for _, addr := range tt.clients {
+			for _, scheme := range []string{"udp", "tcp"} {
+				r := newResolver(t, loop, &Config{Servers: []string{scheme + "://" + net.JoinHostPort(addr, port)}, Timeout: testLimit})
+				if _, err := r.Lookup("v4.test", "ip4", nil); err != nil {
+					t.Fatal(err)
+				}
+				limit := time.AfterFunc(testLimit, func() { loop.Close() })
+				for ev := range loop.All() {
+					if q, ok := ev.(*Request); ok {
+						if want := netip.MustParseAddr(addr); q.To != want || q.From.Addr() != want || q.Network != scheme {
+							t.Errorf("%s %s: %v, to %v", tt.network, addr, q, q.To)
+						}
+						answerTestZone(q)
+						continue
+					}
+					if a := ev.(*Answer); a.Err != nil {
+						t.Errorf("%s by %s of %s: %v", tt.network, scheme, addr, a.Err)
+					}
+					break
+				}
+				limit.Stop()
+				r.Close()
+			}
+		}
+		s.Close()
 	}
 }
 

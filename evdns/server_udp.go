@@ -5,6 +5,7 @@ package evdns
 
 import (
 	"io"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -17,7 +18,8 @@ import (
 type udpServer struct {
 	s     *Server
 	conn  *evchan.PacketConn
-	tells bool         // the system says which address a datagram was sent to
+	at    netip.Addr   // that the socket is bound to; the zero Addr: to any
+	tells bool         // the system says which address a datagram was sent to, and at does not
 	buf   [maxUDP]byte // of Next
 	queue []*Request   // of Next: that have arrived together, and were not received
 	first int          // of queue
@@ -62,6 +64,9 @@ type socketLayer Server
 func (l *socketLayer) Next(src evchan.Source, _ evchan.Event) evchan.Event {
 	s := (*Server)(l)
 	u := &udpServer{s: s, conn: src.(*evchan.PacketConn), tells: true}
+	if a, ok := u.conn.LocalAddr().(*net.UDPAddr); ok && !a.IP.IsUnspecified() {
+		u.at, u.tells = a.AddrPort().Addr().Unmap(), false
+	}
 	s.mu.Lock()
 	s.sockets = append(s.sockets, u)
 	s.mu.Unlock()
@@ -116,7 +121,7 @@ func (u *udpServer) read() (n int, from netip.AddrPort, to netip.Addr, err error
 		u.tells = false
 	}
 	n, from, err = u.conn.ReadFromAddrPort(u.buf[:])
-	return n, from, to, err
+	return n, from, u.at, err
 }
 
 // request returns the request in a datagram. It answers itself what is none.

@@ -92,6 +92,7 @@ func (s *nameserver) connection() (*tcpConn, error) {
 	}
 	c.stream = stream
 	stream.SetBackground(true)
+	s.r.prioritize(stream)
 	s.conn = c
 	return c, nil
 }

@@ -4,6 +4,7 @@
 package evdns
 
 import (
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -92,6 +93,7 @@ func (s *nameserver) newSocket() (*udpSocket, error) {
 		return nil, err
 	}
 	conn.SetBackground(true)
+	s.r.prioritize(conn)
 	s.sockets = append(s.sockets, k)
 	return k, nil
 }
@@ -151,6 +153,7 @@ func (k *udpSocket) Next(_ evchan.Source, ev evchan.Event) evchan.Event {
 		switch {
 		case err == nil:
 			k.received(r.buf[:n], now)
+		case err == io.ErrShortBuffer: // longer than what was asked for: forged
 		case err == evchan.ErrWouldBlock || err == evchan.ErrClosed:
 			return nil
 		default:

@@ -111,6 +111,18 @@ func mixCase(name []byte) {
 	}
 }
 
+// unmixCase makes the letters of the question in a message small. Other names in the message may
+// end with that name, by compression: they must not show what mixCase has done.
+func unmixCase(msg []byte) {
+	if msg[5] == 0 {
+		return // it has no question
+	}
+	q := msg[headerSize:]
+	for i := range max(questionSize(q)-4, 0) {
+		q[i] = lowerByte(q[i]) // the lengths of labels are no letters
+	}
+}
+
 // How a message relates to a query that was sent.
 type match int
 
@@ -194,12 +206,22 @@ type reply struct {
 	found     int          // how many records there are for the question
 	referral  bool         // nothing but name servers of a zone below: no answer
 	ttl       uint32       // seconds; the least of all that was used; for negative answers that of the SOA
+	aliasTTL  uint32       // the least of the CNAMEs that were followed
 	cacheable bool
 }
 
 // negative reports whether the answer is that there is nothing, by a server that knows.
 func (r *reply) negative() bool {
 	return r.rcode == dnsmessage.RCodeNameError || r.rcode == dnsmessage.RCodeSuccess && r.found == 0
+}
+
+// elsewhere returns the name that is to be asked next, if the server knows only that the name
+// that it was asked is an alias of that; else "".
+func (r *reply) elsewhere() string {
+	if r == nil || r.rcode != dnsmessage.RCodeSuccess || r.found > 0 || r.cacheable || r.canonical == r.q.name {
+		return ""
+	}
+	return r.canonical
 }
 
 // parseReply reads an answer to q. It takes ownership of msg.
@@ -270,13 +292,13 @@ func (r *reply) parseAnswers(p *dnsmessage.Parser) error {
 				continue
 			case h.Type == dnsmessage.TypeA && r.q.typ == h.Type:
 				a, err := p.AResource()
-				if err != nil {
+				if err != nil || h.Length != 4 { // dnsmessage does not look at the length
 					return errMalformed
 				}
 				r.addrs = append(r.addrs, netip.AddrFrom4(a.A))
 			case h.Type == dnsmessage.TypeAAAA && r.q.typ == h.Type:
 				a, err := p.AAAAResource()
-				if err != nil {
+				if err != nil || h.Length != 16 {
 					return errMalformed
 				}
 				r.addrs = append(r.addrs, netip.AddrFrom16(a.AAAA))
@@ -292,7 +314,7 @@ func (r *reply) parseAnswers(p *dnsmessage.Parser) error {
 			ttl = min(ttl, saneTTL(h.TTL))
 		}
 		if !followed {
-			r.ttl = ttl
+			r.ttl, r.aliasTTL = ttl, least
 			if r.found > 0 {
 				r.cacheable = r.rcode == dnsmessage.RCodeSuccess && !r.truncated
 			}
@@ -382,6 +404,9 @@ func (r *reply) records(age uint32) []dnsmessage.Resource {
 		rr, err := p.Answer()
 		if err != nil {
 			break
+		}
+		if n := &rr.Header.Name; equalFold(n.Data[:n.Length], r.q.name) {
+			copy(n.Data[:n.Length], r.q.name) // the server may have copied what was sent in mixed case
 		}
 		if rr.Header.Class == r.q.class {
 			rr.Header.TTL = saneTTL(rr.Header.TTL)

@@ -119,13 +119,6 @@ func TestExpect(t *testing.T) {
 	}
 }
 
-// An upload receives a body in messages.
-type upload struct {
-	sum    [32]byte
-	size   int
-	pieces int
-}
-
 // uploads returns a handler of messages that answers each body with its size and sum.
 func uploads(t testing.TB, gone chan<- error) func(evchan.Event) {
 	return func(ev evchan.Event) {
@@ -317,10 +310,10 @@ func TestEarlyReply(t *testing.T) {
 func TestRefusedUpload(t *testing.T) {
 	srv := start(t, &Config{MaxBody: 1000}, each(t, echoBody))
 	c := dial(t, srv.addr)
-	fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n")
+	fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n")
 	done := make(chan error, 1)
 	go func() {
-		_, err := c.Write(make([]byte, 50_000_000))
+		_, err := c.Write(make([]byte, 8_000_000))
 		done <- err
 	}()
 	resp, body := readReply(t, bufio.NewReader(c), "POST")

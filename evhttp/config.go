@@ -19,10 +19,12 @@ import (
 //
 // A connection holds at most
 //
-//	MaxInput of its stream + MaxHead + MaxBody + MaxOutput + the longest reply
+//	2 MaxInput of its stream + 6 MaxHead + 2 MaxBody + 1.5 MaxOutput + the longest reply
 //
-// bytes, and only while a request is under way. What a program keeps of messages that it has
-// received counts on top of that. An idle connection holds no buffer.
+// bytes, and only while a request is under way. (Input may lie in chunks that are half full; a head
+// of very many fields needs as much again for their positions.) With Streaming or Handler, count
+// 128 KiB in place of 2 MaxBody. What a program keeps of messages that it has received counts on
+// top of that. An idle connection holds no buffer.
 type Config struct {
 	// Handler, if it is not nil, answers all requests, on goroutines of the server's pool as
 	// [Request.Go] does it. Then no message is sent but [Drained]. With a Handler the bodies
@@ -105,8 +107,9 @@ type Config struct {
 	// standard logger of package log.
 	ErrorLog *log.Logger
 
-	// MaxWorkers is how many goroutines of the pool run at once; 0 means 1024. Further
-	// requests wait. Each connection has at most one request under way.
+	// MaxWorkers is how many goroutines of the pool run at once; 0 means 4096. Further
+	// requests wait. Each connection has at most one request under way. A handler that has
+	// called Hijack does not count any more; one that waits, for long polling or events, does.
 	MaxWorkers int
 
 	// MaxWaiting is how many requests may wait for a goroutine of the pool; further ones are
@@ -147,7 +150,7 @@ func (c *Config) withDefaults() Config {
 	conf.IdleTimeout = or(conf.IdleTimeout, 2*time.Minute)
 	conf.MaxRequests = min(conf.MaxRequests, 1<<16-1)
 	conf.ContentType = or(conf.ContentType, "text/plain; charset=utf-8")
-	conf.MaxWorkers = or(conf.MaxWorkers, 1024)
+	conf.MaxWorkers = or(conf.MaxWorkers, 4096)
 	return conf
 }
 

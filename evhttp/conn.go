@@ -95,7 +95,7 @@ func (c *conn) Next(_ evchan.Source, ev evchan.Event) evchan.Event {
 	return c.nextMessage()
 }
 
-// End is for package evchan: the stream has ended, whoever has ended it.
+// End is for package evchan: the stream has ended, by whatever it was ended.
 func (c *conn) End(evchan.Source) {
 	c.mu.Lock()
 	c.flags |= flagDead

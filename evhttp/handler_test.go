@@ -20,11 +20,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/evchan/evchan"
 )
 
 // handlerWays are the ways in which a handler can answer requests.
@@ -111,7 +108,7 @@ func TestLikeNetHTTP(t *testing.T) {
 			w.Header().Set("Too", "late")
 		},
 		"echo":  func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) },
-		"error": func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", 403) },
+		"error": func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", http.StatusForbidden) },
 		"notype": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Encoding", "x")
 			w.Write([]byte("y"))
@@ -125,7 +122,7 @@ func TestLikeNetHTTP(t *testing.T) {
 			w.Header().Set("A", "1")
 			w.Header().Set(http.TrailerPrefix+"B", "2")
 		},
-		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", 302) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", http.StatusFound) },
 		"hints": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Link", "</a>")
 			w.WriteHeader(103)
@@ -474,78 +471,5 @@ func TestHandlerGone(t *testing.T) {
 		<-entered
 		c.Close()
 		<-left
-	}
-}
-
-// The pool has a limit, and requests beyond it wait, or get 503.
-func TestPool(t *testing.T) {
-	var running, most atomic.Int32
-	entered, release := make(chan bool, 20), make(chan bool)
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n := running.Add(1)
-		for {
-			m := most.Load()
-			if n <= m || most.CompareAndSwap(m, n) {
-				break
-			}
-		}
-		entered <- true
-		<-release
-		running.Add(-1)
-	})
-	srv := start(t, &Config{Handler: h, MaxWorkers: 3, MaxWaiting: 4}, each(t, nil))
-	var wg sync.WaitGroup
-	statuses := make(chan int, 20)
-	for range 20 {
-		wg.Go(func() {
-			resp, err := http.Get("http://" + srv.addr)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			resp.Body.Close()
-			statuses <- resp.StatusCode
-		})
-	}
-	busy := 0
-	for busy < 13 { // 3 run, 4 wait, the others are refused
-		if status := <-statuses; status != 503 {
-			t.Fatal(status)
-		}
-		busy++
-	}
-	for range 3 {
-		<-entered
-	}
-	close(release)
-	wg.Wait()
-	for range 7 {
-		if status := <-statuses; status != 200 {
-			t.Error(status)
-		}
-	}
-	if most.Load() != 3 {
-		t.Errorf("%d ran at once", most.Load())
-	}
-}
-
-// Serve takes a listener over.
-func TestServeListener(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	loops := make(chan *evchan.Loop, 1)
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "served") })
-	ended := make(chan error)
-	go func() {
-		ended <- serveOn(l, h, func(loop *evchan.Loop) { loops <- loop })
-	}()
-	if _, body := fetch(t, "GET", "http://"+l.Addr().String(), nil); body != "served" {
-		t.Error(body)
-	}
-	(<-loops).Close()
-	if err := <-ended; err != nil {
-		t.Error(err)
 	}
 }

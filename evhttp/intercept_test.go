@@ -198,3 +198,22 @@ func TestInterceptGone(t *testing.T) {
 		t.Errorf("gone: %v", r)
 	}
 }
+
+// With a Handler, requests of both kinds come behind one another.
+func TestInterceptPipelined(t *testing.T) {
+	srv := start(t, &Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "request") })}, func(ev evchan.Event) {
+		if m, ok := ev.(*intercepted); ok {
+			m.request.ReplyString(200, "message")
+		}
+	})
+	srv.Intercept("/a", func(r *Request) evchan.Event { return &intercepted{request: r} })
+	get := func(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n" }
+	got := converse(t, srv.addr, strings.Repeat(get("/")+get("/a")+get("/a")+get("/"), 10))
+	var order []string
+	for _, part := range strings.SplitAfter(got, "\r\n\r\n")[1:] {
+		order = append(order, part[:len("request")])
+	}
+	if want := strings.TrimSpace(strings.Repeat("request message message request ", 10)); strings.Join(order, " ") != want {
+		t.Errorf("%q", order)
+	}
+}

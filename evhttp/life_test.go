@@ -192,8 +192,11 @@ func TestShutdown(t *testing.T) {
 	}
 	idle.Close()
 	r.ReplyString(200, "last")
-	if resp, body := readReply(t, bufio.NewReader(c), "GET"); body != "last" || !resp.Close {
+	if resp, body := readReply(t, bufio.NewReader(c), "GET"); body != "last" {
 		t.Error(resp, body)
+	}
+	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+		t.Error("the busy connection:", err)
 	}
 	c.Close()
 	if err := <-ended; err != nil {
@@ -216,7 +219,7 @@ func (linesLayer) Next(src evchan.Source, ev evchan.Event) evchan.Event {
 		return &lineMessage{stream: s, line: string(line)}
 	}
 	if _, ok := ev.(evchan.EOF); ok {
-		s.Close()
+		return ev // the receiver closes the stream, after its last reply
 	}
 	return nil
 }

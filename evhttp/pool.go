@@ -45,17 +45,19 @@ type job struct {
 }
 
 // run does the job, and then those of the same connection that have arrived meanwhile, if the
-// server has a Handler.
-func (j job) run() {
+// server has a Handler. It reports whether the handler has taken the connection over.
+func (j job) run() (hijacked bool) {
 	c := j.r.conn
 	for {
-		j.r.serve(j.h, false)
+		if j.r.serve(j.h, false) {
+			return true
+		}
 		if c.srv.conf.Handler == nil {
-			return
+			return false
 		}
 		r := c.following()
 		if r == nil {
-			return
+			return false
 		}
 		j = job{r, c.srv.conf.Handler}
 	}
@@ -78,6 +80,10 @@ func (c *conn) following() *Request {
 		}
 		if c.refusesMethod(r) {
 			continue
+		}
+		if r.has(flagHeld) { // Intercept wants it
+			c.todo |= doAgain
+			return nil
 		}
 		r.block()
 		c.flags |= flagWaiting
@@ -124,19 +130,42 @@ func (p *pool) do(j job) bool {
 
 // work does j and what comes after it.
 func (p *pool) work(j job) {
-	defer func() { // in the case of runtime.Goexit
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.running--
+	hijacked := false
+	defer func() { // also in the case of runtime.Goexit
+		if !hijacked {
+			p.leave()
+		}
 	}()
 	c := make(chan job, 1)
 	for ok := true; ok; {
-		j.run()
+		if hijacked = j.run(); hijacked {
+			return
+		}
 		j = job{}
 		if j, ok = p.next(c); !ok {
 			j, ok = <-c
 		}
 	}
+}
+
+// leave notes that a goroutine is the pool's no longer: it ends, or its handler has taken a
+// connection over, which may last.
+func (p *pool) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running--
+	if len(p.waiting) > 0 && p.running < p.limit {
+		p.running++
+		go p.work(p.nextWaiting())
+	}
+}
+
+// nextWaiting returns the job that has waited for longest. The caller holds mu.
+func (p *pool) nextWaiting() job {
+	j := p.waiting[0]
+	p.waiting[0] = job{}
+	p.waiting = p.waiting[1:]
+	return j
 }
 
 const sweepInterval = time.Second
@@ -146,10 +175,7 @@ func (p *pool) next(c chan job) (job, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.waiting) > 0 {
-		j := p.waiting[0]
-		p.waiting[0] = job{}
-		p.waiting = p.waiting[1:]
-		return j, true
+		return p.nextWaiting(), true
 	}
 	p.idle = append(p.idle, c)
 	if p.sweeper == nil {

@@ -289,14 +289,14 @@ func (r *Request) Serve(h http.Handler) {
 	r.serve(h, true)
 }
 
-// serve has h answer the request on this goroutine. Nothing of w is used again for another
-// request: a handler may have kept it.
-func (r *Request) serve(h http.Handler, inline bool) {
+// serve has h answer the request on this goroutine, and reports whether h has taken the connection
+// over. Nothing of w is used again for another request: a handler may have kept it.
+func (r *Request) serve(h http.Handler, inline bool) (hijacked bool) {
 	hr, err := r.HTTP()
 	if err != nil {
 		r.Set("Connection", "close")
 		r.Error(http.StatusBadRequest)
-		return
+		return false
 	}
 	if inline && strings.Contains(hr.Header.Get("Range"), ",") {
 		delete(hr.Header, "Range")
@@ -306,16 +306,16 @@ func (r *Request) serve(h http.Handler, inline bool) {
 		if v := recover(); v != nil {
 			r.conn.srv.logPanic(r, v)
 			r.Abort()
-			w.ended = true
-			return
+		} else {
+			w.finish()
 		}
-		w.finish()
 		w.ended = true
-		if w.hijacked {
+		if hijacked = w.hijacked; hijacked {
 			r.conn.mu.Lock()
 			defer r.conn.mu.Unlock()
 			r.cancel()
 		}
 	}()
 	h.ServeHTTP(w, hr)
+	return w.hijacked
 }

@@ -76,10 +76,11 @@ func (r *Request) leave(layer evchan.Layer, status int) (*evchan.Stream, error) 
 		c.unlock()
 		return nil, err
 	}
+	timeout := c.has(flagWriteTimeout)
 	r.detach()
 	c.unlock()
 	c.srv.remove(c)
-	if c.has(flagWriteTimeout) {
+	if timeout {
 		c.s.SetIdleTimeouts(0, 0)
 	}
 	if err := c.s.SetLayer(layer); err != nil {
@@ -150,6 +151,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 			return nil, nil, err
 		}
 	}
+	blocking := r.has(flagBlocking)
 	r.detach()
 	c.unlock()
 	nc, err := c.s.NetConn()
@@ -158,6 +160,9 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	w.hijacked = true
+	if blocking {
+		c.srv.pool.leave()
+	}
 	var from io.Reader = nc
 	if r.body.Len() > 0 {
 		from = io.MultiReader(bytes.NewReader(bytes.Clone(r.body.Bytes())), nc)

@@ -13,17 +13,17 @@ import (
 )
 
 // Options has the settings of TLS streams that are no concern of crypto/tls. A nil Options and
-// zero values mean the defaults. All streams that are made with one Options share its limits, so
-// it must not be copied or changed once it was used.
+// zero values mean the defaults. It must not be copied or changed once it was used.
 type Options struct {
 	// HandshakeTimeout is how long a handshake may take, from the moment at which the stream
 	// below is connected; 0 means 10 seconds; if negative, there is no limit. When it has
 	// passed, the stream ends: errors.Is(Err(), os.ErrDeadlineExceeded).
 	HandshakeTimeout time.Duration
 
-	// Pending is how many handshakes may be under way at once; 0 means 1,024; if negative,
-	// there is no limit. The others wait for their turn; their HandshakeTimeout goes on. A
-	// client that has not sent a complete record yet does not count.
+	// Pending is how many handshakes with this Options may be under way at once, of servers and
+	// of clients, each by themselves; 0 means 1,024 of all in the process whose Pending is 0; if
+	// negative, there is no limit. The others wait for their turn; their HandshakeTimeout goes
+	// on. For a server, a client that has not sent a complete record yet does not count.
 	Pending int
 
 	// Stream has the settings of the TLS stream; nil means the defaults.
@@ -35,7 +35,7 @@ type Options struct {
 	// full is dropped, so give it a limit: everybody can make a handshake fail.
 	Failed *evchan.Mailbox
 
-	turns turns
+	servers, clients turns
 }
 
 const (
@@ -77,9 +77,6 @@ func Client(s *evchan.Stream, config *tls.Config, opts *Options) (*evchan.Stream
 // Over returns a function for the field Over of evchan.ListenConfig and evchan.DialConfig. For
 // streams that a listener has accepted, it calls [Server], and for others [Client].
 func Over(config *tls.Config, opts *Options) func(*evchan.Stream) (*evchan.Stream, error) {
-	if opts == nil {
-		opts = new(Options)
-	}
 	return func(s *evchan.Stream) (*evchan.Stream, error) {
 		if s.Listener() != nil {
 			return Server(s, config, opts)

@@ -4,6 +4,7 @@
 package evtls
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -590,6 +591,150 @@ func TestEvents(t *testing.T) {
 	group.Wait()
 	loop.Close()
 	<-served
+}
+
+// TestShutdown: Shutdown sends close_notify, and waits neither for clients that stay nor for those
+// in the middle of their handshake.
+func TestShutdown(t *testing.T) {
+	loop, err := evchan.New(nil)
+	must(t, err)
+	defer loop.Close()
+	ln, err := loop.Listen("tcp", "127.0.0.1:0", &evchan.ListenConfig{Over: Over(serverConfig(0), nil)})
+	must(t, err)
+	accepted := make(chan *evchan.Stream, 10)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		for ev := range loop.All() {
+			switch ev := ev.(type) {
+			case evchan.Accepted:
+				accepted <- ev.Stream
+			case evchan.Readable:
+				io.Copy(ev.Stream, ev.Stream)
+			}
+		}
+	}()
+	silent, err := net.Dial("tcp", ln.Addr().String())
+	must(t, err)
+	defer silent.Close()
+	silent.Write(hello(t)[:50])
+	c, err := tls.Dial("tcp", ln.Addr().String(), clientConfig(0))
+	must(t, err)
+	defer c.Close()
+	io.WriteString(c, "hello")
+	_, err = io.ReadFull(c, make([]byte, 5))
+	must(t, err)
+	<-accepted
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Read(make([]byte, 1))
+		ended <- err
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := loop.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != io.EOF {
+		t.Errorf("the client reads %v", err)
+	}
+	if _, err := io.Copy(io.Discard, silent); err != nil {
+		t.Logf("the silent client reads %v", err)
+	}
+	<-served
+}
+
+// TestLoopClose: handshakes of all stages end with the loop, and their goroutines, too.
+func TestLoopClose(t *testing.T) {
+	p := newPump(t, nil)
+	sc := serverConfig(0)
+	entered, gate := make(chan struct{}, 10), make(chan struct{})
+	sc.Certificates = nil
+	sc.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		entered <- struct{}{}
+		<-gate
+		c := goodCert()
+		return &c, nil
+	}
+	opts := &Options{Pending: 1}
+	for range 3 { // one blocks, and two wait for their turn
+		a, b := p.loop.Pipe(nil, nil)
+		_, err := Client(a, clientConfig(0), nil)
+		must(t, err)
+		_, err = Server(b, sc, opts)
+		must(t, err)
+	}
+	p.until("the callback", func() bool { return len(entered) > 0 })
+	for range 100 {
+		p.once(0)
+	}
+	p.loop.Close()
+	close(gate)
+	for end := time.Now().Add(patience); ; runtime.Gosched() {
+		opts.servers.mu.Lock()
+		n, waiting := opts.servers.n, opts.servers.waiting.Len()
+		opts.servers.mu.Unlock()
+		if n == 0 && waiting == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d handshakes run, and %d wait", n, waiting)
+		}
+	}
+	if len(entered) != 1 {
+		t.Errorf("%d callbacks were called", len(entered))
+	}
+}
+
+// TestGroup: a listener of several loops, with TLS.
+func TestGroup(t *testing.T) {
+	g, err := evchan.NewGroup(&evchan.GroupConfig{Loops: 3, Balance: evchan.RoundRobin, Grace: patience})
+	must(t, err)
+	ln, err := g.Listen("tcp", "127.0.0.1:0", &evchan.ListenConfig{Over: Over(serverConfig(0), nil)})
+	must(t, err)
+	served := make(chan error, 1)
+	ctx, stop := context.WithCancel(context.Background())
+	go func() {
+		served <- g.Run(ctx, func(l *evchan.Loop) error {
+			accepted := make(map[*evchan.Stream]bool)
+			for ev := range l.All() {
+				switch ev := ev.(type) {
+				case evchan.Accepted:
+					accepted[ev.Stream] = true
+				case evchan.Readable:
+					if _, ok := State(ev.Stream); !ok || !accepted[ev.Stream] {
+						t.Errorf("%v of a stream that was not accepted", ev)
+					}
+					io.Copy(ev.Stream, ev.Stream)
+				case evchan.EOF:
+					ev.Stream.Close()
+				}
+			}
+			return l.Err()
+		})
+	}()
+	var clients sync.WaitGroup
+	for range 30 {
+		clients.Go(func() {
+			c, err := tls.Dial("tcp", ln.Addr().String(), clientConfig(0))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(patience))
+			io.WriteString(c, "hello")
+			c.CloseWrite()
+			if err := readAll(c, "hello"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	clients.Wait()
+	stop()
+	if err := <-served; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 }
 
 // A lossyConn ends the connection when left bytes were written.

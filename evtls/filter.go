@@ -17,6 +17,7 @@ import (
 // A filter is TLS as an evchan.Filter. The loop calls its methods, one at a time.
 type filter struct {
 	opts   *Options
+	turns  *turns // that the handshake counts for
 	client bool
 	tls    *tls.Conn // belongs to the handshake's goroutine as long as hs is not nil
 	wire   *wire
@@ -32,7 +33,7 @@ type filter struct {
 }
 
 func newFilter(s *evchan.Stream, config *tls.Config, opts *Options, client bool) *filter {
-	f := &filter{opts: opts, client: client, wire: &wire{lower: s}}
+	f := &filter{opts: opts, turns: opts.turns(client), client: client, wire: &wire{lower: s}}
 	if client {
 		f.tls = tls.Client(f.wire, config)
 	} else {

@@ -71,7 +71,7 @@ func (h *handshake) step(in, out *evchan.Buffer, eof bool) (over bool, err error
 	}
 	if !h.wants && h.ready() {
 		h.wants = true
-		if h.filter.opts.turns.take(h) {
+		if h.filter.turns.take(h) {
 			h.startLocked()
 		}
 	}
@@ -148,7 +148,7 @@ func (h *handshake) run(ctx context.Context) {
 			err = fmt.Errorf("evtls: the handshake has panicked: %v", v)
 		}
 		h.give()
-		h.filter.opts.turns.done()
+		h.filter.turns.done()
 		h.end(err)
 		h.filter.ask()
 	}()
@@ -173,7 +173,7 @@ func (h *handshake) end(err error) {
 		h.cancel()
 	}
 	if h.wants && !h.starts {
-		h.filter.opts.turns.leave(h)
+		h.filter.turns.leave(h)
 	}
 	h.cond.Signal()
 }

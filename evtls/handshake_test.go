@@ -19,8 +19,8 @@ import (
 	"github.com/evchan/evchan"
 )
 
-// A hello is the first record of a client, in pieces.
-func hello(t *testing.T) []byte {
+// hello returns the first record of a client.
+func hello(t testing.TB) []byte {
 	t.Helper()
 	a, b := net.Pipe()
 	defer a.Close()
@@ -178,9 +178,9 @@ func TestPending(t *testing.T) {
 		return running == 2
 	})
 	p.until("the others", func() bool {
-		opts.turns.mu.Lock()
-		defer opts.turns.mu.Unlock()
-		return opts.turns.waiting.Len() == 8
+		opts.servers.mu.Lock()
+		defer opts.servers.mu.Unlock()
+		return opts.servers.waiting.Len() == 8
 	})
 	// Two of those that wait end: one by its client, one by itself.
 	ended := 0
@@ -195,9 +195,9 @@ func TestPending(t *testing.T) {
 		}
 	}
 	p.until("those that have ended to be forgotten", func() bool {
-		opts.turns.mu.Lock()
-		defer opts.turns.mu.Unlock()
-		return opts.turns.waiting.Len() == 6
+		opts.servers.mu.Lock()
+		defer opts.servers.mu.Unlock()
+		return opts.servers.waiting.Len() == 6
 	})
 	close(gate)
 	p.until("all", func() bool {
@@ -212,9 +212,9 @@ func TestPending(t *testing.T) {
 		t.Errorf("%d at once", most)
 	}
 	p.until("the end of all", func() bool {
-		opts.turns.mu.Lock()
-		defer opts.turns.mu.Unlock()
-		return opts.turns.n == 0
+		opts.servers.mu.Lock()
+		defer opts.servers.mu.Unlock()
+		return opts.servers.n == 0
 	})
 }
 

@@ -10,12 +10,23 @@ import (
 	"time"
 )
 
-// turns bounds how many handshakes have a goroutine at once: the others wait. It is part of an
-// Options.
+// turns bounds how many handshakes have a goroutine at once: the others wait. Servers and clients
+// do not wait for each other, because the peer of one may be the other.
 type turns struct {
 	mu      sync.Mutex // guards the following, and the fields place of the handshakes
 	n       int        // handshakes that have a goroutine
 	waiting list.List  // those that wait, in order
+}
+
+// turns returns those that handshakes of the client, or of the server, count for.
+func (o *Options) turns(client bool) *turns {
+	if o.Pending == 0 {
+		o = &defaults
+	}
+	if client {
+		return &o.clients
+	}
+	return &o.servers
 }
 
 // take reports whether h may start at once. Otherwise start is called when it is its turn. The

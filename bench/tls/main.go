@@ -23,11 +23,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var serverNames = []string{"evtls", "std"}
@@ -59,6 +62,7 @@ var (
 	serve  = flag.String("serve", "", "be this `server`")
 	rsaKey = flag.Bool("rsa", false, "with -serve: an RSA certificate")
 	doing  = flag.String("do", "echo", "with -serve: what to do")
+	cpu    = flag.Int("cpu", 0, "the `CPU` for servers and load; if negative, the system chooses")
 )
 
 func main() {
@@ -69,6 +73,10 @@ func main() {
 			os.Exit(1)
 		}
 		return
+	}
+	if err := pin(*cpu); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	fmt.Println("| work | unit | evtls | std | evtls to std, by rounds |")
 	fmt.Println("|---|---|---:|---:|---:|")
@@ -81,6 +89,25 @@ func main() {
 			os.Exit(1)
 		}
 	}
+}
+
+// pin runs this program again, so that all its threads and children are on the CPU.
+func pin(cpu int) error {
+	const pinned = "EVCHAN_BENCH_PINNED=1"
+	if cpu < 0 || slices.Contains(os.Environ(), pinned) {
+		return nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	var set unix.CPUSet
+	set.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return os.NewSyscallError("sched_setaffinity", err)
+	}
+	return os.NewSyscallError("execve", unix.Exec(self, os.Args, append(os.Environ(), pinned)))
 }
 
 // compare runs w in rounds, each of which begins with the other server, and prints a row.

@@ -64,7 +64,7 @@ func get(t *testing.T, url string) (status int, body string) {
 func TestChi(t *testing.T) {
 	t.Parallel()
 	r := chi.NewRouter()
-	r.Use(middleware.RequestID, middleware.RealIP, middleware.Recoverer, middleware.Compress(5))
+	r.Use(middleware.RequestID, middleware.Recoverer, middleware.Compress(5))
 	r.Get("/users/{id}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "user ", chi.URLParam(r, "id")) })
 	r.Get("/panic", func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })
 	url := "http://" + serve(t, false, r)

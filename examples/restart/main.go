@@ -1,6 +1,8 @@
 // Copyright (c) 2026 The evchan Authors.
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
+//go:build unix
+
 // Restart is a server on all processors that can be replaced by a new version of itself without
 // one refused connection. It tells each client its process number.
 //

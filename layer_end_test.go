@@ -1,0 +1,205 @@
+// Copyright (c) 2026 The evchan Authors.
+// Use of this source code is governed by the MIT license in the LICENSE file.
+
+package evchan
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A layer that has much to say sends 16 messages in each of its turns.
+func TestLayerRows(t *testing.T) {
+	l := dialLoop(t, "")
+	streams := map[string]*Stream{}
+	for _, name := range []string{"a", "b"} {
+		s, peer := l.Pipe(&StreamConfig{Layer: lineLayer()}, nil)
+		streams[name] = s
+		peer.WriteString(strings.Repeat(name+"\n", 4*maxLayerRow))
+	}
+	order := received(t, l, 8*maxLayerRow)
+	row := func(name string) string { return strings.Repeat(name+" ", maxLayerRow) }
+	if want := strings.TrimSpace(strings.Repeat(row("a")+row("b"), 4)); order != want {
+		t.Errorf("received %q", order)
+	}
+}
+
+// A layer that panics when it is told Stopping leaves the message that it has made before.
+func TestLayerPanicsAtStopping(t *testing.T) {
+	l := dialLoop(t, "")
+	told := make(chan struct{})
+	f := &layerFunc{next: func(_ Source, ev Event) Event {
+		switch ev.(type) {
+		case Readable:
+			return &note{text: "made"}
+		case Stopping:
+			close(told)
+			panic("oops")
+		}
+		return nil
+	}}
+	a, b := l.Pipe(&StreamConfig{Layer: f}, nil)
+	b.WriteString("x")
+	events := make(chan Event)
+	a.Notify(events)
+	for !a.offeredNow() {
+		l.Poll(0)
+	}
+	l.Pipe(&StreamConfig{Layer: &layerFunc{next: func(Source, Event) Event { return nil }}}, nil) // Shutdown waits for it
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- l.Shutdown(ctx) }()
+	<-told
+	if ev := <-events; ev.String() != "made" {
+		t.Errorf("received %v", ev)
+	}
+	if ev := <-events; ev != Event(Closed{a}) {
+		t.Errorf("received %v", ev)
+	}
+	cancel()
+	must(t, <-done)
+	if f.ends != 1 {
+		t.Errorf("%d times End", f.ends)
+	}
+}
+
+// End of the layer of a stream under a filter is called also if that has failed and was moved.
+func TestLayerEndUnderFilterMoved(t *testing.T) {
+	l, to := dialLoop(t, ""), dialLoop(t, "")
+	f := &layerFunc{next: func(Source, Event) Event { return nil }}
+	low, peer := l.Pipe(&StreamConfig{Layer: f}, nil)
+	s, err := low.Filter(new(undecidedFilter), nil)
+	must(t, err)
+	peer.WriteString("abc")
+	for range 10 {
+		l.Poll(0)
+	}
+	peer.Abort()
+	for range 10 {
+		l.Poll(0)
+	}
+	if !low.gone() {
+		t.Fatal("the lower stream has not ended")
+	}
+	must(t, s.MoveTo(to))
+	s.Abort()
+	to.Close()
+	l.Close()
+	if f.ends != 1 {
+		t.Errorf("%d times End", f.ends)
+	}
+}
+
+// An undecidedFilter never decodes anything.
+type undecidedFilter struct{ plainFilter }
+
+func (*undecidedFilter) Decode(_, _, _ *Buffer, _ bool) error { return ErrWouldBlock }
+
+// End is called once, and what was made can be posted, if the other loop is closed during MoveTo.
+func TestLayerMovesToClosing(t *testing.T) {
+	l := dialLoop(t, "")
+	for range 300 {
+		to, err := New(&Config{Method: "memory"})
+		must(t, err)
+		ev := &note{}
+		var ends atomic.Int32
+		a, b := l.Pipe(&StreamConfig{Layer: &endLayer{
+			next: func(_ Source, got Event) Event {
+				if _, ok := got.(Readable); ok {
+					return ev
+				}
+				return nil
+			},
+			end: func(Source) { ends.Add(1) },
+		}}, nil)
+		b.WriteString("x")
+		a.Notify(make(chan Event))
+		for !a.offeredNow() {
+			yield()
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { a.MoveTo(to) })
+		wg.Go(func() { to.Close() })
+		wg.Wait()
+		a.Abort()
+		b.Abort()
+		if n := ends.Load(); n != 1 {
+			t.Fatalf("%d times End", n)
+		}
+		if box := l.Mailbox(0); box.Post(ev) != nil {
+			t.Fatal("the message was not released")
+		} else {
+			box.Close()
+		}
+	}
+}
+
+// A receiver may call Shutdown: layers are told, and asked, though it receives nothing meanwhile.
+func TestShutdownByReceiver(t *testing.T) {
+	receive := map[string]func(l *Loop, do func(Event)){
+		"Events": func(l *Loop, do func(Event)) {
+			for ev := range l.Events() {
+				do(ev)
+			}
+		},
+		"Batches": func(l *Loop, do func(Event)) {
+			for b := range l.Batches() {
+				for ev := range b.All() {
+					do(ev)
+				}
+			}
+		},
+		"All": func(l *Loop, do func(Event)) {
+			for ev := range l.All() {
+				do(ev)
+			}
+		},
+	}
+	for way, receive := range receive {
+		t.Run(way, func(t *testing.T) {
+			l := dialLoop(t, "")
+			// The layers finish on another goroutine, which says so by Again.
+			finished := make(chan struct{}, 3)
+			for range cap(finished) {
+				stopping := false
+				l.Pipe(&StreamConfig{Layer: &layerFunc{next: func(src Source, ev Event) Event {
+					switch ev.(type) {
+					case Stopping:
+						stopping = true
+						go src.Again()
+					case nil:
+						if stopping {
+							finished <- struct{}{}
+							src.Close()
+						}
+					}
+					return nil
+				}}}, nil)
+			}
+			box := l.Mailbox(0)
+			for range 2 { // the second one waits for the receiver
+				must(t, box.Post(new(note)))
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			receive(l, func(ev Event) {
+				if _, ok := ev.(*note); ok {
+					for way == "Events" && !box.offeredNow() {
+						yield()
+					}
+					must(t, l.Shutdown(ctx))
+				}
+			})
+			if ctx.Err() != nil {
+				t.Error("Shutdown has not ended by itself")
+			}
+			if n := len(finished); n != cap(finished) {
+				t.Errorf("%d layers have finished", n)
+			}
+		})
+	}
+}
