@@ -17,6 +17,18 @@ import (
 //		evchan.Custom
 //		ID int
 //	}
+//	...
+//	box := loop.Mailbox(0)
+//	go func() {
+//		work()
+//		box.Post(&JobDone{ID: 7})
+//	}()
+//	for ev := range loop.Events() {
+//		switch ev := ev.(type) {
+//		case *JobDone:
+//			log.Print(ev.ID, " is done")
+//		}
+//	}
 //
 // There are two ways to send such a message: [Mailbox.Post], and a [Layer] that returns it.
 // It is then received as all messages are, by All, Events and so on. A message is sent once at

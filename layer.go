@@ -44,8 +44,8 @@ import (
 // row, and then goes to the end of its lane.
 //
 // Next runs at delivery, on the goroutine that delivers: the receiver itself in All, Poll and
-// Batch.All, a goroutine of the loop otherwise. In Shutdown, it may be the goroutine of
-// Shutdown. Over a channel, Next(src, nil) runs while the receiver still has the message
+// Batch.All, a goroutine of the loop otherwise. Once Shutdown was called, it may also be a
+// goroutine that makes the loop's turns, that of Shutdown among them. Over a channel, Next(src, nil) runs while the receiver still has the message
 // before. So:
 //
 //   - Input and Output of a stream belong to its layer, until SetLayer(nil).

@@ -137,7 +137,7 @@ func (c *Conn) openLocked() error {
 
 // Close begins the closing handshake: it sends a close frame with code and reason, after what was
 // sent before. When the peer has answered, Closed comes; also when it has not in CloseTimeout.
-// Messages that arrive meanwhile are dropped. Reason is cut off after 123 bytes. NoStatus sends
+// Messages that arrive meanwhile are dropped; one that was made before may still come. Reason is cut off after 123 bytes. NoStatus sends
 // neither code nor reason.
 //
 // A client whose handshake is not over is closed at once, and Closed comes with Abnormal. Closing
