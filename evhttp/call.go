@@ -152,7 +152,7 @@ func (c *Call) prepare() error {
 	switch {
 	case c.Upload:
 		if r.Body != nil && r.Body != http.NoBody {
-			return errors.New("Upload and a Body")
+			return errors.New("a Body together with Upload")
 		}
 		if c.length = r.ContentLength; c.length <= 0 {
 			c.length = -1

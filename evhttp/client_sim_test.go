@@ -22,9 +22,9 @@ import (
 // Whatever the kernel does, each call ends once, and what it says has come is what was sent. Under
 // faults that no program should notice, all calls succeed.
 func TestClientFaults(t *testing.T) {
-	seeds := 60
+	seeds := 30
 	if testing.Short() {
-		seeds = 15
+		seeds = 10
 	}
 	answered, failed := 0, 0
 	for seed := range uint64(seeds) {

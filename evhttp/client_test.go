@@ -574,11 +574,11 @@ func TestClientRedirects(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		switch r.URL.Path {
 		case "/loop":
-			http.Redirect(w, r, "/loop", 302)
+			http.Redirect(w, r, "/loop", http.StatusFound)
 		case "/303":
-			http.Redirect(w, r, "/end", 303)
+			http.Redirect(w, r, "/end", http.StatusSeeOther)
 		case "/307":
-			http.Redirect(w, r, "/end", 307)
+			http.Redirect(w, r, "/end", http.StatusTemporaryRedirect)
 		default:
 			fmt.Fprint(w, r.Method, " ", string(body), " ", r.Referer())
 		}

@@ -29,7 +29,7 @@ func TestRoundTripper(t *testing.T) {
 		switch r.URL.Path {
 		case "/r":
 			http.SetCookie(w, &http.Cookie{Name: "a", Value: "b", Path: "/"})
-			http.Redirect(w, r, "/echo", 307)
+			http.Redirect(w, r, "/echo", http.StatusTemporaryRedirect)
 		case "/echo":
 			w.Header().Set("Trailer", "X-Sum")
 			w.Header().Set("X-Cookie", r.Header.Get("Cookie"))
