@@ -101,8 +101,6 @@ http.ResponseController. What differs from http.Server:
 [Request.Upgrade] answers 101 and gives the stream of the connection away, with what has arrived
 behind the head. [Request.Tunnel] is that for CONNECT, and [Request.Hijack] sends nothing.
 
-<<<<<<< HEAD
-=======
 A package that has a protocol of its own on top of requests, such as evrpc, uses [Server.Intercept].
 
 # TLS
@@ -122,7 +120,6 @@ Config has timeouts for the head of a request, for the progress of its body, for
 and for idle connections. The first two give 408. None of them is for the program. They cost an idle
 connection nothing: the server looks at all of them eight times in IdleTimeout.
 
->>>>>>> client
 # Client
 
 [Client.Do] begins a [Call] and returns at once. Exactly one [Response] follows: whole or, with
@@ -165,26 +162,6 @@ What differs from http.Client with http.Transport:
 
 Package net looks up names, on goroutines. With a resolver of evdns in ClientConfig.Dial.Names,
 that is done in the loop.
-<<<<<<< HEAD
-
-# TLS
-
-Config.Listen.Over puts TLS below, with package evtls:
-
-	conf := &evhttp.Config{
-		Listen:   &evchan.ListenConfig{Over: evtls.Over(tlsConfig, nil)},
-		TLSState: evtls.State,
-	}
-
-Config.HTTP2 says how clients that speak HTTP/2 are given to net/http.
-
-# Timeouts
-
-Config has timeouts for the head of a request, for the progress of its body, for that of the reply,
-and for idle connections. The first two give 408. None of them is for the program. They cost an idle
-connection nothing: the server looks at all of them eight times in IdleTimeout.
-=======
->>>>>>> client
 
 # Concurrency
 
