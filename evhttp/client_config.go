@@ -137,7 +137,7 @@ func (c *ClientConfig) withDefaults() ClientConfig {
 	}
 	dial.Timeout = -1 // the client's own timer bounds more than that
 	dial.MaxInput = or(dial.MaxInput, 64<<10)
-	dial.MaxOutput = conf.MaxOutput
+	dial.MaxOutput = -1 // Call.write looks at Queued: a chunk must be taken whole
 	dial.WriteIdle = max(conf.WriteTimeout, 0)
 	conf.Dial = &dial
 	if conf.TLS == nil {
