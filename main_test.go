@@ -53,7 +53,7 @@ func leaks(goroutines, descriptors int) string {
 		case len(left) > goroutines:
 			msg = fmt.Sprintf("%d goroutines are left, were %d:\n\n%s", len(left), goroutines, strings.Join(left, "\n\n"))
 		case open > descriptors:
-			msg = fmt.Sprintf("%d descriptors are open, were %d", open, descriptors)
+			msg = fmt.Sprintf("%d descriptors are open, were %d:\n%s", open, descriptors, strings.Join(descriptorTargets(), "\n"))
 		default:
 			return ""
 		}
@@ -66,6 +66,16 @@ func otherGoroutines() []string {
 	buf := make([]byte, 1<<20)
 	stacks := strings.Split(strings.TrimSpace(string(buf[:runtime.Stack(buf, true)])), "\n\n")
 	return slices.DeleteFunc(stacks[1:], func(s string) bool { return strings.Contains(s, "\nruntime.handleEvent(") }) // js has one now and then
+}
+
+// descriptorTargets returns what the descriptors are, as /proc tells it.
+func descriptorTargets() (targets []string) {
+	names, _ := os.ReadDir("/proc/self/fd")
+	for _, name := range names {
+		target, _ := os.Readlink("/proc/self/fd/" + name.Name())
+		targets = append(targets, name.Name()+" "+target)
+	}
+	return targets
 }
 
 // openDescriptors returns how many descriptors are open, 0 if the system does not
