@@ -329,9 +329,9 @@ func (l *Loop) makeTurn(limit time.Duration, delivers bool) {
 }
 
 // callReleases calls the release functions of what was sent in turns, and End of the layers
-// whose sources turns have ended. The caller does not
-// hold the token, so that a release function may call Shutdown. If one of them panics, or
-// ends the goroutine, the others are called after the next turn.
+// whose sources turns have ended. The caller does not hold the token, so that a release
+// function may call Shutdown. If one of them panics, or ends the goroutine, the others are
+// called after the next turn.
 func (l *Loop) callReleases() {
 	l.lock()
 	spent, ends, stopping := l.spent, l.ends, l.stopping != nil

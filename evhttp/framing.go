@@ -52,15 +52,21 @@ func (h *head) note(name, value []byte) error {
 		}
 	case len("transfer-encoding"):
 		if equalFold(name, "transfer-encoding") {
-			if h.flags&hasChunked != 0 {
-				return errCodingTwice
-			}
-			if !equalFold(value, "chunked") {
-				return errCoding
-			}
-			h.flags |= hasChunked
+			return h.noteCoding(value)
 		}
 	}
+	return nil
+}
+
+// noteCoding notes the value of a field Transfer-Encoding, which must be chunked, once.
+func (h *head) noteCoding(value []byte) error {
+	if h.flags&hasChunked != 0 {
+		return errCodingTwice
+	}
+	if !equalFold(value, "chunked") {
+		return errCoding
+	}
+	h.flags |= hasChunked
 	return nil
 }
 

@@ -104,13 +104,7 @@ func (h *head) noteOfResponse(name, value []byte) error {
 		}
 	case len("transfer-encoding"):
 		if equalFold(name, "transfer-encoding") {
-			if h.flags&hasChunked != 0 {
-				return errCodingTwice
-			}
-			if !equalFold(value, "chunked") {
-				return errCoding
-			}
-			h.flags |= hasChunked
+			return h.noteCoding(value)
 		}
 	}
 	return nil
