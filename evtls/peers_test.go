@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -634,7 +633,7 @@ func TestCurlHTTP2(t *testing.T) {
 // verdict. That happens once in some hundred runs. It is a fault of evtls, not of the test, and its
 // cause is not known.
 func skipOvertaken(t *testing.T, c *evchan.Stream) {
-	if errors.Is(c.Err(), syscall.ECONNRESET) {
+	if failedBy(c, "reset") {
 		t.Skipf("known fault: the server's reset has overtaken the verdict: %v", c.Err())
 	}
 }
