@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"os"
 	"reflect"
@@ -405,36 +404,6 @@ func (ln *Listener) openLocked() error {
 	}
 	l.refresh(&ln.source)
 	return nil
-}
-
-// with returns the limits with these sizes: 0 leaves one as it is, negative means no limit.
-func (lim *limits) with(maxInput, maxOutput int) *limits {
-	if maxInput == 0 && maxOutput == 0 {
-		return lim
-	}
-	c := *lim
-	replace := func(p *int, n int) {
-		if n > 0 {
-			*p = n
-		} else if n < 0 {
-			*p = math.MaxInt
-		}
-	}
-	replace(&c.maxInput, maxInput)
-	replace(&c.maxOutput, maxOutput)
-	c.readHigh, c.writeHigh = c.maxInput, c.maxOutput
-	return &c
-}
-
-// above returns the limits with these low marks.
-func (lim *limits) above(readLow, writeLow int) *limits {
-	if readLow <= 1 && writeLow <= 0 {
-		return lim
-	}
-	c := *lim
-	c.readLow, c.writeLow = max(readLow, 1), max(writeLow, 0)
-	c.raise()
-	return &c
 }
 
 // configure makes s, which ln has accepted and nobody else knows yet, a stream of ln. The

@@ -5,7 +5,6 @@ package evchan
 
 import (
 	"fmt"
-	"math"
 	"net"
 	"os"
 	"sync"
@@ -490,23 +489,4 @@ func (s *Stream) dump() string {
 		d += " paused=" + paused.String()
 	}
 	return d + " in=" + itoa(int(s.in.held.Load())) + " out=" + itoa(queued) + " remote=" + quote(addrString(remote))
-}
-
-// limits are the marks of a stream.
-type limits struct {
-	readLow   int // with so much input or more, Readable is sent; at least 1
-	readHigh  int // with so much input or more, reading stops; at least readLow
-	writeLow  int // with so much output or less, Drained is sent
-	writeHigh int // with so much output or more, Write returns ErrFull; greater than writeLow
-
-	maxInput, maxOutput int // the high marks that the stream began with
-}
-
-// raise raises high marks that are below their low marks.
-func (lim *limits) raise() {
-	lim.readHigh = max(lim.readHigh, lim.readLow)
-	lim.writeLow = min(lim.writeLow, math.MaxInt-1)
-	if lim.writeHigh <= lim.writeLow {
-		lim.writeHigh = lim.writeLow + 1
-	}
 }
