@@ -57,8 +57,8 @@ type Config struct {
 	ExitOnEmpty bool
 
 	// MaxInput is how many unread bytes a stream holds before it stops reading;
-	// 0 means 64 KiB; if negative, there is no limit. The memory that holds them
-	// is at most twice as much, and 64 KiB.
+	// 0 means 64 KiB; if negative, there is no limit. They take at most twice as
+	// much memory, plus 64 KiB.
 	//
 	// When its input is consumed, the stream reads on at once: at most 16 times in
 	// a row before the others of its lane have their turn.

@@ -56,7 +56,7 @@ var (
 )
 
 // Source returns the mailbox that the message was last posted to, or the source whose layer
-// has made it. It returns nil before.
+// has made it. Before that, it returns nil.
 func (c *Custom) Source() Source {
 	if s := c.from.Load(); s != nil {
 		return s.owner

@@ -291,7 +291,7 @@ called after the loop's turn. A panic there reaches
 
   - the caller of the method, such as Write or Discard, if that has released the byte;
   - with All and Poll, the receiver. All other tasks of the turn are done, and the loop
-    can be used on, as after break.
+    can still be used, as after break.
   - with Batches, the receiver as well, if it ranges over a batch;
   - otherwise with Events and Batches, the loop's own goroutine, so it ends the program.
 

@@ -229,3 +229,19 @@ func (s *Stream) resumeBelow(what What) {
 		x.lower.Resume(what)
 	}
 }
+
+// unsent reports whether some output has not left lower. Caller holds the mu of both
+// streams.
+func (x *filtering) unsent() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.upper.out.queue.n > 0 || x.out.n > 0 || x.answer.n > 0 || x.lower.out.queue.n > 0
+}
+
+// oweDrained makes upper send Drained once nothing is unsent.
+func (x *filtering) oweDrained() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.owed = true
+	x.watched.Store(true)
+}

@@ -439,3 +439,34 @@ func (c *filterConn) failed(op string, err error) error {
 	}
 	return e
 }
+
+// A connMaker is a Filter that makes a net.Conn of its own.
+type connMaker interface {
+	NetConn(lower net.Conn, early *Buffer) net.Conn
+}
+
+// netConn returns a net.Conn that uses the filter on lower's net.Conn. Caller holds
+// x.working and the mu of both streams.
+func (x *filtering) netConn(lower net.Conn) net.Conn {
+	early := x.upper.detach()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	early.chain.splice(&x.plain)
+	x.done, x.retired = true, true
+	if f, ok := x.filter.(connMaker); ok {
+		return f.NetConn(lower, early)
+	}
+	c := newFilterConn(lower, x.filter, x.lower.limits.Load().readHigh, x.upper.limits.Load().writeHigh)
+	c.plain.splice(early)
+	c.pending.splice(&x.sending)
+	switch {
+	case x.err != nil:
+		c.readErr = x.err
+	case x.decoded:
+		c.readErr = io.EOF
+	}
+	if x.encoded {
+		c.encodeErr = c.failed("write", errEnded)
+	}
+	return c
+}

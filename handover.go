@@ -29,8 +29,8 @@ const (
 // firstInherited is the number of the first descriptor.
 const firstInherited = 3
 
-// HandOver starts cmd, a new version of this server most often, with the sockets of sources,
-// which are Listeners and PacketConns. It returns nil when the new process has called
+// HandOver starts cmd, usually a new version of this server, and gives it the sockets of
+// sources, which are Listeners and PacketConns. It returns nil when the new process has called
 // [Inherited.Ready]. From then on that process accepts as well, and the caller
 //
 //  1. closes its listeners,
@@ -39,12 +39,15 @@ const firstInherited = 3
 //
 // No connection is refused meanwhile. The file of a unix socket stays.
 //
-// If ctx ends before the new process is ready, HandOver kills that and returns ctx.Err(). If the
-// new process ends before, HandOver returns an error. In both cases this process serves on.
+// If the new process ends before it is ready, HandOver returns an error. If ctx ends before
+// that, HandOver kills the new process and returns ctx.Err(). In both cases this process keeps
+// its sockets and goes on serving.
 //
-// cmd must not have been started and must have no ExtraFiles; the caller calls cmd.Wait after
-// nil, or lets the new process live on. With KernelPort, each loop has a socket of its own, and
-// HandOver passes only the first of them. On Windows HandOver returns ErrUnsupported.
+// cmd must not have been started and must have no ExtraFiles. After HandOver has returned nil,
+// the caller calls cmd.Wait, or exits and lets the new process live on.
+//
+// With [KernelPort], each loop of a Group has a socket of its own, and HandOver passes only the
+// first of them. On Windows HandOver returns ErrUnsupported.
 func HandOver(ctx context.Context, cmd *exec.Cmd, sources ...Source) (err error) {
 	switch {
 	case ctx == nil || cmd == nil:

@@ -32,17 +32,18 @@ func (l *Loop) Sources() iter.Seq[Source] {
 	}
 }
 
-// Dump writes one line for each live source, which people and programs can read: the
-// kind, and then words of the form key=value. Words are separated by spaces; a value
-// that has spaces is quoted as in Go. All lines have
+// Dump writes one line for each live source, which people and programs can read: the kind, and
+// then words of the form key=value. Words are separated by spaces; a value that has spaces is
+// quoted as in Go. These words come in lines of every kind:
 //
 //	prio=LANE       the priority
 //	pending=NAMES   the messages that were not received yet, "-" if none
+//	layer=TYPE      the layer, if there is one
+//	background      after SetBackground(true)
+//	fd=NUMBER       the descriptor, if the source has one
 //
-// If there is a layer, layer=TYPE follows, and "background" after SetBackground(true).
-//
-// and those of sources with a descriptor have fd=NUMBER. The other keys depend on the
-// kind. Dump receives no message and changes nothing. It returns the first error of w.
+// The other keys depend on the kind. Dump receives no message and changes nothing. It returns
+// the first error of w.
 func (l *Loop) Dump(w io.Writer) error {
 	for s := range l.Sources() {
 		if _, err := io.WriteString(w, s.(owner).dump()+"\n"); err != nil {

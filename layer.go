@@ -37,34 +37,39 @@ import (
 //
 // # Order
 //
-// Next(src, nil) comes before the next message of the source. So a layer need not make more
-// than one message of what it is told: it is asked for the rest. Each message that Next has
-// returned is followed by one Next(src, nil), when it was received or retracted. Calls of Again
-// bring one more, also if that one has not come yet. A source sends at most 16 messages in a
-// row, and then goes to the end of its lane.
+// When a message that Next has returned was received or retracted, the loop calls
+// Next(src, nil) once, before it tells the layer of anything else. So a layer need not make more
+// than one message of what it is told: it is asked for the rest. Calls of Again add one
+// Next(src, nil), even while the one that follows a message is still to come. A source sends at
+// most 16 messages in a row, and then goes to the end of its lane.
 //
-// Next runs at delivery, on the goroutine that delivers: the receiver itself in All, Poll and
-// Batch.All, a goroutine of the loop otherwise. Once Shutdown was called, it may also be a
-// goroutine that makes the loop's turns, that of Shutdown among them. Over a channel, Next(src, nil) runs while the receiver still has the message
-// before. So:
+// Next runs at delivery, on the goroutine that delivers:
+//
+//   - with All, Poll and Batch.All, the receiver itself;
+//   - otherwise, a goroutine of the loop;
+//   - once Shutdown was called, perhaps another goroutine that makes the loop's turns, such as
+//     the caller of Shutdown.
+//
+// Over a channel, Next(src, nil) runs while the receiver still has the message before. So:
 //
 //   - Input and Output of a stream belong to its layer, until SetLayer(nil).
 //   - A message owns what it shows. [Buffer.MoveN] moves bytes to it without copying them.
-//   - A layer that must stop at some point, at an upgrade for example, returns nil until
-//     [Source].Again: at the Next(src, nil) that follows the message, and at what comes then.
+//   - A layer that must stop at some point, at an upgrade for example, returns nil from then on
+//     until [Source].Again: for the Next(src, nil) that follows its message, and for every
+//     later call.
 //
 // What a layer has returned stays true until it is received: it is taken back only by your
-// Close or Abort of the source, and by [Custom.Retract]. So a layer that wants to say something
-// last says it first, and closes the stream when it is asked next. Until that message is
-// received, Filter and NetConn return ErrWouldBlock. MoveTo takes the layer and the message
-// along. The layer of a stream that has got a filter is not called any more, but for its End.
+// Close or Abort of the source, and by [Custom.Retract]. So a layer that ends a stream with a
+// message returns that message first, and closes the stream at the next call of Next. Until the
+// message is received, Filter and NetConn return ErrWouldBlock. MoveTo takes the layer and the
+// message along. Once Filter was called on a stream, its layer hears only of the end, by End.
 //
 // # Input
 //
-// A stream with a layer sends no Readable for input that a call has left: what a layer needs
-// more bytes for, it leaves in the input, and is told Readable when more has come. When the
-// input has reached its limit, Next is told Readable and InputFull returns true: a layer ends
-// what is too long for it.
+// If a message is incomplete, the layer leaves its bytes in the input. It is told Readable when
+// more have arrived, but not for what a call has left. When the input has reached its limit,
+// Next is told Readable, and InputFull returns true: then the layer ends a stream whose message
+// is too long for it.
 //
 // # Shutdown
 //
@@ -75,8 +80,8 @@ import (
 //
 // # The end
 //
-// If a layer has a method End(Source), that is called once, after the last Next, by whatever
-// the source was ended: Close or Abort, NetConn, the loop's end, or the peer. In the last case
+// If a layer has a method End(Source), the loop calls it once, after the last Next, however the
+// source has ended: by Close or Abort, by NetConn, with the loop, or by the peer. In the last case
 // End comes when Next has returned nil after Closed; then only a call of Again makes the loop
 // call Next once more. End may be called by Close itself, if Next is not running. It is not
 // called for a layer that SetLayer has replaced. The loop keeps a source whose layer has an
@@ -84,14 +89,14 @@ import (
 //
 // If Next panics, its source ends: a stream sends Closed, and its Err has the panic's text and
 // the stack. Another source is closed, and package log reports the panic. If Next calls
-// runtime.Goexit, it is the same, and the goroutine ends: see [Filter].
+// runtime.Goexit, the same happens, and the goroutine ends: see [Filter].
 type Layer interface {
 	// Next turns ev into the message that src sends instead: a message of the layer's own,
 	// ev itself, or nil for nothing. Once the message was received, Next is called with a
 	// nil ev for more, until it returns nil. Again has it called with a nil ev as well.
 	//
 	// Next is called with no lock held, and never twice at once for one source. It may call
-	// everything but what waits, Close of the source and SetLayer among it.
+	// every method that does not wait, including Close of the source and SetLayer.
 	Next(src Source, ev Event) Event
 }
 

@@ -5,6 +5,9 @@ package evchan
 
 import (
 	"context"
+	"fmt"
+	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -203,3 +206,121 @@ func TestShutdownByReceiver(t *testing.T) {
 		})
 	}
 }
+
+// End comes once, in each way in which a source can end.
+func TestLayerEnd(t *testing.T) {
+	ways := map[string]func(t *testing.T, l *Loop, s *Stream, c *net.TCPConn){
+		"Close": func(_ *testing.T, _ *Loop, s *Stream, _ *net.TCPConn) { s.Close() },
+		"Abort": func(_ *testing.T, _ *Loop, s *Stream, _ *net.TCPConn) { s.Abort() },
+		"Loop":  func(_ *testing.T, l *Loop, _ *Stream, _ *net.TCPConn) { l.Close() },
+		"NetConn": func(t *testing.T, l *Loop, s *Stream, _ *net.TCPConn) {
+			needNetConn(t)
+			netConn(t, l, s).Close()
+		},
+		"Peer": func(t *testing.T, l *Loop, _ *Stream, c *net.TCPConn) {
+			c.SetLinger(0)
+			c.Close()
+			if got := received(t, l, 1); got != "Closed" {
+				t.Errorf("received %q", got)
+			}
+			noMessage(t, l)
+		},
+		"Lifetime": func(t *testing.T, l *Loop, s *Stream, c *net.TCPConn) {
+			s.SetLifetime(time.Nanosecond)
+			if got := received(t, l, 1); got != "Closed" {
+				t.Errorf("received %q", got)
+			}
+			noMessage(t, l)
+		},
+		"Shutdown": func(t *testing.T, l *Loop, s *Stream, c *net.TCPConn) {
+			c.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			l.Shutdown(ctx)
+			if ctx.Err() != nil {
+				t.Error("Shutdown has not ended")
+			}
+		},
+		"MoveTo": func(t *testing.T, l *Loop, s *Stream, c *net.TCPConn) {
+			to := dialLoop(t, l.Method())
+			must(t, s.MoveTo(to))
+			l.Close()
+			to.Close()
+		},
+		"Panic": func(t *testing.T, l *Loop, s *Stream, c *net.TCPConn) {
+			send(t, c, "panic\n")
+			if got := received(t, l, 1); got != "Closed" {
+				t.Errorf("received %q", got)
+			}
+		},
+	}
+	for _, method := range socketMethods() {
+		for name, end := range ways {
+			for _, made := range []bool{false, true} { // whether a message was made and not received
+				if made && (name == "NetConn" || name == "Peer" || name == "Lifetime" || name == "Panic") {
+					continue // that message is received first
+				}
+				t.Run(fmt.Sprintf("%s/%s/%v", method, name, made), func(t *testing.T) {
+					l := dialLoop(t, method)
+					s, c := connectedPair(t, l)
+					var ends atomic.Int32
+					f := &endLayer{next: func(src Source, ev Event) Event {
+						if ends.Load() > 0 {
+							t.Errorf("Next with %v after End", ev)
+						}
+						switch ev.(type) {
+						case Closed:
+							return ev
+						case Stopping:
+							src.Close()
+						case Readable:
+							line, _ := src.(*Stream).Input().ReadLine(LF)
+							if string(line) == "panic" {
+								panic("oops")
+							}
+							return &note{text: string(line)}
+						}
+						return nil
+					}, end: func(src Source) {
+						if src != Source(s) {
+							t.Errorf("End of %v", src)
+						}
+						ends.Add(1)
+					}}
+					must(t, s.SetLayer(f))
+					send(t, c, "a\n")
+					if !made {
+						if got := received(t, l, 1); got != "a" {
+							t.Errorf("received %q", got)
+						}
+					} else { // it is on offer
+						l.Events()
+						for !s.offeredNow() {
+							runtime.Gosched()
+						}
+					}
+					end(t, l, s, c)
+					for until := time.Now().Add(testPatience); ends.Load() == 0; runtime.Gosched() {
+						if time.Now().After(until) { // Next may still have been running elsewhere
+							t.Fatal("no End")
+						}
+					}
+					s.Close()
+					l.Close()
+					if n := ends.Load(); n != 1 {
+						t.Errorf("%d times End", n)
+					}
+				})
+			}
+		}
+	}
+}
+
+// An endLayer calls functions.
+type endLayer struct {
+	next func(Source, Event) Event
+	end  func(Source)
+}
+
+func (x *endLayer) Next(src Source, ev Event) Event { return x.next(src, ev) }
+func (x *endLayer) End(src Source)                  { x.end(src) }

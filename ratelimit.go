@@ -82,10 +82,14 @@ func inflow(rate int, elapsed int64, rest uint64) (n int64, left uint64) {
 	return int64(min(q, math.MaxInt64)), left
 }
 
-// A RateGroup is a rate limit that streams share: evenly if all have enough to do; what one
-// does not use, the others get. The streams may be of several loops. Then the limit is exact for
-// all together; each loop gets its part at the beginning of a tick, and what it does not use is
-// divided again. [Loop.RateGroup] makes it; a zero RateGroup cannot be used. It needs no Close.
+// A RateGroup is a rate limit that streams share. If all of them have enough to do, each gets
+// the same part. What one does not use, the others get.
+//
+// The streams may belong to several loops. The limit holds exactly for all of them together.
+// Each loop gets a part of it at the beginning of a tick; what the loop does not use is divided
+// again.
+//
+// [Loop.RateGroup] makes a RateGroup; a zero RateGroup cannot be used. It needs no Close.
 type RateGroup struct {
 	loop *Loop // never changes
 	reg  registration

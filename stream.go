@@ -5,7 +5,6 @@ package evchan
 
 import (
 	"fmt"
-	"math"
 	"net"
 	"os"
 	"sync"
@@ -361,78 +360,6 @@ func (s *Stream) task() {
 	s.checkIdle()
 }
 
-// tellStopping tells the stream's layer, if there is one, that Shutdown was called. It returns
-// false if there is none. The caller holds s.mu.
-func (s *Stream) tellStopping() bool {
-	l := s.lockLoop()
-	defer l.unlock()
-	if !s.layered() {
-		return false
-	}
-	if !s.layer.stopping {
-		s.layer.stopping = true
-		l.enqueue(&s.source, msgStopping)
-		l.feederWork = true // if a feeder serves s, which may wait for its receiver
-		if s.pend&msgMade != 0 || s.offered {
-			l.stopping = append(l.stopping, &s.source)
-		}
-	}
-	return true
-}
-
-// SetLayer has layer turn the stream's messages into others: see [Layer]. What has happened is
-// told again: Readable if there is input, EOF, and Closed.
-func (s *Stream) SetLayer(layer Layer) error {
-	s.mu.Lock()
-	defer s.unlock()
-	l := s.lockAndWithdraw()
-	defer l.unlock()
-	if err := l.setLayer(&s.source, layer); err != nil {
-		return err
-	}
-	if layer != nil {
-		s.in.set(flagQuiet)
-	} else {
-		s.in.clear(flagQuiet)
-	}
-	bits := msgReadable
-	if s.in.eof {
-		bits |= msgEOF
-	}
-	if s.life == lifeFailed {
-		bits |= msgClosed
-	}
-	l.enqueue(&s.source, s.confirm(bits))
-	if l.draining.Load() {
-		l.assign(s)
-	}
-	return nil
-}
-
-// layerFailed ends the stream because its layer has failed with err.
-func (s *Stream) layerFailed(err error) {
-	s.mu.Lock()
-	defer s.unlock()
-	switch s.life {
-	case lifeOpen:
-		s.fail("layer", err, 0)
-	case lifeFailed:
-		s.more().err = s.opError("layer", err)
-		s.announce(msgClosed)
-	}
-}
-
-// announce enqueues those of bits that are true. The caller holds s.mu.
-func (s *Stream) announce(bits pending) {
-	if bits == 0 {
-		return
-	}
-	l := s.lockLoop()
-	l.enqueue(&s.source, s.confirm(bits))
-	l.refresh(&s.source)
-	l.unlock()
-}
-
 // ordinary reports whether s has nothing that only some streams have. It is open in both
 // directions and not paused, its transport is its own socket, and it has no rate limits, no
 // idle timeouts and no output that waits. Then reading and writing take the short way,
@@ -448,41 +375,6 @@ func (s *Stream) ordinary() bool {
 // addresses, for example. The caller holds the stream's mu.
 func (x *streamExtra) quiet() bool {
 	return x.transport == nil && x.idle == nil && x.shares == [2]*share{} && x.tap == nil && x.spent == nil && x.waiters == nil
-}
-
-// silent reports whether s sends no more messages, because Close was called or Closed was
-// received. The caller holds the loop's lock.
-func (s *Stream) silent() bool {
-	return s.life.closed() || s.life == lifeFailed && s.unreceived()&msgClosed == 0
-}
-
-// confirm returns those of bits that are still true. The caller holds the loop's lock.
-func (s *Stream) confirm(bits pending) pending {
-	if bits&msgMask == 0 {
-		return bits
-	}
-	if s.life.closed() || bits&msgClosed == 0 && s.silent() {
-		return 0
-	}
-	if bits&msgReadable != 0 && (s.paused.has(Read) || !s.ample()) {
-		bits &^= msgReadable
-		s.in.clear(flagAgain)
-	}
-	if bits&msgEOF != 0 && s.mustHoldEOF() {
-		s.in.wait(waitEOF)
-		if s.mustHoldEOF() {
-			bits &^= msgEOF
-		} else {
-			s.in.unwait(waitEOF)
-		}
-	}
-	return bits
-}
-
-// mustHoldEOF reports whether EOF has to wait, because reading is paused or WriteTo has left
-// input that must be consumed before. The caller holds the loop's lock.
-func (s *Stream) mustHoldEOF() bool {
-	return s.paused.has(Read) || s.in.waits&waitBlocked != 0 && s.in.held.Load() > 0
 }
 
 // rearm asks a poller that is not edge-triggered to report again. Such a poller reports once,
@@ -549,59 +441,6 @@ func (s *Stream) why() error {
 // that Filter has made has the listener of the one under it.
 func (s *Stream) Listener() *Listener { return s.listener }
 
-func (s *Stream) event(bit pending) Event {
-	switch bit {
-	case msgAccepted:
-		return Accepted{s}
-	case msgMoved:
-		return Moved{s}
-	case msgConnected:
-		return Connected{s}
-	case msgReadable:
-		return Readable{s}
-	case msgDrained:
-		return Drained{s}
-	case msgStopping:
-		return Stopping{s}
-	case msgTimedOut:
-		return TimedOut{s}
-	case msgEOF:
-		return EOF{s}
-	case msgClosed:
-		return Closed{s}
-	}
-	panic("evchan: BUG: no such message of a stream")
-}
-
-func (s *Stream) hold(bit pending) {
-	if bit == msgReadable {
-		s.in.wait(waitSending)
-	}
-}
-
-func (s *Stream) unhold(bit pending) {
-	if bit == msgReadable {
-		s.in.unwait(waitSending)
-	}
-}
-
-// divert gives bits to the filter on top of s, instead of the queue.
-func (s *Stream) divert(bits pending) { s.Loop().tell(s.extra.tap, bits) }
-
-func (s *Stream) received(bit pending) {
-	switch {
-	case bit == msgReadable:
-		s.in.clear(flagAgain)
-		s.in.unwait(waitRefused)
-	case bit == msgEOF:
-		s.in.set(flagQuiet)
-	case bit == msgAccepted && s.in.clear(flagAcceptPending):
-		s.listener.admitted(s.Loop())
-	case bit == msgClosed:
-		s.forgetBlocked(s.Loop()) // nothing can be told any more
-	}
-}
-
 func (s *Stream) registration() *registration { return &s.reg }
 
 func (s *Stream) alive() bool {
@@ -650,104 +489,4 @@ func (s *Stream) dump() string {
 		d += " paused=" + paused.String()
 	}
 	return d + " in=" + itoa(int(s.in.held.Load())) + " out=" + itoa(queued) + " remote=" + quote(addrString(remote))
-}
-
-// limits are the marks of a stream.
-type limits struct {
-	readLow   int // with so much input or more, Readable is sent; at least 1
-	readHigh  int // with so much input or more, reading stops; at least readLow
-	writeLow  int // with so much output or less, Drained is sent
-	writeHigh int // with so much output or more, Write returns ErrFull; greater than writeLow
-
-	maxInput, maxOutput int // the high marks that the stream began with
-}
-
-// raise raises high marks that are below their low marks.
-func (lim *limits) raise() {
-	lim.readHigh = max(lim.readHigh, lim.readLow)
-	lim.writeLow = min(lim.writeLow, math.MaxInt-1)
-	if lim.writeHigh <= lim.writeLow {
-		lim.writeHigh = lim.writeLow + 1
-	}
-}
-
-// Pause stops the directions in what, some of Read and Write, until Resume:
-//   - Read: the loop does not read. The kernel's buffers fill, and then the peer has to
-//     wait. Readable and EOF are taken back if they were not received.
-//   - Write: output is queued and not sent. Drained is taken back if it was not received.
-//
-// The loop sees all the same that the peer has reset the connection. Close sends the output
-// even if writing is paused.
-func (s *Stream) Pause(what What) {
-	s.mu.Lock()
-	defer s.unlock()
-	l := s.lockAndWithdraw()
-	defer l.unlock()
-	if s.life.closed() {
-		return
-	}
-	what &= Read | Write
-	s.paused |= directions(what)
-	if what&Read != 0 {
-		if s.pend&msgEOF != 0 {
-			s.in.wait(waitEOF)
-		}
-		s.retractReadable(l)
-		l.retract(&s.source, msgEOF)
-	}
-	if what&Write != 0 && s.pend&msgDrained != 0 {
-		s.out.owed = true
-		l.retract(&s.source, msgDrained)
-	}
-}
-
-// Resume lets the directions in what, some of Read and Write, go on after Pause or an idle
-// timeout. If reading was stopped and the input is at the low mark or above, Readable is sent
-// at once.
-func (s *Stream) Resume(what What) {
-	s.resume(what)
-	s.resumeBelow(what)
-}
-
-// resume is Resume of s alone, without the streams below it.
-func (s *Stream) resume(what What) {
-	s.mu.Lock()
-	defer s.unlock()
-	l := s.lockAndWithdraw()
-	if s.life.closed() {
-		l.unlock()
-		return
-	}
-	what &= Read | Write
-	on := What(s.paused) & what
-	s.paused &^= directions(what)
-	if !s.resumeIdle(what) {
-		l.retract(&s.source, msgTimedOut)
-	}
-	if on&Read != 0 {
-		if s.ample() && !s.silent() {
-			l.enqueue(&s.source, msgReadable)
-		}
-		s.releaseEOF(l)
-		if !s.gone() {
-			l.enqueue(&s.source, workRead)
-		}
-		if x := s.below(); x != nil { // the filter may have waited for that
-			x.asked.Store(true)
-			l.assign(x)
-		}
-	}
-	l.unlock()
-	s.restartIdle(on)
-	if on&Write != 0 {
-		s.announce(s.flush())
-	}
-}
-
-// Paused returns the directions that Pause or an idle timeout has stopped.
-func (s *Stream) Paused() What {
-	below := s.timedOutBelow()
-	l := s.lockLoop()
-	defer l.unlock()
-	return What(s.paused) | below
 }

@@ -144,7 +144,7 @@ func (s *Stream) startLinger() {
 		under := s.extra.under
 		under.mu.Lock()
 		under.startLinger()
-		under.mu.Unlock() // not unlock: nothing was sent, and s.mu is held
+		under.mu.Unlock() // not unlock: nothing was sent, and the caller holds s.mu
 	}
 }
 

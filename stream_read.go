@@ -456,32 +456,6 @@ func (s *Stream) InputFull() bool {
 	return int(s.in.held.Load()) >= s.limits.Load().readHigh
 }
 
-// SetReadMarks sets the two marks of the input:
-//   - low: Readable is sent when the input has so many bytes or more. The default is 1, which
-//     is also the least.
-//   - high: while the input has so many bytes or more, the loop does not read. 0 means the
-//     MaxInput that the stream began with: the listener's, the DialConfig's, the
-//     StreamConfig's or the loop's.
-//
-// Negative values count as 0. If high is less than low, it is raised. SetReadMarks sends no
-// Readable for input that has arrived already, and takes back one that is not received if the
-// input is below low now. libevent does this by bufferevent_setwatermark with EV_READ.
-func (s *Stream) SetReadMarks(low, high int) {
-	s.mu.Lock()
-	defer s.unlock()
-	lim := *s.limits.Load()
-	if lim.readHigh = high; high <= 0 {
-		lim.readHigh = lim.maxInput
-	}
-	lim.readLow = max(low, 1)
-	lim.raise()
-	s.limits.Store(&lim)
-	if s.stopIfFull() {
-		s.halt(dirRead)
-	}
-	s.reconsider()
-}
-
 // reconsider takes back a Readable for which there is no reason any more, and makes reading go
 // on if there is room again. The caller holds s.mu.
 func (s *Stream) reconsider() {

@@ -564,27 +564,3 @@ func (s *Stream) forgetBlocked(l *Loop) {
 		delete(l.blocked, s)
 	}
 }
-
-// SetWriteMarks sets the two marks of the output:
-//   - low: when the output has fallen to so many bytes, Drained is sent. The default is 0.
-//     After CloseWrite, Drained waits for the last byte, whatever low is.
-//   - high: while the output has so many bytes or more, Write returns ErrFull. 0 means the
-//     MaxOutput that the stream began with: the listener's, the DialConfig's, the
-//     StreamConfig's or the loop's.
-//
-// Negative values count as 0. If high is not greater than low, it is raised. libevent does
-// this by bufferevent_setwatermark with EV_WRITE.
-func (s *Stream) SetWriteMarks(low, high int) {
-	s.mu.Lock()
-	defer s.unlock()
-	lim := *s.limits.Load()
-	if lim.writeHigh = high; high <= 0 {
-		lim.writeHigh = lim.maxOutput
-	}
-	lim.writeLow = max(low, 0)
-	lim.raise()
-	s.limits.Store(&lim)
-	if s.output() > 0 {
-		s.announce(s.flush()) // the output may be at the new low mark already
-	}
-}

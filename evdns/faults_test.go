@@ -475,9 +475,10 @@ func TestAddAndFlush(t *testing.T) {
 	}
 }
 
-// A TCP server that closes the connection while it is unused, or in the middle, or answers
-// slowly, byte By byte.
-func TestTCPFaults(t *testing.T) {
+// serveTCP has serve answer the connections to the address that it returns, one after the
+// other; i counts them. The listener is closed at the end of the test.
+func serveTCP(t *testing.T, serve func(i int, c net.Conn)) (address string) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -490,34 +491,53 @@ func TestTCPFaults(t *testing.T) {
 			if err != nil {
 				return
 			}
-			func() {
-				defer c.Close()
-				for n := 0; ; n++ {
-					var size [2]byte
-					if _, err := io.ReadFull(c, size[:]); err != nil {
-						return
-					}
-					q := make([]byte, binary.BigEndian.Uint16(size[:]))
-					if _, err := io.ReadFull(c, q); err != nil {
-						return
-					}
-					if n == 1 && i == 0 {
-						return // the second question by the first connection
-					}
-					m := packed(q, nil, rightRecord)
-					for _, b := range append(binary.BigEndian.AppendUint16(nil, uint16(len(m))), m...) {
-						c.Write([]byte{b})
-					}
-					if i == 1 {
-						return // after each answer
-					}
-				}
-			}()
+			defer c.Close()
+			serve(i, c)
 		}
 	}()
-	defer func() { ln.Close(); <-done }()
+	t.Cleanup(func() { ln.Close(); <-done })
+	return "tcp://" + ln.Addr().String()
+}
+
+// readTCP reads a query, after its length.
+func readTCP(c net.Conn) ([]byte, error) {
+	var size [2]byte
+	if _, err := io.ReadFull(c, size[:]); err != nil {
+		return nil, err
+	}
+	q := make([]byte, binary.BigEndian.Uint16(size[:]))
+	_, err := io.ReadFull(c, q)
+	return q, err
+}
+
+// framed returns m after its length.
+func framed(m []byte) []byte {
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(m))), m...)
+}
+
+// A TCP server that closes the connection while it is unused, or in the middle, or answers
+// slowly, byte by byte.
+func TestTCPFaults(t *testing.T) {
+	address := serveTCP(t, func(i int, c net.Conn) {
+		defer c.Close()
+		for n := 0; ; n++ {
+			q, err := readTCP(c)
+			if err != nil {
+				return
+			}
+			if n == 1 && i == 0 {
+				return // the second question by the first connection
+			}
+			for _, b := range framed(packed(q, nil, rightRecord)) {
+				c.Write([]byte{b})
+			}
+			if i == 1 {
+				return // after each answer
+			}
+		}
+	})
 	loop := newLoop(t)
-	r := newResolver(t, loop, &Config{Servers: []string{"tcp://" + ln.Addr().String()}, Timeout: testLimit, CacheSize: -1})
+	r := newResolver(t, loop, &Config{Servers: []string{address}, Timeout: testLimit, CacheSize: -1})
 	for range 4 {
 		if a := lookup(t, r, "host.test", "ip4", nil); a.Err != nil {
 			t.Error(a.Err)
@@ -551,24 +571,9 @@ func TestLoss(t *testing.T) {
 
 // A server that accepts and then is silent counts as one that does not answer.
 func TestTCPSilence(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			defer c.Close()
-		}
-	}()
-	defer func() { ln.Close(); <-done }()
+	address := serveTCP(t, func(int, net.Conn) {})
 	loop := newLoop(t)
-	r := newResolver(t, loop, &Config{Servers: []string{"tcp://" + ln.Addr().String()}, Timeout: 5 * time.Millisecond, Attempts: 2})
+	r := newResolver(t, loop, &Config{Servers: []string{address}, Timeout: 5 * time.Millisecond, Attempts: 2})
 	for range 3 {
 		r.Lookup("v4.test", "ip", nil)
 	}
@@ -584,39 +589,20 @@ func TestTCPSilence(t *testing.T) {
 // What a server sends by TCP that is no message ends the connection, not the resolver.
 func TestTCPNonsense(t *testing.T) {
 	for _, nonsense := range [][]byte{{0, 0}, {0, 1, 7}, slices.Repeat([]byte{0xff}, 200), {0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}} {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			for i := 0; ; i++ {
-				c, err := ln.Accept()
-				if err != nil {
-					return
-				}
-				var size [2]byte
-				io.ReadFull(c, size[:])
-				q := make([]byte, binary.BigEndian.Uint16(size[:]))
-				io.ReadFull(c, q)
-				if i == 0 {
-					c.Write(nonsense)
-					c.Close()
-					continue
-				}
-				m := packed(q, nil, rightRecord)
-				c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(m))), m...))
-				defer c.Close()
+		address := serveTCP(t, func(i int, c net.Conn) {
+			q, _ := readTCP(c)
+			if i == 0 {
+				c.Write(nonsense)
+				c.Close()
+				return
 			}
-		}()
+			c.Write(framed(packed(q, nil, rightRecord)))
+		})
 		loop := newLoop(t)
-		r := newResolver(t, loop, &Config{Servers: []string{"tcp://" + ln.Addr().String()}, Timeout: testLimit})
+		r := newResolver(t, loop, &Config{Servers: []string{address}, Timeout: testLimit})
 		if a := lookup(t, r, "host.test", "ip4", nil); a.Err != nil {
 			t.Errorf("%x: %v", nonsense, a.Err)
 		}
 		r.Close()
-		ln.Close()
-		<-done
 	}
 }

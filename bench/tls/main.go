@@ -264,6 +264,15 @@ func (s *server) load(all []*tls.Conn, client func(c *tls.Conn, count func(n int
 	return n, cpu, err
 }
 
+// dialAndLoad is load of n new connections.
+func (s *server) dialAndLoad(n int, client func(c *tls.Conn, count func(n int)) error) (done, cpu int64, err error) {
+	all, err := s.dial(n)
+	if err != nil {
+		return 0, 0, err
+	}
+	return s.load(all, client)
+}
+
 const messageSize = 64
 
 func roundTrip(c *tls.Conn, p []byte) error {
@@ -275,11 +284,7 @@ func roundTrip(c *tls.Conn, p []byte) error {
 }
 
 func echo(s *server) (float64, error) {
-	all, err := s.dial(*conns)
-	if err != nil {
-		return 0, err
-	}
-	n, cpu, err := s.load(all, func(c *tls.Conn, count func(int)) error {
+	n, cpu, err := s.dialAndLoad(*conns, func(c *tls.Conn, count func(int)) error {
 		p := make([]byte, messageSize)
 		for {
 			if err := roundTrip(c, p); err != nil {
@@ -294,32 +299,16 @@ func echo(s *server) (float64, error) {
 // bulkConns is how many connections send or receive as fast as they can.
 const bulkConns = 8
 
-func sink(s *server) (float64, error) {
-	all, err := s.dial(bulkConns)
-	if err != nil {
-		return 0, err
-	}
-	n, cpu, err := s.load(all, func(c *tls.Conn, count func(int)) error {
-		p := make([]byte, 64<<10)
-		for {
-			n, err := c.Write(p)
-			if count(n); err != nil {
-				return err
-			}
-		}
-	})
-	return float64(n) / float64(cpu), err
-}
+func sink(s *server) (float64, error)   { return s.bulk((*tls.Conn).Write) }
+func source(s *server) (float64, error) { return s.bulk((*tls.Conn).Read) }
 
-func source(s *server) (float64, error) {
-	all, err := s.dial(bulkConns)
-	if err != nil {
-		return 0, err
-	}
-	n, cpu, err := s.load(all, func(c *tls.Conn, count func(int)) error {
+// bulk measures how many bytes transfer, called again and again, moves for a nanosecond of the
+// server's CPU time.
+func (s *server) bulk(transfer func(*tls.Conn, []byte) (int, error)) (float64, error) {
+	n, cpu, err := s.dialAndLoad(bulkConns, func(c *tls.Conn, count func(int)) error {
 		p := make([]byte, 64<<10)
 		for {
-			n, err := c.Read(p)
+			n, err := transfer(c, p)
 			if count(n); err != nil {
 				return err
 			}

@@ -14,16 +14,12 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"flag"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"os"
 	"strings"
@@ -31,6 +27,7 @@ import (
 
 	"github.com/evchan/evchan"
 	"github.com/evchan/evchan/evtls"
+	"github.com/evchan/evchan/examples/internal/democert"
 )
 
 const (
@@ -53,7 +50,7 @@ func main() {
 		*listen = "127.0.0.1:0"
 	}
 
-	cert, roots, err := certificate()
+	cert, roots, err := democert.New()
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -162,33 +159,6 @@ func (srv *server) answer(s *evchan.Stream, line string) bool {
 		s.WriteString("503 not now\r\n")
 	}
 	return true
-}
-
-// certificate returns a new certificate for this machine, valid for a day, and a pool
-// that holds only this certificate.
-func certificate() (tls.Certificate, *x509.CertPool, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		DNSNames:     []string{"localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(leaf)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots, nil
 }
 
 // client says EHLO in plain text, then STARTTLS, and EHLO and NOOP by TLS.

@@ -13,22 +13,19 @@ package main
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"flag"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"os"
 	"time"
 
 	"github.com/evchan/evchan"
 	"github.com/evchan/evchan/evtls"
+	"github.com/evchan/evchan/examples/internal/democert"
 )
 
 func main() {
@@ -39,7 +36,7 @@ func main() {
 		*listen = "127.0.0.1:0"
 	}
 
-	cert, roots, err := certificate()
+	cert, roots, err := democert.New()
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -95,33 +92,6 @@ func main() {
 	if err := loop.Err(); err != nil {
 		log.Fatal(err)
 	}
-}
-
-// certificate returns a new certificate for this machine, valid for a day, and a pool
-// that holds only this certificate.
-func certificate() (tls.Certificate, *x509.CertPool, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		DNSNames:     []string{"localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(leaf)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots, nil
 }
 
 // client sends a line and checks that it comes back.
