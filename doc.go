@@ -32,6 +32,9 @@ or where each request takes much work, package net with a goroutine for each
 connection is simpler. The model is that of libevent, the C library, redesigned for
 Go.
 
+The file docs/guide.md is a tour in fourteen steps, and docs/libevent.md says what to
+write for each function of libevent.
+
 # Loops and events
 
 A [Loop] has sources. A source is whatever can send messages:
