@@ -150,6 +150,9 @@ func TestRateGroupOfClosedLoops(t *testing.T) {
 			t.Fatalf("a loop has got %d tokens; the pool has %+v", n, p.dirs[dirRead])
 		}
 		l.Close()
+		p.mu.Lock()
+		p.prune()
+		p.mu.Unlock()
 		p.used(b, dirRead, 1) // too late
 	}
 	p.mu.Lock()
