@@ -188,19 +188,32 @@ func (g *Group) listenKernelPort(network, address string, conf *ListenConfig) (*
 // sockets with SO_REUSEPORT (SO_REUSEPORT_LB).
 const reusePortDivides = runtime.GOOS == "linux" || runtime.GOOS == "freebsd" || runtime.GOOS == "dragonfly"
 
-// ListenPacket returns a packet connection for the group: see [Loop.ListenPacket]. Where the
-// kernel divides datagrams among sockets (see KernelPort), each loop has a socket of its own:
-// the messages of a loop are of its own PacketConn, to which the replies belong too. All
-// datagrams of a sender come to the same loop. Close, Pause and Resume of the one that ListenPacket
-// has returned, which is the first loop's, are for all of them. Elsewhere, and for unixgram, the
-// first loop gets all datagrams.
+// ListenPacket returns a packet connection for the group: see [Loop.ListenPacket]. Each loop has
+// a PacketConn of its own: the messages of a loop are of that, and the replies belong there too.
+// All datagrams of a sender come to the same loop, in the order in which the kernel has them.
+// Close, Pause and Resume of the one that ListenPacket has returned, which is the first loop's,
+// are for all of them.
+//
+//   - With SourceHash there is one socket. The first loop reads it for all. The IP address of
+//     the sender decides which loop gets a datagram, the same loop as for its connections.
+//   - With another Balance, each loop has a socket of its own, if the kernel divides datagrams
+//     among sockets (see KernelPort).
+//   - Where the kernel does not, there is one socket, as with SourceHash, and the address and
+//     port of the sender decide.
+//
+// With one socket, a loop that does not read holds up to PacketConfig.ReadBuffer bytes, 256 KiB
+// if that is 0, and what comes then is dropped, as a kernel does. File gives the socket of all,
+// so [HandOver] loses none. For unixgram, the first loop gets all datagrams.
 func (g *Group) ListenPacket(network, address string, conf *PacketConfig) (*PacketConn, error) {
-	if !reusePortDivides || network == "unixgram" || len(g.loops) == 1 {
-		return g.loops[0].ListenPacket(network, address, conf)
-	}
 	var c PacketConfig
 	if conf != nil {
 		c = *conf
+	}
+	switch {
+	case network == "unixgram" || len(g.loops) == 1:
+		return g.loops[0].ListenPacket(network, address, conf)
+	case g.balance == SourceHash || !reusePortDivides:
+		return g.listenDividing(network, address, &c, g.balance != SourceHash)
 	}
 	c.ReusePort = true
 	var parts []*PacketConn
@@ -218,6 +231,38 @@ func (g *Group) ListenPacket(network, address string, conf *PacketConfig) (*Pack
 	others := parts[1:]
 	parts[0].others.Store(&others)
 	return parts[0], nil
+}
+
+// listenDividing is ListenPacket with one socket. ports says that senders with one address and
+// different ports may go to different loops.
+func (g *Group) listenDividing(network, address string, conf *PacketConfig, ports bool) (*PacketConn, error) {
+	fd, local, err := g.loops[0].packetSocket(network, address, conf)
+	if err != nil {
+		return nil, err
+	}
+	return g.dividePackets("listen", fd, local, conf, ports)
+}
+
+// WrapPacketConn is [Loop.WrapPacketConn] for the group. The datagrams of a UDP socket are divided
+// as ListenPacket divides those of one socket: by the IP address of the sender with SourceHash,
+// else by its address and port. Of a socket that is connected, and for unixgram, the first loop
+// gets all.
+func (g *Group) WrapPacketConn(conn net.PacketConn) (*PacketConn, error) {
+	first := g.loops[0]
+	nc, fd, err := first.takePacketSocket(conn)
+	if err != nil {
+		return nil, err
+	}
+	var c *PacketConn
+	if len(g.loops) == 1 || nc.RemoteAddr() != nil || nc.LocalAddr().Network() == "unixgram" {
+		c, err = first.newPacketConn(nc.LocalAddr(), nc.RemoteAddr()).adopt("wrap", fd, nil)
+	} else {
+		c, err = g.dividePackets("wrap", fd, nc.LocalAddr(), &PacketConfig{}, g.balance != SourceHash)
+	}
+	if err == nil {
+		nc.Close()
+	}
+	return c, err
 }
 
 // WrapListener is [Loop.WrapListener] for the group: see Listen. There is one socket, so with

@@ -438,7 +438,17 @@ func (l *Loop) serveStopping() {
 	sources := l.stopping
 	l.stopping = nil
 	l.unlock()
-	for _, s := range sources {
+	defer func() {
+		if len(sources) > 0 { // Next has called runtime.Goexit: the others are told in the next turn
+			l.lock()
+			l.stopping = append(l.stopping, sources...)
+			l.wakePoller = true
+			l.unlock()
+		}
+	}()
+	for len(sources) > 0 {
+		s := sources[0]
+		sources = sources[1:]
 		at := s.lockAndWithdraw()
 		const both = msgMade | msgStopping
 		if at == l && s.queued && s.layered() && s.pend&both == both {
@@ -458,7 +468,14 @@ func (l *Loop) serveStopping() {
 // own. What the layers make stays in the queue. The caller holds no lock.
 func (l *Loop) serveLayers(own bool) {
 	l.lock()
-	defer l.unlock()
+	finished := false
+	defer func() {
+		if !finished { // Next has called runtime.Goexit, and ask has let go of the lock: the others are asked in the next turn
+			l.lock()
+			l.layerWork, l.feederWork, l.wakePoller = l.layerWork || own, true, true
+		}
+		l.unlock()
+	}()
 	l.feederWork = false
 	var queued []*source
 	collect := func(r *route) {
@@ -495,6 +512,7 @@ func (l *Loop) serveLayers(own bool) {
 			l.unpop(s, 0)
 		}
 	}
+	finished = true
 }
 
 // hasMade reports whether s has a message of its layer that was not received. The caller does

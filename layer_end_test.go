@@ -324,3 +324,55 @@ type endLayer struct {
 
 func (x *endLayer) Next(src Source, ev Event) Event { return x.next(src, ev) }
 func (x *endLayer) End(src Source)                  { x.end(src) }
+
+// The End that comes due when the loop was closed is called.
+func TestLayerEndAfterLoopClose(t *testing.T) {
+	l := dialLoop(t, "memory")
+	a, _ := l.Pipe(nil, nil)
+	l.Close()
+	ended := make(chan Source)
+	l.endLater(&endLayer{end: func(src Source) { ended <- src }}, &a.source)
+	if src := <-ended; src != Source(a) {
+		t.Errorf("End of %v", src)
+	}
+}
+
+// A layer that calls runtime.Goexit when it is told Stopping keeps nobody from telling the others.
+func TestLayerExitsAtStopping(t *testing.T) {
+	l := dialLoop(t, "memory")
+	const streams = 5
+	told := 0
+	next := func(src Source, ev Event) Event {
+		switch ev.(type) {
+		case Readable:
+			return ev
+		case Stopping:
+			told++
+			runtime.Goexit()
+		}
+		return nil
+	}
+	var peers []*Stream
+	for range streams {
+		a, b := l.Pipe(nil, nil)
+		must(t, a.SetLayer(&layerFunc{next: next}))
+		b.WriteString("x")
+		peers = append(peers, b)
+	}
+	if ev, ok := l.Poll(0); !ok {
+		t.Fatal(ev) // the others have made their messages by then, or are about to
+	}
+	for told < streams {
+		before := told
+		done := make(chan struct{})
+		go func() { // each call ends a goroutine
+			defer close(done)
+			l.Shutdown(context.Background())
+		}()
+		<-done
+		if told == before {
+			t.Fatalf("%d of %d were told", told, streams)
+		}
+	}
+	must(t, l.Shutdown(context.Background()))
+}

@@ -6,6 +6,7 @@ package evchan
 import (
 	"hash/maphash"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 )
@@ -200,6 +201,12 @@ func (d *division) unreceived() int {
 
 var sourceSeed = maphash.MakeSeed()
 
+// hashSource returns the hash of an address for SourceHash, the same for connections and
+// datagrams.
+func hashSource(a netip.Addr) uint64 {
+	return maphash.Comparable(sourceSeed, a.Unmap().WithZone(""))
+}
+
 // choose returns the loop that s, which was accepted, goes to. The caller holds ln.mu.
 func (ln *Listener) choose(s *Stream) *recipient {
 	recipients := ln.recipients()
@@ -209,11 +216,9 @@ func (ln *Listener) choose(s *Stream) *recipient {
 	d := ln.division
 	if d.balance == SourceHash {
 		if a, ok := s.remoteAddr().(*net.TCPAddr); ok {
-			if ip, err := a.AddrPort().Addr().Unmap().WithZone("").MarshalBinary(); err == nil {
-				t := recipients[maphash.Bytes(sourceSeed, ip)%uint64(len(recipients))]
-				if !t.loop.isClosed() {
-					return t
-				}
+			t := recipients[hashSource(a.AddrPort().Addr())%uint64(len(recipients))]
+			if !t.loop.isClosed() {
+				return t
 			}
 		}
 	}

@@ -380,14 +380,20 @@ func (l *Loop) releaseLater(c *chunk) {
 	l.unlock()
 }
 
-// endLater has End called after the turn. end is the layer of s, or nil. The caller may hold locks of streams.
+// endLater has End called after the turn, or by a goroutine of its own if the loop is closed and
+// no turn is under way. end is the layer of s, or nil. The caller may hold locks of streams.
 func (l *Loop) endLater(end ender, s *source) {
-	if end != nil {
-		l.lock()
-		l.ends = append(l.ends, func() { callEnd(end, s) })
-		l.wakePoller = true
-		l.unlock()
+	if end == nil {
+		return
 	}
+	l.lock()
+	defer l.unlock()
+	if l.closed && len(l.turnc) == 0 {
+		go callEnd(end, s)
+		return
+	}
+	l.ends = append(l.ends, func() { callEnd(end, s) })
+	l.wakePoller = true
 }
 
 // turnHoldingToken is turn for a caller that holds the token, without the release functions.
@@ -476,7 +482,7 @@ func (l *Loop) yieldToScheduler(now time.Time, turns uint64) {
 // wait returns how long the turn may wait for the kernel, without limit if negative: see turn
 // and turnHoldingToken. It sets l.due. The caller holds l.mu.
 func (l *Loop) wait(limit time.Duration, delivers bool) time.Duration {
-	if len(l.work) > 0 || l.spent != nil || l.ends != nil || l.closed || l.draining.Load() && l.streams.Load() == 0 {
+	if len(l.work) > 0 || l.spent != nil || l.ends != nil || l.stopping != nil || l.closed || l.draining.Load() && l.streams.Load() == 0 {
 		return 0
 	}
 	if l.feederWork || !delivers && l.layerWork {

@@ -54,6 +54,8 @@ type PacketConn struct {
 	ipv6Only bool                          // and it cannot reach IPv4
 	others   atomic.Pointer[[]*PacketConn] // of the other loops of a Group that c stands for; nil: none
 	direct   bool                          // each read asks the kernel; there are no batches
+	inbox    *packetInbox                  // of a part of a packetDivision: what reads take from; nil: the socket
+	division *packetDivision               // c is the first part, whose task reads the socket; nil: it is not
 
 	// at is the IP address that the socket is bound to, so that all its datagrams are
 	// sent there; the zero Addr: none, or any of the host's. Then told says whether the
@@ -216,33 +218,45 @@ func (l *Loop) ListenPacket(network, address string, conf *PacketConfig) (*Packe
 	if conf != nil {
 		pc = *conf
 	}
-	switch network {
-	case "udp", "udp4", "udp6", "unixgram":
-	default:
-		return nil, &net.OpError{Op: "listen", Net: network, Err: net.UnknownNetworkError(network)}
-	}
-	if l.isClosed() {
-		return nil, ErrClosed
-	}
-	if err := pc.check(network); err != nil {
-		return nil, err
-	}
-	if err := l.socketless("listen", network); err != nil {
-		return nil, err
-	}
-	fd, local, err := sysListenPacket(network, address, &pc)
+	fd, local, err := l.packetSocket(network, address, &pc)
 	if err != nil {
 		return nil, err
 	}
 	c := l.newPacketConn(local, nil)
-	c.Data, c.unlinks = pc.Data, true
+	c.unlinks = true
+	c.configure(&pc)
+	return c.adopt("listen", fd, pc.Notify)
+}
+
+// packetSocket makes the socket of ListenPacket.
+func (l *Loop) packetSocket(network, address string, conf *PacketConfig) (sysFD, net.Addr, error) {
+	switch network {
+	case "udp", "udp4", "udp6", "unixgram":
+	default:
+		return noFD, nil, &net.OpError{Op: "listen", Net: network, Err: net.UnknownNetworkError(network)}
+	}
+	if l.isClosed() {
+		return noFD, nil, ErrClosed
+	}
+	if err := conf.check(network); err != nil {
+		return noFD, nil, err
+	}
+	if err := l.socketless("listen", network); err != nil {
+		return noFD, nil, err
+	}
+	return sysListenPacket(network, address, conf)
+}
+
+// configure sets up c, which nobody else knows yet.
+func (c *PacketConn) configure(conf *PacketConfig) {
+	c.Data = conf.Data
+	l := c.Loop()
 	l.lock()
-	l.giveLayer(&c.source, pc.Layer)
+	l.giveLayer(&c.source, conf.Layer)
 	l.unlock()
-	if pc.Paused {
+	if conf.Paused {
 		c.paused = directions(Read)
 	}
-	return c.adopt("listen", fd, pc.Notify)
 }
 
 // WrapPacketConn takes over conn and returns it as a packet connection. conn must be
@@ -256,11 +270,25 @@ func (l *Loop) ListenPacket(network, address string, conf *PacketConfig) (*Packe
 //
 // If WrapPacketConn returns an error, conn is as it was before.
 func (l *Loop) WrapPacketConn(conn net.PacketConn) (*PacketConn, error) {
+	nc, fd, err := l.takePacketSocket(conn)
+	if err != nil {
+		return nil, err
+	}
+	c, err := l.newPacketConn(nc.LocalAddr(), nc.RemoteAddr()).adopt("wrap", fd, nil)
+	if err == nil {
+		nc.Close()
+	}
+	return c, err
+}
+
+// takePacketSocket returns a descriptor of conn's socket, and conn, which the caller closes when
+// nothing has failed.
+func (l *Loop) takePacketSocket(conn net.PacketConn) (net.Conn, sysFD, error) {
 	if conn == nil {
-		return nil, errors.New("evchan: WrapPacketConn of nil")
+		return nil, noFD, errors.New("evchan: WrapPacketConn of nil")
 	}
 	if l.isClosed() {
-		return nil, ErrClosed
+		return nil, noFD, ErrClosed
 	}
 	var nc net.Conn
 	switch c := conn.(type) {
@@ -274,17 +302,13 @@ func (l *Loop) WrapPacketConn(conn net.PacketConn) (*PacketConn, error) {
 		}
 	}
 	if nc == nil {
-		return nil, fmt.Errorf("evchan: WrapPacketConn of a %T: %w", conn, ErrUnsupported)
+		return nil, noFD, fmt.Errorf("evchan: WrapPacketConn of a %T: %w", conn, ErrUnsupported)
 	}
 	fd, err := takeFD(nc.(syscall.Conn))
 	if err != nil {
-		return nil, &net.OpError{Op: "wrap", Net: nc.LocalAddr().Network(), Source: nc.LocalAddr(), Addr: nc.RemoteAddr(), Err: err}
+		return nil, noFD, &net.OpError{Op: "wrap", Net: nc.LocalAddr().Network(), Source: nc.LocalAddr(), Addr: nc.RemoteAddr(), Err: err}
 	}
-	c, err := l.newPacketConn(nc.LocalAddr(), nc.RemoteAddr()).adopt("wrap", fd, nil)
-	if err == nil {
-		nc.Close()
-	}
-	return c, err
+	return nc, fd, nil
 }
 
 // newPacketConn returns a packet connection without a socket; adopt gives it one.
@@ -308,7 +332,7 @@ func (c *PacketConn) adopt(op string, fd sysFD, notify chan<- Event) (_ *PacketC
 			c.at = netip.Addr{}
 			c.told = sysTellDestination(fd, c.ipv6) == nil
 		}
-		c.direct = !packetBatches || c.local.Network() == "unixgram" // its datagrams can have any size
+		c.direct = c.inbox == nil && (!packetBatches || c.local.Network() == "unixgram") // its datagrams can have any size
 		err = c.open(notify)
 	}
 	if err != nil {
@@ -335,7 +359,10 @@ func (c *PacketConn) open(notify chan<- Event) error {
 	c.busy = true // so that enqueue only notes what the poller reports before c is visible
 	tok := l.register(c, c.fd)
 	l.unlock()
-	err := l.poller.add(c.fd, tok, Read|Edge)
+	var err error
+	if c.polled() {
+		err = l.poller.add(c.fd, tok, Read|Edge)
+	}
 	l.lock()
 	defer l.unlock()
 	c.busy = false
@@ -393,9 +420,16 @@ func (c *PacketConn) Resume() {
 		c.paused = 0
 		c.more.Store(true)
 		l.enqueue(&c.source, workRead)
+		if c.division != nil {
+			c.division.more.Store(true)
+			l.assign(c)
+		}
 		l.refresh(&c.source)
 	}
 }
+
+// polled reports whether the loop's poller reports on c's socket. Else that of another part does.
+func (c *PacketConn) polled() bool { return c.inbox == nil || c.division != nil }
 
 func (c *PacketConn) isClosed() bool {
 	c.sendMu.RLock()
@@ -532,7 +566,12 @@ func (c *PacketConn) release() {
 			os.Remove(a.Name)
 		}
 	}
-	l.poller.remove(c.fd)
+	if c.polled() {
+		l.poller.remove(c.fd)
+	}
+	if c.inbox != nil {
+		c.inbox.close()
+	}
 	if c.borrowers > 0 {
 		c.lent = c.fd
 	} else {
@@ -558,8 +597,13 @@ func (c *PacketConn) registration() *registration { return &c.reg }
 
 // ready is called when the poller reports datagrams or an error.
 func (c *PacketConn) ready(What) {
-	c.more.Store(true)
 	c.reported.Store(true)
+	if c.division != nil {
+		c.division.more.Store(true)
+		c.Loop().assign(c)
+		return
+	}
+	c.more.Store(true)
 	if c.paused == 0 {
 		c.Loop().enqueue(&c.source, workRead)
 	}
@@ -568,12 +612,23 @@ func (c *PacketConn) ready(What) {
 // expired is called when rearm has waited long enough. Caller holds the loop's lock.
 func (c *PacketConn) expired(int64) { c.Loop().assign(c) }
 
-// task asks the poller again, later than rearm would have.
+// task asks the poller again, later than rearm would have. That of the first part of a
+// packetDivision reads datagrams.
 func (c *PacketConn) task() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fd != noFD {
+	if c.fd == noFD {
+		return
+	}
+	if c.division == nil || !c.division.more.Load() {
 		c.arm()
+		return
+	}
+	l := c.lockLoop()
+	paused := c.paused != 0 || c.life != lifeOpen
+	l.unlock()
+	if !paused { // else Resume calls task again
+		c.readFor()
 	}
 }
 

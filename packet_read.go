@@ -78,6 +78,8 @@ func (c *PacketConn) receive(p []byte, to *netip.Addr) (n int, from packetAddr, 
 		}
 	}
 	switch {
+	case c.inbox != nil && c.known > 0:
+		n, from, err = c.receiveInboxed(p, to)
 	case c.batch != nil:
 		n, from, err = c.receiveBatched(p, to)
 	case c.err != nil:
@@ -155,6 +157,10 @@ func (c *PacketConn) receiveDirect(p []byte, to *netip.Addr) (n int, from packet
 // Caller holds c.mu.
 func (c *PacketConn) fetch() {
 	c.more.Store(false) // before, as in receiveDirect
+	if c.inbox != nil {
+		c.known = c.inbox.len()
+		return
+	}
 	var err error
 	if c.direct {
 		if err = sysPeek(c.fd); err == nil {

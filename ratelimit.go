@@ -643,7 +643,7 @@ func (x *streamExtra) moved(dir, n int) {
 			m.granted[dir] -= used
 			m.group.dirs[dir].granted -= used
 			if p := m.group.pool.Load(); p != nil {
-				p.used(dir, used)
+				p.used(m.group, dir, used)
 			}
 		}
 	}

@@ -19,6 +19,7 @@ type ratePool struct {
 	mu       sync.Mutex // taken below the loops' locks; guards the following
 	limit    RateLimit
 	branches map[*Loop]*RateGroup
+	first    *RateGroup // the one of branches that Loop.RateGroup has returned; never changes
 	dirs     [2]poolBucket
 	epoch    time.Time // when tick 0 began
 	tick     int64     // the last tick for which the buckets were filled
@@ -35,6 +36,8 @@ type poolBucket struct {
 
 // A ratePart is what a pool knows of a branch. The pool's mu guards it.
 type ratePart struct {
+	gone  bool     // its loop was closed, and the pool has taken the tokens back
+	out   [2]int64 // tokens that it has; the sums of all are the out of the poolBuckets
 	wants [2]bool  // members wait
 	tick  [2]int64 // when it last drew, plus one; 0: it may draw in this tick
 }
@@ -47,6 +50,7 @@ func (g *RateGroup) on(l *Loop) *RateGroup {
 	p := g.shared()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.prune()
 	b := p.branches[l]
 	if b == nil {
 		b = &RateGroup{loop: l, round: 1}
@@ -72,12 +76,14 @@ func (g *RateGroup) shared() *ratePool {
 	p := &ratePool{
 		limit:    g.limit,
 		branches: map[*Loop]*RateGroup{l: g},
+		first:    g,
 		epoch:    l.epoch.Add(time.Duration(g.began)),
 		tick:     g.tick,
 	}
 	for dir := range g.dirs {
 		b := &g.dirs[dir]
 		p.dirs[dir] = poolBucket{rate: b.rate, burst: b.burst, level: b.level, out: b.granted, rest: b.rest}
+		g.draw.out[dir] = b.granted
 		b.level = 0
 		if b.waiting > 0 {
 			l.assign(g) // to draw
@@ -85,6 +91,31 @@ func (g *RateGroup) shared() *ratePool {
 	}
 	g.pool.Store(p)
 	return p
+}
+
+// prune drops the branches of closed loops, and takes back the tokens that they have. The branch
+// that Loop.RateGroup has returned stays, without tokens: SetLimit and others are called on it. The
+// caller holds p.mu.
+func (p *ratePool) prune() {
+	for l, g := range p.branches {
+		select {
+		case <-l.done:
+		default:
+			continue
+		}
+		if g != p.first {
+			delete(p.branches, l)
+		}
+		if g.draw.gone {
+			continue
+		}
+		g.draw.gone, g.draw.wants = true, [2]bool{}
+		for dir := range p.dirs {
+			p.dirs[dir].out -= g.draw.out[dir]
+			p.dirs[dir].level += g.draw.out[dir]
+			g.draw.out[dir] = 0
+		}
+	}
 }
 
 // fill fills the buckets for the ticks that have begun since the last time. The caller holds p.mu.
@@ -114,6 +145,10 @@ func (p *ratePool) fill() {
 func (p *ratePool) drawInto(g *RateGroup, dir int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.prune()
+	if g.draw.gone {
+		return
+	}
 	p.fill()
 	g.draw.wants[dir] = true
 	defer func() { g.draw.wants[dir] = g.dirs[dir].waiting > 0 }()
@@ -131,21 +166,25 @@ func (p *ratePool) drawInto(g *RateGroup, dir int) {
 	g.draw.tick[dir] = p.tick + 1
 	b.level -= n
 	b.out += n
+	g.draw.out[dir] += n
 	g.dirs[dir].level += n
 }
 
 // want notes that a member of g waits.
 func (p *ratePool) want(g *RateGroup, dir int) {
 	p.mu.Lock()
-	g.draw.wants[dir] = true
+	g.draw.wants[dir] = !g.draw.gone
 	p.mu.Unlock()
 }
 
-// used notes that n tokens that were out were used.
-func (p *ratePool) used(dir int, n int64) {
+// used notes that n tokens that g had were used.
+func (p *ratePool) used(g *RateGroup, dir int, n int64) {
 	p.mu.Lock()
-	p.dirs[dir].out -= n
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	if !g.draw.gone {
+		p.dirs[dir].out -= n
+		g.draw.out[dir] -= n
+	}
 }
 
 // putBack puts what no member waits for back into the pool, if there is one. The caller holds the
@@ -169,8 +208,11 @@ func (p *ratePool) take(g *RateGroup, dir int) {
 	if b.level <= 0 {
 		return
 	}
-	p.dirs[dir].level += b.level
-	p.dirs[dir].out -= b.level
+	if !g.draw.gone {
+		p.dirs[dir].level += b.level
+		p.dirs[dir].out -= b.level
+		g.draw.out[dir] -= b.level
+	}
 	b.level = 0
 	g.draw.tick[dir] = 0
 }

@@ -132,3 +132,33 @@ func TestRateGroupOfLoops(t *testing.T) {
 		},
 	})
 }
+
+// A pool keeps no branch of a loop that was closed, and gets its tokens back.
+func TestRateGroupOfClosedLoops(t *testing.T) {
+	first := dialLoop(t, "memory")
+	g, err := first.RateGroup(RateLimit{ReadRate: 1000, ReadBurst: 1000, Tick: time.Second})
+	must(t, err)
+	var p *ratePool
+	for range 20 {
+		l := newLoop(first.conf, newFakePoller())
+		b := g.on(l)
+		p = g.pool.Load()
+		l.lock()
+		p.drawInto(b, dirRead)
+		l.unlock()
+		if n := b.dirs[dirRead].level; n != 1000 {
+			t.Fatalf("a loop has got %d tokens; the pool has %+v", n, p.dirs[dirRead])
+		}
+		l.Close()
+		p.mu.Lock()
+		p.prune()
+		p.mu.Unlock()
+		p.used(b, dirRead, 1) // too late
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.prune()
+	if d := p.dirs[dirRead]; len(p.branches) != 1 || d.level != 1000 || d.out != 0 {
+		t.Errorf("there are %d branches, and %+v", len(p.branches), d)
+	}
+}

@@ -88,6 +88,8 @@ var servers = []server{
 	{"evchan-batches", evchan, []string{"-mode", "batches"}},
 	{"evchan-events", evchan, []string{"-mode", "events"}},
 	{"evchan-netconn", evchan, []string{"-mode", "netconn"}},
+	{"evchan-group", evchan, []string{"-loops", "2"}},
+	{"evchan-group-of-one", evchan, []string{"-loops", "1"}},
 	{"std", std, nil},
 	{"netpoll", netpoll, nil},
 	{"gnet", gnet, nil},

@@ -3,10 +3,11 @@
 
 // Evchan is a server on this repository's library, through its public API. It
 // receives messages by All, from Batches or from Events; with -mode netconn it
-// only accepts, and serves each connection as std does.
+// only accepts, and serves each connection as std does. With -loops it is a Group, by All.
 package main
 
 import (
+	"context"
 	"flag"
 	"io"
 	"log"
@@ -24,18 +25,12 @@ const (
 
 func main() {
 	mode := flag.String("mode", "all", "how to receive: all, batches or events; netconn: only accept")
+	loops := flag.Int("loops", 0, "serve with a Group of so many loops, by All; 0: with one loop and without a Group")
 	o := peer.Parse()
-	loop, err := evchan.New(nil)
-	if err != nil {
-		log.Fatal(err)
-	}
 	// No keep-alives, since the servers in C have none.
 	conf := &evchan.ListenConfig{KeepAlive: -1}
 	if o.Work == "source" || o.Work == "proxy" {
 		conf.WriteLow, conf.MaxOutput = writeLow, writeHigh
-	}
-	if _, err := loop.Listen("tcp", o.Listen, conf); err != nil {
-		log.Fatal(err)
 	}
 	var handle func(evchan.Event)
 	switch o.Work {
@@ -49,6 +44,16 @@ func main() {
 		handle = func(ev evchan.Event) { proxy(ev, o.Backend) }
 	}
 
+	if *loops > 0 {
+		log.Fatal(serveGroup(*loops, o.Listen, conf, handle))
+	}
+	loop, err := evchan.New(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := loop.Listen("tcp", o.Listen, conf); err != nil {
+		log.Fatal(err)
+	}
 	switch *mode {
 	case "all":
 		for ev := range loop.All() {
@@ -76,6 +81,23 @@ func main() {
 		log.Fatalf("no mode %q", *mode)
 	}
 	log.Fatal(loop.Err())
+}
+
+// serveGroup serves with a Group.
+func serveGroup(loops int, listen string, conf *evchan.ListenConfig, handle func(evchan.Event)) error {
+	g, err := evchan.NewGroup(&evchan.GroupConfig{Loops: loops})
+	if err != nil {
+		return err
+	}
+	if _, err := g.Listen("tcp", listen, conf); err != nil {
+		return err
+	}
+	return g.Run(context.Background(), func(loop *evchan.Loop) error {
+		for ev := range loop.All() {
+			handle(ev)
+		}
+		return loop.Err()
+	})
 }
 
 func echo(ev evchan.Event) {
