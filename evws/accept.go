@@ -155,7 +155,9 @@ func wrap(loop *evchan.Loop, conn net.Conn, r *bufio.Reader, header http.Header,
 }
 
 func newServer(conf *Config, ok *answer) *Conn {
-	return &Conn{Data: conf.Data, conf: conf, flags: flagOpen, window: ok.window, protocol: ok.protocol}
+	c := &Conn{Data: conf.Data, conf: conf, flags: flagOpen, window: ok.window, protocol: ok.protocol}
+	c.beginTakeover(ok.keepsSent, ok.keepsReceived)
+	return c
 }
 
 // has reports whether the list in the field of h has the item.

@@ -38,8 +38,17 @@ type Config struct {
 	Origins []string
 
 	// Compress agrees to compress messages (permessage-deflate, RFC 7692), if the peer does.
-	// Each message is compressed on its own: no memory is kept between messages.
+	// Each message is compressed on its own, and no memory is kept between messages, unless
+	// ContextTakeover is set.
 	Compress bool
+
+	// ContextTakeover, with Compress, lets a message refer to those before it, so that many short
+	// ones that are alike become shorter. A connection then keeps the end of what was sent
+	// compressed, at most 8 KiB, and that of what has arrived compressed, at most 32 KiB, as long
+	// as it is open. Neither is kept if the peer asks for that (server_no_context_takeover and
+	// client_no_context_takeover), and the former not if it asks for a smaller window. A message of
+	// Prepare is compressed once for all and refers to no other.
+	ContextTakeover bool
 
 	// CompressFrom is the length from which messages are compressed. 0 means 256 bytes.
 	CompressFrom int
@@ -86,6 +95,9 @@ const (
 var (
 	// ErrNotOpen is returned by Send before the handshake is over.
 	ErrNotOpen = errors.New("evws: the handshake is not over")
+
+	// ErrBusy is returned by Send while another message is sent in parts, see Conn.Begin.
+	ErrBusy = errors.New("evws: another message is sent in parts")
 
 	// ErrClosing is returned by Send after Close, or when the peer has closed the connection.
 	ErrClosing = errors.New("evws: the connection is closed")

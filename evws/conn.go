@@ -21,12 +21,12 @@ type Conn struct {
 	conf *Config
 	part *partial // the message that has begun to arrive; nil: none. Only the layer uses it
 
-	mu     sync.Mutex // guards following, and the Output of s
-	s      *evchan.Stream
-	dial   *dialing  // what a client needs until it is open; nil: nothing
-	newest *Prepared // see KeepNewest; nil: none
-	peer   *Closed   // the last message, when it is due
-	flags  flags
+	mu    sync.Mutex // guards following, and the Output of s
+	s     *evchan.Stream
+	dial  *dialing // what a client needs until it is open; nil: nothing
+	rare  *rare    // what few connections need; nil: nothing. It stays if there is takeover
+	peer  *Closed  // the last message, when it is due
+	flags flags
 
 	window   uint8 // bits of the window for what is compressed; 0: nothing is
 	protocol uint8 // 1 + index in conf.Subprotocols; 0: none
@@ -46,7 +46,36 @@ const (
 	flagWritable        // Writable is due
 	flagPinged          // a ping of PingAfter was sent, and nothing has arrived since
 	flagPong            // Ping was called: a Pong is told
+	flagParts           // a MessageWriter has begun a message
+	flagBegun           // its first frame was sent
+	flagBusy            // a send has returned ErrBusy: Writable is due when the message is over
 )
+
+// A rare is what few connections need, so that the others need no memory for it.
+type rare struct {
+	newest *Prepared // see KeepNewest; nil: none
+	takeover
+}
+
+// newestLocked returns the message that KeepNewest has kept; nil: none.
+func (c *Conn) newestLocked() *Prepared {
+	if c.rare == nil {
+		return nil
+	}
+	return c.rare.newest
+}
+
+// keepLocked keeps m for KeepNewest, or nothing if it is nil.
+func (c *Conn) keepLocked(m *Prepared) {
+	switch {
+	case c.rare != nil:
+		if c.rare.newest = m; m == nil && !c.rare.keepsSent && !c.rare.keepsReceived {
+			c.rare = nil
+		}
+	case m != nil:
+		c.rare = &rare{newest: m}
+	}
+}
 
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }
 
@@ -168,7 +197,7 @@ func (c *Conn) Close(code int, reason string) error {
 func (c *Conn) Abort() {
 	c.mu.Lock()
 	c.flags |= flagEnd | flagCloseSent
-	c.newest = nil
+	c.keepLocked(nil)
 	s := c.s
 	c.mu.Unlock()
 	if s != nil {
@@ -196,7 +225,7 @@ func (c *Conn) endLocked(code int, reason string, err error) {
 	if c.peer == nil {
 		c.peer = &Closed{Conn: c, Code: code, Reason: reason, Err: err}
 	}
-	c.newest = nil
+	c.keepLocked(nil)
 }
 
 // failLocked ends the connection because of err. The peer is sent a close frame if it can be.

@@ -240,7 +240,7 @@ func TestSlow(t *testing.T) {
 		w := newWire(t, &Config{MaxOutput: 10000, Slow: slow}, false)
 		w.peer.Pause(evchan.Read)
 		n := 0
-		for ; w.conn.newest == nil; n++ {
+		for ; w.conn.newestLocked() == nil; n++ {
 			if n > 10000 {
 				t.Fatal("it is never full")
 			}
@@ -373,7 +373,7 @@ func TestPrepared(t *testing.T) {
 			if small := first&bitRSV1 != 0; small != (i == 1 || i == 5) {
 				t.Errorf("%d: compressed: %v", i, small)
 			} else if small {
-				if p, _ = inflate(p, 1<<20); len(p) == 0 {
+				if p, _ = inflate(p, 1<<20, nil); len(p) == 0 {
 					t.Errorf("%d: cannot be decompressed", i)
 				}
 			}

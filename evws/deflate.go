@@ -24,8 +24,9 @@ var tail = []byte{0x00, 0x00, 0xff, 0xff}
 var ending = []byte{0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff}
 
 // deflate returns p, which is not empty, compressed for a window of so many bits. It keeps no
-// state.
-func deflate(p []byte, window int) []byte {
+// state. before is what was sent before, if the peer has kept that; it is only used for the
+// largest window.
+func deflate(p []byte, window int, before []byte) []byte {
 	var out bytes.Buffer
 	out.Grow(min(len(p), 64<<10))
 	for len(p) > 0 {
@@ -33,8 +34,10 @@ func deflate(p []byte, window int) []byte {
 		n := min(len(p), 1<<window)
 		if window == maxWindow {
 			n = len(p)
+		} else {
+			before = nil
 		}
-		flate.StatelessDeflate(&out, p[:n], false, nil) // out returns no errors
+		flate.StatelessDeflate(&out, p[:n], false, before) // out returns no errors
 		p = p[n:]
 	}
 	return bytes.TrimSuffix(out.Bytes(), tail)
@@ -88,8 +91,8 @@ func (s *source) Read(b []byte) (int, error) {
 }
 
 // inflate returns p decompressed: at most limit bytes, or errInflatedTooBig. What it allocates
-// grows with what it has decompressed.
-func inflate(p []byte, limit int) ([]byte, error) {
+// grows with what it has decompressed. before is what p may refer to.
+func inflate(p []byte, limit int, before []byte) ([]byte, error) {
 	x := inflaters.Get().(*inflater)
 	defer func() {
 		x.src = source{}
@@ -100,7 +103,14 @@ func inflate(p []byte, limit int) ([]byte, error) {
 	for {
 		// A block that is marked as the last one ends what the reader takes. RFC 7692 allows
 		// it before the end of a message (7.2.3.4): the next one goes on with the same window.
-		if err := x.r.(flate.Resetter).Reset(&x.src, out[max(0, len(out)-1<<maxWindow):]); err != nil {
+		dict := before
+		if len(out) > 0 {
+			dict = out[max(0, len(out)-1<<maxWindow):]
+			if more := 1<<maxWindow - len(dict); more > 0 && len(before) > 0 {
+				dict = slices.Concat(before[max(0, len(before)-more):], dict)
+			}
+		}
+		if err := x.r.(flate.Resetter).Reset(&x.src, dict); err != nil {
 			return nil, err
 		}
 		for {

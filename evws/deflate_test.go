@@ -36,14 +36,14 @@ func TestInflateExamples(t *testing.T) {
 		"last, no padding":  "\xf3\x48\xcd\xc9\xc9\x07\x00",
 		"a last one before": "\x01\x02\x00\xfd\xff\x48\x65\xca\xc9\xc9\x07\x00",
 	} {
-		if got, err := inflate([]byte(in), 5); string(got) != "Hello" || err != nil {
+		if got, err := inflate([]byte(in), 5, nil); string(got) != "Hello" || err != nil {
 			t.Errorf("%s: got %q, %v", name, got, err)
 		}
-		if _, err := inflate([]byte(in), 4); err != errInflatedTooBig {
+		if _, err := inflate([]byte(in), 4, nil); err != errInflatedTooBig {
 			t.Errorf("%s with a limit of 4: %v", name, err)
 		}
 	}
-	if got, err := inflate([]byte("\x00"), 0); len(got) != 0 || err != nil {
+	if got, err := inflate([]byte("\x00"), 0, nil); len(got) != 0 || err != nil {
 		t.Errorf("the empty message: %q, %v", got, err)
 	}
 	for name, in := range map[string]string{
@@ -52,7 +52,7 @@ func TestInflateExamples(t *testing.T) {
 		"beyond the window": "\x02\x40\x00",
 		"a cut code":        "\xf2\x48\xcd",
 	} {
-		if got, err := inflate([]byte(in), 100); err == nil {
+		if got, err := inflate([]byte(in), 100, nil); err == nil {
 			t.Errorf("%s: got %q", name, got)
 		}
 	}
@@ -74,15 +74,15 @@ func TestDeflate(t *testing.T) {
 		"repeated": bytes.Repeat(random[:1000], 200),
 	} {
 		for _, window := range []int{8, 12, maxWindow} {
-			small := deflate(p, window)
-			got, err := inflate(small, len(p))
+			small := deflate(p, window, nil)
+			got, err := inflate(small, len(p), nil)
 			if err != nil || !bytes.Equal(got, p) {
 				t.Fatalf("%s, window %d: %d bytes, %v", name, window, len(got), err)
 			}
 			if window < maxWindow {
 				continue
 			}
-			std, err := inflate(stdDeflate(t, p), len(p))
+			std, err := inflate(stdDeflate(t, p), len(p), nil)
 			if err != nil || !bytes.Equal(std, p) {
 				t.Errorf("%s by compress/flate: %d bytes, %v", name, len(std), err)
 			}
@@ -103,7 +103,7 @@ func TestWindow(t *testing.T) {
 	p := bytes.Repeat([]byte("the same words, again and again, with distances of many sizes; "), 3000)
 	for _, window := range []int{9, 13} { // zlib has no window of 8 bits
 		cmd := exec.Command(python, "-c", fmt.Sprintf("import sys, zlib; sys.stdout.buffer.write(zlib.decompressobj(-%d).decompress(sys.stdin.buffer.read()))", window))
-		cmd.Stdin = bytes.NewReader(append(deflate(p, window), tail...))
+		cmd.Stdin = bytes.NewReader(append(deflate(p, window, nil), tail...))
 		if got, err := cmd.Output(); err != nil || !bytes.Equal(got, p) {
 			t.Errorf("window %d: %d bytes, %v", window, len(got), err)
 		}
@@ -177,7 +177,7 @@ func TestSendCompressed(t *testing.T) {
 		t.Errorf("the short one: %x, %d bytes", first, len(p))
 	}
 	first, p, _, _ = cutFrame(rest)
-	got, err := inflate(p, 1000)
+	got, err := inflate(p, 1000, nil)
 	if first != fin|bitRSV1|opText || len(got) != 100 || err != nil {
 		t.Errorf("the long one: %x, %d bytes, %v", first, len(got), err)
 	}

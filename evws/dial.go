@@ -172,7 +172,7 @@ func newDialing(u *url.URL, d *DialConfig, conf *Config) (*dialing, error) {
 		fmt.Fprintf(&b, "Sec-WebSocket-Protocol: %s\r\n", strings.Join(conf.Subprotocols, ", "))
 	}
 	if conf.Compress {
-		b.WriteString("Sec-WebSocket-Extensions: " + deflateOffer + "\r\n")
+		b.WriteString("Sec-WebSocket-Extensions: " + offer(conf.ContextTakeover) + "\r\n")
 	}
 	if strings.ContainsAny(host, "\r\n \t") {
 		return nil, fmt.Errorf("evws: the host %q is not valid", host)
@@ -327,7 +327,7 @@ func (c *Conn) agreeLocked(r *http.Response) *HandshakeError {
 	bad := func(reason string) *HandshakeError { return &HandshakeError{r.StatusCode, reason} }
 	accept := r.Header.Values("Sec-Websocket-Accept")
 	protocols := items(r.Header.Values("Sec-Websocket-Protocol"))
-	window, ok := agreed(r.Header.Values("Sec-Websocket-Extensions"), c.dial.compress)
+	deflate, ok := agreed(r.Header.Values("Sec-Websocket-Extensions"), c.dial.compress, c.conf.ContextTakeover)
 	switch {
 	case r.StatusCode != http.StatusSwitchingProtocols:
 		return bad("the server has refused")
@@ -350,7 +350,8 @@ func (c *Conn) agreeLocked(r *http.Response) *HandshakeError {
 			return bad("the server has chosen a subprotocol that was not offered")
 		}
 	}
-	c.window = window
+	c.window = deflate.window
+	c.beginTakeover(deflate.keepsSent, deflate.keepsReceived)
 	return nil
 }
 

@@ -46,8 +46,10 @@ the rules gets a close frame with the code for that, and Closed says what it did
 
 # Sending
 
-[Conn.Send] may be called by any goroutine. Each message is sent whole, in one frame. Nothing waits: what
+[Conn.Send] may be called by any goroutine. It sends a message whole, in one frame. Nothing waits: what
 the kernel does not take is queued.
+
+[Conn.Begin] sends a message in parts. No other can be sent meanwhile.
 
 [Prepare] makes a message ready for many connections: it is framed once and compressed at most once. The
 connections share its memory.
@@ -82,7 +84,8 @@ nothing if Config.WriteTimeout is.
 
 With Config.Compress, messages are compressed if the peer agrees to it (permessage-deflate, RFC
 7692). Both sides then agree that each message is compressed on its own, so that an idle connection
-needs no memory for it. This costs some compression for short messages. A message that is longer
+needs no memory for it. This costs some compression for short messages: Config.ContextTakeover
+has it back, for at most 40 KiB a connection. A message that is longer
 than MaxMessage when it is decompressed ends the connection with TooBig.
 
 Do not compress messages that have both secrets and what an attacker may choose: the length tells

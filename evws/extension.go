@@ -8,8 +8,29 @@ import (
 	"strings"
 )
 
-// What this side offers, and what it agrees to: no memory is kept from one message to the next.
-const deflateOffer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+const (
+	deflateName  = "permessage-deflate"
+	noServerKeep = "; server_no_context_takeover"
+	noClientKeep = "; client_no_context_takeover"
+
+	// What this side offers, and what it agrees to, without Config.ContextTakeover: no memory is kept
+	// from one message to the next.
+	deflateOffer = deflateName + noServerKeep + noClientKeep
+)
+
+// offer returns what a client offers.
+func offer(takeover bool) string {
+	if takeover {
+		return deflateName
+	}
+	return deflateOffer
+}
+
+// An agreement is how messages are compressed. The zero value means that they are not.
+type agreement struct {
+	window                   uint8 // bits of the window for what this side compresses; 0: nothing is
+	keepsSent, keepsReceived bool  // see takeover
+}
 
 // deflateParams are the parameters of permessage-deflate, RFC 7692 section 7.1.
 type deflateParams struct {
@@ -18,34 +39,44 @@ type deflateParams struct {
 	clientWindowAny                    bool // client_max_window_bits without a value
 }
 
-// negotiate returns the answer to the first offer of permessage-deflate that can be agreed to, and
-// the window; "" and 0 if there is none.
-func negotiate(lists []string) (string, uint8) {
-	for _, offer := range items(lists) {
-		p, ok := parseDeflate(offer)
+// negotiate returns the server's answer to the first offer of permessage-deflate that can be agreed
+// to, and what it says; "" if there is none.
+func negotiate(lists []string, takeover bool) (string, agreement) {
+	for _, item := range items(lists) {
+		p, ok := parseDeflate(item)
 		if !ok {
 			continue
 		}
-		if p.serverWindow == 0 {
-			return deflateOffer, maxWindow
+		a := agreement{maxWindow, takeover && !p.serverNoTakeover, takeover && !p.clientNoTakeover}
+		answer := deflateName
+		if !a.keepsSent {
+			answer += noServerKeep
 		}
-		return deflateOffer + "; server_max_window_bits=" + strconv.Itoa(p.serverWindow), uint8(p.serverWindow)
+		if !a.keepsReceived {
+			answer += noClientKeep
+		}
+		if p.serverWindow != 0 {
+			a.window = uint8(p.serverWindow)
+			answer += "; server_max_window_bits=" + strconv.Itoa(p.serverWindow)
+			a.keepsSent = a.keepsSent && a.window == maxWindow // see deflate
+		}
+		return answer, a
 	}
-	return "", 0
+	return "", agreement{}
 }
 
-// agreed returns the window that a client may use after the server's answer to deflateOffer: 0 if
-// messages are not compressed. ok is false if the answer is not one to that offer.
-func agreed(lists []string, offered bool) (window uint8, ok bool) {
+// agreed returns what the server's answer to the offer of a client says. ok is false if the answer
+// is not one to that offer.
+func agreed(lists []string, offered, takeover bool) (a agreement, ok bool) {
 	list := items(lists)
 	if len(list) == 0 {
-		return 0, true
+		return a, true
 	}
 	p, ok := parseDeflate(list[0])
-	if len(list) > 1 || !offered || !ok || !p.serverNoTakeover || p.clientWindow != 0 || p.clientWindowAny {
-		return 0, false
+	if len(list) > 1 || !offered || !ok || p.clientWindow != 0 || p.clientWindowAny || !takeover && !p.serverNoTakeover {
+		return a, false
 	}
-	return maxWindow, true
+	return agreement{maxWindow, takeover && !p.clientNoTakeover, takeover && !p.serverNoTakeover}, true
 }
 
 // parseDeflate parses an offer or an answer. A comma within quotes is not understood: no valid

@@ -193,7 +193,7 @@ func FuzzInflate(f *testing.F) {
 	f.Add([]byte("\x01\x02\x00\xfd\xff\x48\x65\xca\xc9\xc9\x07\x00"), 5)
 	f.Fuzz(func(t *testing.T, p []byte, limit int) {
 		limit = min(max(limit, 0), 1<<16)
-		got, err := inflate(bytes.Clone(p), limit)
+		got, err := inflate(bytes.Clone(p), limit, nil)
 		if len(got) > limit || err != nil && got != nil {
 			t.Fatalf("%d bytes, limit %d, %v", len(got), limit, err)
 		}
@@ -216,10 +216,14 @@ func FuzzDeflate(f *testing.F) {
 		if len(p) == 0 {
 			return
 		}
-		small := deflate(p, 8+int(window)%8)
-		got, err := inflate(small, len(p))
+		small := deflate(p, 8+int(window)%8, nil)
+		got, err := inflate(small, len(p), nil)
 		if err != nil || !bytes.Equal(got, p) {
 			t.Fatalf("%v", err)
+		}
+		before := keepEnd(bytes.Clone(p[:len(p)/2]), p[len(p)/2:], maxSentBefore)
+		if got, err := inflate(deflate(p, maxWindow, before), len(p), before); err != nil || !bytes.Equal(got, p) {
+			t.Fatalf("after itself: %v", err)
 		}
 		r := flate.NewReader(io.MultiReader(bytes.NewReader(small), bytes.NewReader(ending)))
 		if got, err = io.ReadAll(r); err != nil || !bytes.Equal(got, p) {
@@ -228,18 +232,23 @@ func FuzzDeflate(f *testing.F) {
 	})
 }
 
-// FuzzNegotiate parses offers: what is agreed to is an answer that a client takes.
+// FuzzNegotiate parses offers: what is agreed to is an answer that a client takes, and that says the
+// same of what both keep.
 func FuzzNegotiate(f *testing.F) {
-	f.Add("permessage-deflate; client_max_window_bits, permessage-deflate; server_max_window_bits=9")
-	f.Fuzz(func(t *testing.T, offers string) {
-		answer, window := negotiate([]string{offers})
-		if (answer == "") != (window == 0) {
-			t.Fatalf("%q, window %d", answer, window)
+	f.Add("permessage-deflate; client_max_window_bits, permessage-deflate; server_max_window_bits=9", false)
+	f.Add("permessage-deflate; server_no_context_takeover", true)
+	f.Fuzz(func(t *testing.T, offers string, takeover bool) {
+		answer, server := negotiate([]string{offers}, takeover)
+		if (answer == "") != (server.window == 0) {
+			t.Fatalf("%q, window %d", answer, server.window)
 		}
-		if answer != "" {
-			if w, ok := agreed([]string{answer}, true); !ok || w == 0 || window < 8 || window > maxWindow {
-				t.Fatalf("%q, window %d", answer, window)
-			}
+		if answer == "" {
+			return
+		}
+		client, ok := agreed([]string{answer}, true, takeover)
+		if !ok || client.window == 0 || server.window < 8 || server.window > maxWindow ||
+			client.keepsSent != server.keepsReceived || !client.keepsReceived && server.keepsSent || !takeover && server.keepsSent {
+			t.Fatalf("%q, server %v, client %v", answer, server, client)
 		}
 	})
 }

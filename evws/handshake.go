@@ -32,7 +32,7 @@ type answer struct {
 	accept     string // Sec-WebSocket-Accept
 	protocol   uint8  // 1 + index of the subprotocol; 0: none
 	extensions string // Sec-WebSocket-Extensions; "": none
-	window     uint8  // see Conn
+	agreement
 }
 
 // check returns the answer to a request, or what is wrong with it.
@@ -61,7 +61,7 @@ func (a *asking) check(conf *Config) (*answer, *HandshakeError) {
 		}
 	}
 	if conf.Compress {
-		r.extensions, r.window = negotiate(a.values("Sec-Websocket-Extensions"))
+		r.extensions, r.agreement = negotiate(a.values("Sec-Websocket-Extensions"), conf.ContextTakeover)
 	}
 	return r, nil
 }

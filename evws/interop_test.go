@@ -277,16 +277,18 @@ func TestBothOurs(t *testing.T) {
 		if secret {
 			lc = &evchan.ListenConfig{Over: evtls.Over(&tls.Config{Certificates: []tls.Certificate{cert}}, nil)}
 		}
-		url := serveEcho(t, &Config{Compress: true}, lc)
-		if secret {
-			url = "wss" + strings.TrimPrefix(url, "ws")
+		for _, takeover := range []bool{false, true} {
+			url := serveEcho(t, &Config{Compress: true, ContextTakeover: takeover}, lc)
+			if secret {
+				url = "wss" + strings.TrimPrefix(url, "ws")
+			}
+			loop := newLoop(t, "")
+			c, err := Dial(loop, url, &DialConfig{Config: &Config{Compress: true, ContextTakeover: takeover}, TLS: &tls.Config{RootCAs: pool}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			askAndEnd(t, loop, c)
 		}
-		loop := newLoop(t, "")
-		c, err := Dial(loop, url, &DialConfig{Config: &Config{Compress: true}, TLS: &tls.Config{RootCAs: pool}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		askAndEnd(t, loop, c)
 	}
 }
 

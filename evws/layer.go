@@ -336,8 +336,16 @@ func (c *Conn) continueFrame(in *evchan.Buffer, closing bool) (evchan.Event, boo
 	if !p.deflate {
 		return m, true, nil
 	}
+	var before []byte
+	c.mu.Lock()
+	x := c.rare
+	c.mu.Unlock()
+	takeover := x != nil && x.keepsReceived
+	if takeover {
+		before = x.received
+	}
 	var err error
-	switch m.Data, err = inflate(p.data, c.conf.maxMessage()); {
+	switch m.Data, err = inflate(p.data, c.conf.maxMessage(), before); {
 	case err == errInflatedTooBig:
 		return nil, false, &PeerError{TooBig, "the message is too long when it is decompressed"}
 	case err != nil:
@@ -346,6 +354,9 @@ func (c *Conn) continueFrame(in *evchan.Buffer, closing bool) (evchan.Event, boo
 		if n, ok := validSoFar(m.Data); !ok || n < len(m.Data) {
 			return nil, false, errNotUTF8
 		}
+	}
+	if takeover {
+		x.received = keepEnd(x.received, m.Data, 1<<maxWindow)
 	}
 	return m, true, nil
 }

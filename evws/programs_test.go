@@ -5,6 +5,7 @@ package evws
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -55,19 +56,21 @@ func TestPrograms(t *testing.T) {
 			t.Logf("%s has no WebSockets here", p.name)
 			continue
 		}
-		t.Run(p.name+" as client", func(t *testing.T) {
-			url := serveEcho(t, &Config{Compress: true, Subprotocols: []string{"a", "b"}}, nil)
-			cmd := p.run("testdata/client", url)
-			var stderr strings.Builder
-			cmd.Stderr = &stderr
-			out, err := cmd.Output()
-			if err != nil {
-				t.Fatalf("%v\n%s", err, stderr.String())
-			}
-			if s := strings.TrimSpace(string(out)); s != "4003 b permessage-deflate" {
-				t.Errorf("it says %q", s)
-			}
-		})
+		for _, takeover := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s as client, takeover %v", p.name, takeover), func(t *testing.T) {
+				url := serveEcho(t, &Config{Compress: true, ContextTakeover: takeover, Subprotocols: []string{"a", "b"}}, nil)
+				cmd := p.run("testdata/client", url)
+				var stderr strings.Builder
+				cmd.Stderr = &stderr
+				out, err := cmd.Output()
+				if err != nil {
+					t.Fatalf("%v\n%s", err, stderr.String())
+				}
+				if s := strings.TrimSpace(string(out)); s != "4003 b permessage-deflate" {
+					t.Errorf("it says %q", s)
+				}
+			})
+		}
 		t.Run(p.name+" as server", func(t *testing.T) {
 			cmd := p.run("testdata/server")
 			stdin, err := cmd.StdinPipe()
@@ -85,14 +88,14 @@ func TestPrograms(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, compress := range []bool{false, true} {
+			for _, conf := range []Config{{}, {Compress: true}, {Compress: true, ContextTakeover: true}} {
 				loop := newLoop(t, "")
-				c, err := Dial(loop, "ws://127.0.0.1:"+strings.TrimSpace(port), &DialConfig{Config: &Config{Compress: compress}})
+				c, err := Dial(loop, "ws://127.0.0.1:"+strings.TrimSpace(port), &DialConfig{Config: &conf})
 				if err != nil {
 					t.Fatal(err)
 				}
 				askAndEnd(t, loop, c)
-				if c.Compressed() != compress {
+				if c.Compressed() != conf.Compress {
 					t.Errorf("compressed: %v", c.Compressed())
 				}
 			}

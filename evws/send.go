@@ -14,7 +14,8 @@ import (
 // not keep p.
 //
 // If the peer is slow (see Config.MaxOutput), Config.Slow says what happens, by default ErrFull is
-// returned. Other errors are ErrNotOpen, ErrClosing, those of Stream.Write, and one for a
+// returned. Other errors are ErrNotOpen, ErrClosing, ErrBusy while a message is sent in parts
+// (see Conn.Begin), those of Stream.Write, and one for a
 // type that is neither Text nor Binary. That text is UTF-8 is not checked: the peer
 // would end the connection.
 func (c *Conn) Send(t Type, p []byte) error {
@@ -26,7 +27,7 @@ func (c *Conn) Send(t Type, p []byte) error {
 	if err := c.openLocked(); err != nil {
 		return err
 	}
-	if c.newest != nil { // what is kept would overtake p, or p it
+	if c.newestLocked() != nil || c.has(flagParts) { // what is kept would overtake p, or p it
 		return c.slowLocked(t, p, nil)
 	}
 	err := c.writeLocked(t, p)
@@ -41,33 +42,39 @@ func (c *Conn) SendText(s string) error { return c.Send(Text, []byte(s)) }
 
 var errType = errors.New("evws: a message is Text or Binary")
 
-// slowLocked does what Config.Slow says.
+// slowLocked does what Config.Slow says, or what has to be done while a MessageWriter sends.
 func (c *Conn) slowLocked(t Type, p []byte, m *Prepared) error {
 	switch c.conf.Slow {
 	case KeepNewest:
 		if m == nil {
 			m = Prepare(t, p)
 		}
-		c.newest = m
+		c.keepLocked(m)
 		if !c.s.OutputFull() { // it has drained meanwhile
 			c.flushNewestLocked()
 		}
 		return nil
 	case Disconnect:
+		if c.has(flagParts) {
+			break
+		}
 		c.flags |= flagCloseSent
 		c.endLocked(Abnormal, "", ErrSlow)
 		c.s.Again()
 		return ErrSlow
+	}
+	if c.has(flagParts) {
+		c.flags |= flagBusy
+		return ErrBusy
 	}
 	c.flags |= flagRefused
 	return evchan.ErrFull
 }
 
 func (c *Conn) flushNewestLocked() {
-	if m := c.newest; m != nil {
-		c.newest = nil
-		if c.sendPreparedLocked(m) == evchan.ErrFull {
-			c.newest = m
+	if m := c.newestLocked(); m != nil && !c.has(flagParts) {
+		if c.sendPreparedLocked(m) != evchan.ErrFull {
+			c.keepLocked(nil)
 		}
 	}
 }
@@ -80,12 +87,20 @@ const bigFrame = 64 << 10
 
 // writeLocked writes a message as one frame.
 func (c *Conn) writeLocked(t Type, p []byte) error {
-	first := bitFin | byte(t)
 	if c.window > 0 && len(p) >= c.conf.compressFrom() {
-		if small := deflate(p, int(c.window)); len(small) < len(p) {
-			first, p = first|bitRSV1, small
+		if small := deflate(p, int(c.window), c.sentBeforeLocked()); len(small) < len(p) {
+			err := c.frameLocked(bitFin|bitRSV1|byte(t), small)
+			if err == nil {
+				c.keepSentLocked(p)
+			}
+			return err
 		}
 	}
+	return c.frameLocked(bitFin|byte(t), p)
+}
+
+// frameLocked writes a frame that has p, and masks it for a client.
+func (c *Conn) frameLocked(first byte, p []byte) error {
 	var room [4]byte
 	mask := c.mask(&room)
 	if len(p) >= bigFrame && mask == nil {
@@ -139,7 +154,7 @@ func Prepare(t Type, p []byte) *Prepared {
 // compressed returns the compressed frame, or nil.
 func (m *Prepared) compressed() []byte {
 	m.once.Do(func() {
-		if p := deflate(m.payload, maxWindow); len(p) < len(m.payload) {
+		if p := deflate(m.payload, maxWindow, nil); len(p) < len(m.payload) {
 			m.small = appendFrame(make([]byte, 0, len(p)+10), bitFin|bitRSV1|byte(m.typ), p, nil)
 		}
 	})
@@ -154,7 +169,7 @@ func (c *Conn) SendPrepared(m *Prepared) error {
 	if err := c.openLocked(); err != nil {
 		return err
 	}
-	if c.newest != nil {
+	if c.newestLocked() != nil || c.has(flagParts) {
 		return c.slowLocked(m.typ, nil, m)
 	}
 	err := c.sendPreparedLocked(m)
@@ -168,14 +183,23 @@ func (c *Conn) sendPreparedLocked(m *Prepared) error {
 	if c.has(flagClient) {
 		return c.writeLocked(m.typ, m.payload)
 	}
-	frame := m.plain
+	frame, compressed := m.plain, false
 	// What refers back further than a smaller window reaches is sent as it is.
 	fits := c.window == maxWindow || c.window > 0 && len(m.payload) <= 1<<c.window
 	if fits && len(m.payload) >= c.conf.compressFrom() {
 		if small := m.compressed(); small != nil {
-			frame = small
+			frame, compressed = small, true
 		}
 	}
+	err := c.rawLocked(frame)
+	if err == nil && compressed {
+		c.keepSentLocked(m.payload)
+	}
+	return err
+}
+
+// rawLocked writes a frame of a Prepared. It does not copy one that has to wait, if it is long.
+func (c *Conn) rawLocked(frame []byte) error {
 	if len(frame) < 512 || c.s.Queued() == 0 && len(frame) < bigFrame { // most often sent at once, without a copy
 		_, err := c.s.Write(frame)
 		return err

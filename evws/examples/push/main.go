@@ -2,15 +2,21 @@
 // Use of this source code is governed by the MIT license in the LICENSE file.
 
 // Push is a server that holds any number of WebSockets and sends all of them the same message,
-// again and again. It says what a connection costs, and how long a broadcast takes.
+// again and again. It says what a connection costs, how long it took to accept all, and how long
+// a broadcast takes.
 //
 //	go run ./evws/examples/push -listen 127.0.0.1:8080
-//	go run ./evws/examples/push -load 127.0.0.1:8080 -conns 100000
+//	go run ./evws/examples/push -load 127.0.0.1:8080 -conns 1000000
 //
 // The second one opens the connections, from as many addresses of 127.0.0.0/8 as their number needs
-// (on Linux; other systems have one address there, and so 20,000 connections). Both
-// need a limit of open files above the number (ulimit -n). With -demo a few hundred are opened within
-// one program, which then ends.
+// (on Linux; other systems have one address there, and so 20,000 connections). Both need a limit of
+// open files above the number. For a million on Linux, as root:
+//
+//	sysctl fs.nr_open=1100000 fs.file-max=3000000
+//	ulimit -n 1100000
+//
+// The kernel needs several KB for each connection besides, for both of its ends. With -demo a few
+// hundred are opened within one program, which then ends.
 package main
 
 import (
@@ -22,6 +28,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/evchan/evchan"
@@ -68,7 +75,7 @@ func serve(listen string, every time.Duration, size, demo int) {
 	loop.Every(every)
 	addr := srv.Listeners()[0].Addr().String()
 	fmt.Println("serving ws://" + addr + "/")
-	began := inUse()
+	began, kernelBegan := resident(), kernel()
 	if demo > 0 {
 		go load(addr, demo, true)
 	}
@@ -76,10 +83,14 @@ func serve(listen string, every time.Duration, size, demo int) {
 	conf := &evws.Config{Slow: evws.KeepNewest}
 	clients := make(map[*evws.Conn]struct{})
 	most := 0
+	var first, last time.Time // when connections were accepted
 	for ev := range loop.All() {
 		switch ev := ev.(type) {
 		case *evhttp.Request:
 			if c, err := evws.Accept(ev, conf); err == nil {
+				if last = time.Now(); len(clients) == 0 {
+					first = last
+				}
 				clients[c] = struct{}{}
 				most = max(most, len(clients))
 			}
@@ -90,15 +101,16 @@ func serve(listen string, every time.Duration, size, demo int) {
 			}
 		case evchan.Tick:
 			ev.Timer.Take()
-			start := time.Now()
+			start, used := time.Now(), cpu()
 			m := evws.Prepare(evws.Text, bytes.Repeat([]byte("x"), size))
 			for c := range clients {
 				c.SendPrepared(m) // to one that is slow, the newest message, later
 			}
-			took := time.Since(start)
+			took, used := time.Since(start), cpu()-used
 			if n := len(clients); n > 0 {
-				fmt.Printf("%d connections, %d bytes each; a broadcast took %v, %v each\n",
-					n, (inUse()-began)/int64(n), took.Round(time.Microsecond), took/time.Duration(n))
+				fmt.Printf("%d connections, accepted in %v; %d bytes each, and %d of the kernel's; a broadcast took %v and %v of CPU, %v each\n",
+					n, last.Sub(first).Round(time.Millisecond), (resident()-began)/int64(n), (kernel()-kernelBegan)/int64(n),
+					took.Round(time.Microsecond), used.Round(time.Microsecond), took/time.Duration(n))
 			}
 		case evchan.Signaled:
 			return
@@ -107,13 +119,35 @@ func serve(listen string, every time.Duration, size, demo int) {
 	log.Fatal(loop.Err())
 }
 
-// inUse returns how much memory the program has from the system and uses. It collects garbage
-// first.
-func inUse() int64 {
+// resident returns how much memory the program uses, without garbage: what is resident on Linux, and
+// elsewhere what Go has from the system.
+func resident() int64 {
 	debug.FreeOSMemory()
+	if text, err := os.ReadFile("/proc/self/statm"); err == nil {
+		var size, pages int64
+		if _, err := fmt.Sscan(string(text), &size, &pages); err == nil {
+			return pages * int64(os.Getpagesize())
+		}
+	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.Sys - m.HeapReleased)
+}
+
+// kernel returns how much memory the kernel uses for itself, for all programs: the slab on Linux, where
+// sockets are, and 0 elsewhere. Both ends of a connection count.
+func kernel() int64 {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		var kib int64
+		if _, err := fmt.Sscanf(line, "Slab: %d kB", &kib); err == nil {
+			return kib << 10
+		}
+	}
+	return 0
 }
 
 // load opens connections, a hundred at once. With once, it closes each at its next message when all
