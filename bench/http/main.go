@@ -3,13 +3,15 @@
 
 //go:build linux
 
-// Http compares HTTP servers: package evhttp in its ways to answer, fasthttp, nbio and net/http. See
-// README.md of the folder above. The load is made by wrk, which must be installed.
+// Http compares HTTP servers, clients and reverse proxies: package evhttp in its ways, fasthttp, nbio,
+// net/http and nginx. See README.md of the folder above. The load of servers and proxies is made by wrk,
+// which must be installed; without nginx, its row is left out.
 //
 //	go run ./http
 //	go run ./http -work idle -rounds 3
+//	go run ./http -work client-500,client-memory,proxy-64
 //
-// It runs itself as the server. The servers take turns; server and load are on one CPU.
+// It runs itself as the server or client. They take turns; all processes are on one CPU.
 package main
 
 import (
@@ -37,15 +39,19 @@ import (
 type work struct {
 	name    string
 	unit    string
+	of      []string // what is compared
 	measure func(*server) (float64, error)
 }
 
 var works = []work{
-	{"hello-64", "CPU µs/request", func(s *server) (float64, error) { return load(s, 64, "") }},
-	{"hello-256", "CPU µs/request", func(s *server) (float64, error) { return load(s, 256, "") }},
-	{"pipelined-16", "CPU µs/request", func(s *server) (float64, error) { return load(s, 64, pipelined) }},
-	{"browser", "CPU µs/request", func(s *server) (float64, error) { return load(s, 64, browser) }},
-	{"idle", "bytes/connection", idle},
+	{"hello-64", "CPU µs/request", serverNames, func(s *server) (float64, error) { return load(s, 64, "") }},
+	{"hello-256", "CPU µs/request", serverNames, func(s *server) (float64, error) { return load(s, 256, "") }},
+	{"pipelined-16", "CPU µs/request", serverNames, func(s *server) (float64, error) { return load(s, 64, pipelined) }},
+	{"browser", "CPU µs/request", serverNames, func(s *server) (float64, error) { return load(s, 64, browser) }},
+	{"idle", "bytes/connection", serverNames, idle},
+	{"client-500", "CPU µs/request", clientNames, inFlight},
+	{"client-memory", "bytes/call", clientNames, waiting},
+	{"proxy-64", "CPU µs/request", proxyNames, func(s *server) (float64, error) { return load(s, 64, "") }},
 }
 
 // pipelined is a script for wrk that sends 16 requests in one piece.
@@ -76,8 +82,9 @@ var (
 	rounds = flag.Int("rounds", 5, "runs of each server and work")
 	conns  = flag.Int("conns", 5000, "`connections` of idle")
 	which  = flag.String("work", "", "comma-separated `works`; empty: all")
-	only   = flag.String("only", "", "comma-separated `servers`; empty: all")
-	serve  = flag.String("serve", "", "be this `server`")
+	only   = flag.String("only", "", "comma-separated `servers` or clients, beside the first; empty: all")
+	serve  = flag.String("serve", "", "be this `server` or client")
+	to     = flag.String("to", "", "with -serve: the `address` of the server that a client or proxy asks")
 )
 
 func main() {
@@ -113,8 +120,12 @@ func fail(err error) {
 // compare runs w in rounds, each of which begins with the next server, and prints its rows.
 func compare(w work) error {
 	var names []string
-	for _, name := range serverNames {
-		if name == serverNames[0] || chosen(*only, name) {
+	for _, name := range w.of {
+		if _, err := exec.LookPath("nginx"); name == "proxy-nginx" && err != nil {
+			fmt.Fprintln(os.Stderr, "http: there is no nginx here")
+			continue
+		}
+		if name == w.of[0] || chosen(*only, name) {
 			names = append(names, name)
 		}
 	}
@@ -129,7 +140,7 @@ func compare(w work) error {
 			values[name] = append(values[name], v)
 		}
 	}
-	base := values[serverNames[0]]
+	base := values[names[0]]
 	for _, name := range names {
 		ratios := make([]float64, *rounds)
 		for i := range ratios {
@@ -148,7 +159,21 @@ func spread(v []float64) string {
 }
 
 func measure(name string, w work) (float64, error) {
-	s, err := start(name)
+	var peer *server
+	var err error
+	switch {
+	case w.name == "client-memory":
+		peer, err = start("hold", nil)
+	case strings.HasPrefix(name, "client-"), strings.HasPrefix(name, "proxy-"):
+		peer, err = start("fasthttp", nil)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if peer != nil {
+		defer peer.stop()
+	}
+	s, err := start(name, peer)
 	if err != nil {
 		return 0, err
 	}
@@ -156,12 +181,15 @@ func measure(name string, w work) (float64, error) {
 	return w.measure(s)
 }
 
-// A server is a process.
+// A server is a process: a server, a proxy or a client.
 type server struct {
-	cmd  *exec.Cmd
-	in   io.WriteCloser
-	out  *json.Decoder
-	addr string
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	out     *json.Decoder
+	addr    string
+	peer    *server // that a client or proxy asks, or nil
+	foreign bool    // it is no copy of this program
+	dir     string  // what it has in files, or ""
 }
 
 // A sample is what a server says of itself.
@@ -169,14 +197,32 @@ type sample struct {
 	Addr string
 	CPU  time.Duration
 	RSS  int64 // bytes
+
+	Answered int64 // calls of a client
+	Arrived  int64 // requests of the server "hold"
 }
 
-func start(name string) (*server, error) {
+// start starts a server, or a client or proxy that asks peer.
+func start(name string, peer *server) (*server, error) {
+	if name == proxyNames[0] || name == "proxy-nginx" {
+		s, err := startForeign(name, peer.addr)
+		if err != nil {
+			if s != nil {
+				s.stop()
+			}
+			return nil, err
+		}
+		return s, nil
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	s := &server{cmd: exec.Command(self, "-serve", name)}
+	s := &server{peer: peer}
+	s.cmd = exec.Command(self, "-serve", name, "-time", window.String())
+	if peer != nil {
+		s.cmd.Args = append(s.cmd.Args, "-to", peer.addr)
+	}
 	s.cmd.Stderr = os.Stderr
 	if s.in, err = s.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -195,22 +241,44 @@ func start(name string) (*server, error) {
 		return nil, fmt.Errorf("the server does not start: %w", err)
 	}
 	s.addr = first.Addr
-	return s, s.answers()
+	if strings.HasPrefix(name, "client-") {
+		return s, nil
+	}
+	if err := s.answers(); err != nil {
+		s.stop()
+		return nil, err
+	}
+	return s, nil
 }
 
 // ask has the server say what it has used.
 func (s *server) ask() (sample, error) {
+	if s.foreign {
+		return sampleOf(s.cmd.Process.Pid)
+	}
+	return s.tell("")
+}
+
+// tell is ask, and has a client begin so many further calls, if it is a number.
+func (s *server) tell(more string) (sample, error) {
 	var v sample
-	if _, err := io.WriteString(s.in, "\n"); err != nil {
+	if _, err := io.WriteString(s.in, more+"\n"); err != nil {
 		return v, err
 	}
 	return v, s.out.Decode(&v)
 }
 
 func (s *server) stop() {
-	s.in.Close()
-	s.cmd.Process.Kill()
-	s.cmd.Wait()
+	if s.in != nil {
+		s.in.Close()
+	}
+	if s.cmd != nil && s.cmd.Process != nil {
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+	}
+	if s.dir != "" {
+		os.RemoveAll(s.dir)
+	}
 }
 
 // answers checks a reply of the server.

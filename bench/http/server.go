@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,8 +48,8 @@ var sized = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 
 var plainValue = []string{plain}
 
-// runServer is the server of that name. For each line on its standard input it says what it has
-// used.
+// runServer is the server, proxy or client of that name. For each line on its standard input it says
+// what it has used. A client begins so many further calls if the line is a number.
 func runServer(name string) error {
 	// Connections of the idle work need descriptors.
 	var limit unix.Rlimit
@@ -56,12 +57,19 @@ func runServer(name string) error {
 		limit.Cur = limit.Max
 		unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
 	}
+	grow := make(chan int, 10)
+	if strings.HasPrefix(name, "client-") {
+		go report("", grow)
+		return runClient(name, "http://"+*to+"/", grow)
+	}
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	go report(ln.Addr().String())
+	go report(ln.Addr().String(), grow)
 	switch name {
+	case "proxy-std":
+		return runProxy(ln, *to)
 	case "std":
 		return (&http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: idleTimeout}).Serve(ln)
 	case "fasthttp":
@@ -82,6 +90,12 @@ func runServer(name string) error {
 	loop, err := evchan.New(nil)
 	if err != nil {
 		return err
+	}
+	if name == "hold" {
+		if _, err := loop.WrapListener(ln, evhttp.New(nil).ListenConfig(nil)); err != nil {
+			return err
+		}
+		return hold(loop)
 	}
 	way := strings.TrimPrefix(strings.TrimPrefix(name, "evhttp"), "-")
 	conf := &evhttp.Config{IdleTimeout: idleTimeout}
@@ -119,24 +133,27 @@ func answer(ev evchan.Event, way string) {
 }
 
 // report answers questions about what the process has used.
-func report(addr string) {
+func report(addr string, grow chan<- int) {
 	in := bufio.NewScanner(os.Stdin)
 	out := json.NewEncoder(os.Stdout)
 	for in.Scan() {
+		if n, err := strconv.Atoi(in.Text()); err == nil {
+			grow <- n
+		}
 		debug.FreeOSMemory() // what is garbage does not count for RSS
 		var used unix.Rusage
 		if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		out.Encode(sample{addr, time.Duration(used.Utime.Nano() + used.Stime.Nano()), resident()})
+		out.Encode(sample{addr, time.Duration(used.Utime.Nano() + used.Stime.Nano()), residentOf("self"), answered.Load(), arrived.Load()})
 	}
 	os.Exit(0)
 }
 
-// resident returns the resident memory.
-func resident() int64 {
-	text, err := os.ReadFile("/proc/self/statm")
+// residentOf returns the resident memory of a process.
+func residentOf(pid string) int64 {
+	text, err := os.ReadFile("/proc/" + pid + "/statm")
 	if err != nil {
 		return 0
 	}
