@@ -118,15 +118,15 @@ func (l *Loop) rangeBatch(yield func(Event) bool) {
 	more := false
 	defer func() { l.leaveBatch(more) }() // also if yield panics
 	for range l.conf.MaxBatch {
-		ev, ok := l.deliver(false)
+		ev, entered, ok := l.deliver(false)
 		if !ok {
 			if hopeful || l.turnDue() {
 				l.tryTurn()
 			}
-			ev, ok = l.deliver(true)
+			ev, entered, ok = l.deliver(true)
 			more = more || ok
 		}
-		if !ok || !yield(ev) {
+		if !ok || !l.hand(ev, entered, yield) {
 			return
 		}
 	}

@@ -28,9 +28,10 @@ type Config struct {
 	// that is asked for lacks one of them, or if all methods that may be used do.
 	Require Feature
 
-	// IgnoreEnv makes New ignore the environment. If it is false, two variables
-	// count: if Method is empty, EVCHAN_METHOD names the method; and the methods
-	// in EVCHAN_AVOID, a comma-separated list, are added to Avoid.
+	// IgnoreEnv makes New ignore the environment. If it is false, three variables
+	// count: if Method is empty, EVCHAN_METHOD names the method; the methods
+	// in EVCHAN_AVOID, a comma-separated list, are added to Avoid; and EVCHAN_DEBUG
+	// finds mistakes (see the package documentation).
 	IgnoreEnv bool
 
 	// Priorities is the number of lanes, 1 to 256; 0 means 1. Lane 0 is the most

@@ -436,6 +436,26 @@ use different names.
 With other methods a loop waits in the kernel. A bubble does not notice such a wait: the
 time of the bubble stands still, and the test hangs.
 
+# Looking inside
+
+[Loop.Stats] and [Loop.Dump] show what a loop has done and what it has. [Loop.Observe] tells
+of each message: how long its source has waited in the queue, and how long the receiver took.
+While a program is traced with runtime/trace, each turn is a region "evchan turn". With All
+and Batches, each message is one as well, "evchan Readable" for example.
+
+If the environment variable EVCHAN_DEBUG is 1 when New is called, the loop looks for probable
+mistakes, and writes them to the log of package log and to [Observer].Found:
+
+  - slow: with All and Batches, a receiver that takes longer than 100 ms for a message, with
+    its stack. EVCHAN_DEBUG=20ms sets another time.
+  - unread: a stream whose input is full, and has been since a message was handled, for 10
+    times as long. Nobody reads it, so no more messages come.
+  - unclosed: a stream that has told of EOF, and is still open when its loop is closed.
+  - unflushed: Close or Abort of a stream drops what lies in Output.
+  - shared: one goroutine closes a stream, and another has called Output and not Flush.
+
+This costs several microseconds a message. It is for tests and for a short look.
+
 # Portability
 
 The method of a loop is how it asks the kernel what is ready: epoll on Linux, kqueue

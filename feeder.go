@@ -116,7 +116,12 @@ func (l *Loop) feed(r *route) {
 			yielded = o == offerRefused
 		}
 		s.owner.unhold(bit)
+		var typ string
+		entered := int64(-1)
 		if o == offerReceived {
+			if l.observed.Load() != nil {
+				typ, entered = typeName(ev), l.entered(s)
+			}
 			l.take(s, bit, ev)
 		} else {
 			l.unpop(s, bit)
@@ -125,6 +130,11 @@ func (l *Loop) feed(r *route) {
 			l.dissolve(r)
 		}
 		l.step(r)
+		if ob := l.observed.Load(); ob != nil && typ != "" {
+			l.unlock()
+			ob.receive(l, s.owner, typ, entered)
+			l.lock()
+		}
 		if o == offerReceived && cap(r.ch) == 0 && r.n > 0 && policy.mayYield() {
 			yielded = true // the receiver has yet to run: it cannot be ready for the next one
 		}

@@ -364,6 +364,13 @@ func (g *Group) Stats() Stats {
 		sum.BytesOut += st.BytesOut
 		sum.Sources += st.Sources
 		sum.Queue += st.Queue
+		sum.Timers += st.Timers
+		for i, n := range st.Lanes {
+			if i == len(sum.Lanes) {
+				sum.Lanes = append(sum.Lanes, 0)
+			}
+			sum.Lanes[i] += n
+		}
 		for name, n := range st.Messages {
 			sum.Messages[name] += n
 		}

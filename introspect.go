@@ -63,6 +63,8 @@ type Stats struct {
 	BytesOut uint64            // bytes that they have written to the kernel
 	Sources  int               // live sources at present
 	Queue    int               // sources that wait in the loop's own queue at present
+	Lanes    []int             // the same by priority
+	Timers   int               // running timers at present
 }
 
 // Stats returns counts of what the loop has done so far.
@@ -78,6 +80,11 @@ func (l *Loop) Stats() Stats {
 		BytesOut: l.bytesOut.Load(),
 		Sources:  l.sources(),
 		Queue:    l.own.n,
+		Lanes:    make([]int, len(l.own.lanes)),
+		Timers:   l.timers.n,
+	}
+	for i := range l.own.lanes {
+		st.Lanes[i] = l.own.lanes[i].n
 	}
 	for t, n := range l.customs {
 		st.Messages[t.String()] = *n

@@ -87,3 +87,17 @@ func TestDump(t *testing.T) {
 		t.Error("Dump has taken something")
 	}
 }
+
+// DumpSource returns what Dump writes.
+func TestDumpSource(t *testing.T) {
+	l := dialLoop(t, "")
+	tr := l.Trigger()
+	tr.Fire()
+	var all strings.Builder
+	if err := l.Dump(&all); err != nil {
+		t.Fatal(err)
+	}
+	if one := DumpSource(tr) + "\n"; one != all.String() {
+		t.Errorf("%q and %q", one, all.String())
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"reflect"
 	"runtime"
+	"runtime/trace"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,8 +40,11 @@ type Loop struct {
 	yieldAt        uint64     // the number of the turn that yields next: see yieldToScheduler
 	monitorWokenAt time.Time  // when the runtime's monitor was woken: see yieldToScheduler
 
-	bytesIn, bytesOut atomic.Uint64 // for Stats
-	watchMu           sync.Mutex    // serializes what the poller is told about watches; taken before mu
+	bytesIn, bytesOut atomic.Uint64               // for Stats
+	observed          atomic.Pointer[observation] // nil: nobody observes; changed only with mu held
+	debug             *debugging                  // what EVCHAN_DEBUG asks for; nil: nothing; never changes
+	polled            *polledMessage              // belongs to the goroutine in Poll
+	watchMu           sync.Mutex                  // serializes what the poller is told about watches; taken before mu
 
 	// mu guards the following. It is the innermost lock. While it is held, no other
 	// lock is taken, no system call is made, and no code of the user is called.
@@ -90,6 +94,7 @@ type Loop struct {
 	customType  reflect.Type             // of the last message of kindCustom
 	customCount *uint64                  // in customs, of customType
 	turnTime    time.Time                // when the kernel had answered in the last turn, or UpdateNow was called
+	stampClock  int64                    // turnClock, while the turn queues what has happened; else 0
 	turnClock   int64                    // when the kernel had answered in the last turn, on the loop's clock
 	err         error                    // why the kernel has failed, if that has ended the loop
 
@@ -116,11 +121,17 @@ func New(conf *Config) (*Loop, error) {
 	if err != nil {
 		return nil, err
 	}
+	d, err := c.debugFromEnv()
+	if err != nil {
+		return nil, err
+	}
 	p, err := c.open()
 	if err != nil {
 		return nil, err
 	}
-	return newLoop(c, p), nil
+	l := newLoop(c, p)
+	l.debug = d
+	return l, nil
 }
 
 // newLoop returns a loop with the poller p. c is completed.
@@ -399,6 +410,14 @@ func (l *Loop) endLater(end ender, s *source) {
 // turnHoldingToken is turn for a caller that holds the token, without the release functions.
 // If delivers is false, the caller delivers no messages: those in the queue do not end a wait.
 func (l *Loop) turnHoldingToken(limit time.Duration, delivers bool) {
+	if trace.IsEnabled() {
+		l.observeTurn(limit, delivers)
+	} else {
+		l.takeTurn(limit, delivers)
+	}
+}
+
+func (l *Loop) takeTurn(limit time.Duration, delivers bool) {
 	l.lock()
 	wait := l.wait(limit, delivers)
 	l.wakePoller = false
@@ -422,6 +441,7 @@ func (l *Loop) turnHoldingToken(limit time.Duration, delivers bool) {
 		l.unlock()
 		return
 	}
+	l.stampClock = l.turnClock
 	for _, e := range events {
 		if int(e.tok.slot) >= l.regs.n { // by now, a slot may be free or have another holder
 			continue
@@ -434,6 +454,7 @@ func (l *Loop) turnHoldingToken(limit time.Duration, delivers bool) {
 	for t := l.timers.expire(l.turnClock, upto); t != nil; t = l.timers.expire(l.turnClock, upto) {
 		t.owner.expired(l.turnClock)
 	}
+	l.stampClock = 0
 	if l.exitDue && l.exitMark == math.MaxUint64 {
 		l.exitMark = l.seq
 	}
@@ -528,6 +549,9 @@ func (l *Loop) Err() error {
 // nothing. To close streams gracefully, call Shutdown.
 func (l *Loop) Close() error {
 	l.mustBeMade()
+	if l.debug != nil {
+		l.debug.ends(l)
+	}
 	l.lock()
 	if l.closed {
 		l.unlock()

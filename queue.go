@@ -118,6 +118,9 @@ func (s *source) unreceived() pending {
 func (l *Loop) push(s *source) {
 	l.seq++
 	s.seq = l.seq
+	if o := l.observed.Load(); o != nil {
+		o.note(l, s.seq)
+	}
 	r := l.routeOf(s)
 	r.pushBack(s)
 	l.stir(r, s)
@@ -154,7 +157,10 @@ func (l *Loop) retract(s *source, bits pending) {
 
 // A lane is a list of sources of one priority, in the order of their seq. The prev of its
 // head means nothing.
-type lane struct{ head, tail *source }
+type lane struct {
+	head, tail *source
+	n          int
+}
 
 // pushBack puts s at the end of its lane. The caller holds the loop's mu.
 func (r *route) pushBack(s *source) {
@@ -186,6 +192,7 @@ func (r *route) pushFront(s *source) {
 func (r *route) entered(s *source) {
 	s.queued = true
 	r.n++
+	r.lanes[s.prio].n++
 	r.first = min(r.first, int(s.prio))
 }
 
@@ -209,6 +216,7 @@ func (r *route) remove(s *source) {
 	s.prev, s.next = nil, nil
 	s.queued = false
 	r.n--
+	q.n--
 }
 
 // head returns the first source of the most urgent lane, or nil. Sources whose seq is

@@ -26,14 +26,15 @@ func (l *Loop) All() iter.Seq[Event] {
 			return
 		}
 		defer l.end()
+		l.polledAgain()
 		for l.proceed() {
 			l.turn(-1)
 			for {
-				ev, ok := l.deliver(false)
+				ev, entered, ok := l.deliver(false)
 				if !ok {
 					break
 				}
-				if !yield(ev) {
+				if !l.hand(ev, entered, yield) {
 					return
 				}
 			}
@@ -53,13 +54,16 @@ func (l *Loop) Poll(wait time.Duration) (Event, bool) {
 		return nil, false
 	}
 	defer l.end()
-	if ev, ok := l.deliver(false); ok {
+	l.polledAgain()
+	if ev, entered, ok := l.deliver(false); ok {
+		l.observePoll(ev, entered)
 		return ev, true
 	}
 	until := addTime(l.clock(), max(wait, 0))
 	for {
 		l.turn(wait)
-		if ev, ok := l.deliver(false); ok {
+		if ev, entered, ok := l.deliver(false); ok {
+			l.observePoll(ev, entered)
 			return ev, true
 		}
 		if wait >= 0 {
@@ -190,12 +194,13 @@ func (l *Loop) over() bool {
 }
 
 // deliver takes the next message from the queue. It returns false if there is none, if it
-// is time for a turn and late is false, or after Break.
-func (l *Loop) deliver(late bool) (Event, bool) {
+// is time for a turn and late is false, or after Break. entered is when the message's source
+// has entered the queue: see Loop.entered.
+func (l *Loop) deliver(late bool) (ev Event, entered int64, ok bool) {
 	l.lock()
 	if l.left <= 0 && !late || l.brk && !l.stepping {
 		l.unlock()
-		return nil, false
+		return nil, -1, false
 	}
 	s, bit := l.next(&l.own)
 	for l.spent != nil { // next has ended a stream with output, or another goroutine has
@@ -209,12 +214,13 @@ func (l *Loop) deliver(late bool) (Event, bool) {
 	}
 	if s == nil {
 		l.unlock()
-		return nil, false
+		return nil, -1, false
 	}
-	ev := s.message(bit)
+	ev = s.message(bit)
+	entered = l.entered(s)
 	l.take(s, bit, ev)
 	l.unlock()
-	return ev, true
+	return ev, entered, true
 }
 
 // upto returns the greatest seq of sources of r that may be delivered: after Exit, the

@@ -76,6 +76,9 @@ func (s *Stream) Abort() error {
 // gets a reset in any case; it gets one if output is dropped.
 func (s *Stream) close(now, reset bool) error {
 	s.mustBeMade()
+	if l := s.Loop(); l.debug != nil {
+		l.debug.closes(l, s)
+	}
 	s.mu.Lock()
 	defer s.unlock()
 	s.closeLocked(now, reset)

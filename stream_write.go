@@ -242,6 +242,9 @@ func (s *Stream) push(p []byte) error {
 // Nothing of it is sent until Flush. It has no limit of its own: if you build much, call Flush
 // now and then. What Close finds in it is not sent, and Lost does not count it.
 func (s *Stream) Output() *Buffer {
+	if d := s.Loop().debug; d != nil {
+		d.usesOutput(s)
+	}
 	if s.out.pieces == nil {
 		s.out.pieces = &Buffer{flags: bufNoSpare}
 	}
@@ -253,6 +256,9 @@ func (s *Stream) Output() *Buffer {
 // or more, in which case all stays in Output. If there is room, Flush takes all of Output,
 // even if that exceeds MaxOutput.
 func (s *Stream) Flush() error {
+	if d := s.Loop().debug; d != nil {
+		d.flushed(s)
+	}
 	if s.out.pieces == nil || s.out.pieces.n == 0 {
 		s.mu.Lock()
 		s.sendLater()
