@@ -352,12 +352,10 @@ func TestLayerExitsAtStopping(t *testing.T) {
 		}
 		return nil
 	}
-	var peers []*Stream
 	for range streams {
 		a, b := l.Pipe(nil, nil)
 		must(t, a.SetLayer(&layerFunc{next: next}))
 		b.WriteString("x")
-		peers = append(peers, b)
 	}
 	if ev, ok := l.Poll(0); !ok {
 		t.Fatal(ev) // the others have made their messages by then, or are about to

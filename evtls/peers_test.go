@@ -10,9 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -402,14 +404,22 @@ var servers = []server{
 	}},
 }
 
-// freePort returns a port that is free now.
+// freePort returns a port of 127.0.0.1 that is free now. It is below the range from which Linux takes
+// ports by itself: otherwise a socket of another test could get it before the program listens,
+// and the client would talk to that one.
 func freePort(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer ln.Close()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return port
+	var err error
+	for range 100 {
+		port := strconv.Itoa(10_000 + rand.IntN(22_000))
+		var ln net.Listener
+		if ln, err = net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			ln.Close()
+			return port
+		}
+	}
+	t.Fatal(err)
+	return ""
 }
 
 // TestServers has programs as servers of clients.
