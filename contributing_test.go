@@ -4,9 +4,6 @@
 package evchan_test
 
 import (
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -34,7 +31,7 @@ var quoted = regexp.MustCompile("`([^`\n]+)`")
 
 // Everything that the page about bytes and timers names is declared in the package.
 func TestContributingNames(t *testing.T) {
-	declared := declaredNames(t)
+	declared := declarationsIn(t, ".").names
 	page := contributing(t, "How a byte comes in, how a byte goes out, how a timer rings")
 	names := quoted.FindAllStringSubmatch(page, -1)
 	if len(names) < 80 {
@@ -45,52 +42,6 @@ func TestContributingNames(t *testing.T) {
 			t.Errorf("CONTRIBUTING.md names `%s`, which is not declared in the package", m[1])
 		}
 	}
-}
-
-// declaredNames returns what the package declares, on any system: names, and
-// Type.name for methods and fields.
-func declaredNames(t *testing.T) map[string]bool {
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	declared := make(map[string]bool)
-	for _, name := range files {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
-		}
-		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, decl := range f.Decls {
-			switch decl := decl.(type) {
-			case *ast.FuncDecl:
-				prefix := ""
-				if decl.Recv != nil {
-					prefix = receiver(decl).Name + "."
-				}
-				declared[prefix+decl.Name.Name] = true
-			case *ast.GenDecl:
-				for _, spec := range decl.Specs {
-					switch spec := spec.(type) {
-					case *ast.ValueSpec:
-						for _, n := range spec.Names {
-							declared[n.Name] = true
-						}
-					case *ast.TypeSpec:
-						declared[spec.Name.Name] = true
-						for _, field := range members(spec.Type) {
-							for _, n := range field.Names {
-								declared[spec.Name.Name+"."+n.Name] = true
-							}
-						}
-					}
-				}
-			}
-		}
-	}
-	return declared
 }
 
 // The files that the texts name exist.

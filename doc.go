@@ -448,8 +448,8 @@ mistakes, and writes them to the log of package log and to [Observer].Found:
 
   - slow: with All and Batches, a receiver that takes longer than 100 ms for a message, with
     its stack. EVCHAN_DEBUG=20ms sets another time.
-  - unread: a stream whose input is full, and has been since a message was handled, for 10
-    times as long. Nobody reads it, so no more messages come.
+  - unread: with All and Batches, a stream whose input is full, and has been since a message
+    was handled, for 10 times as long. Nobody reads it, so no more messages come.
   - unclosed: a stream that has told of EOF, and is still open when its loop is closed.
   - unflushed: Close or Abort of a stream drops what lies in Output.
   - shared: one goroutine closes a stream, and another has called Output and not Flush.

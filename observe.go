@@ -54,7 +54,8 @@ type stamp struct {
 }
 
 // Observe has o told of the loop's messages, until stop is called. Any number of observers
-// can be set. While there is none, observing costs nothing. Calling stop again does nothing.
+// can be set. While there is none, a delivery looks at one pointer, and that is all. Calling stop
+// again does nothing. Any goroutine may call Observe and stop.
 //
 // Calls that are under way when stop returns may still come to their end.
 func (l *Loop) Observe(o *Observer) (stop func()) {

@@ -23,14 +23,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/evchan/evchan/bench/internal/pin"
 )
 
 var serverNames = []string{"evtls", "std"}
@@ -74,7 +73,7 @@ func main() {
 		}
 		return
 	}
-	if err := pin(*cpu); err != nil {
+	if err := pin.Pin(*cpu); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -89,25 +88,6 @@ func main() {
 			os.Exit(1)
 		}
 	}
-}
-
-// pin runs this program again, so that all its threads and children are on the CPU.
-func pin(cpu int) error {
-	const pinned = "EVCHAN_BENCH_PINNED=1"
-	if cpu < 0 || slices.Contains(os.Environ(), pinned) {
-		return nil
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	runtime.LockOSThread()
-	var set unix.CPUSet
-	set.Set(cpu)
-	if err := unix.SchedSetaffinity(0, &set); err != nil {
-		return os.NewSyscallError("sched_setaffinity", err)
-	}
-	return os.NewSyscallError("execve", unix.Exec(self, os.Args, append(os.Environ(), pinned)))
 }
 
 // compare runs w in rounds, each of which begins with the other server, and prints a row.

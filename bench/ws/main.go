@@ -21,12 +21,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/evchan/evchan/bench/internal/pin"
 )
 
 // A work is what is measured. Less is better in all of them.
@@ -78,7 +79,7 @@ func main() {
 		fail(runServer(*serve, *secret))
 		return
 	}
-	fail(pin(0))
+	fail(pin.Pin(0))
 	if most := openFiles(*conns+200) - 200; most < *conns {
 		fmt.Fprintf(os.Stderr, "ws: the limit of open files allows %d connections\n", most)
 		*conns = most
@@ -113,25 +114,6 @@ func main() {
 		}
 		fmt.Printf("| %s | %s | %v | %s | %s |\n", t.work, of, t.limit, measured, met)
 	}
-}
-
-// pin runs this program again, so that all its threads and children are on the CPU.
-func pin(cpu int) error {
-	const pinned = "EVCHAN_BENCH_PINNED=1"
-	if slices.Contains(os.Environ(), pinned) {
-		return nil
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	runtime.LockOSThread()
-	var set unix.CPUSet
-	set.Set(cpu)
-	if err := unix.SchedSetaffinity(0, &set); err != nil {
-		return os.NewSyscallError("sched_setaffinity", err)
-	}
-	return os.NewSyscallError("execve", unix.Exec(self, os.Args, append(os.Environ(), pinned)))
 }
 
 // openFiles raises the limit of open files to n if it is lower and the system lets it. It returns
